@@ -5,9 +5,9 @@ package deps
 import (
 	_ "github.com/BurntSushi/toml"
 	_ "github.com/emersion/go-message"
+	_ "github.com/emersion/go-milter"
 	_ "github.com/emersion/go-sasl"
 	_ "github.com/emersion/go-smtp"
-	_ "github.com/emersion/go-milter"
 	_ "github.com/hashicorp/go-hclog"
 	_ "github.com/hashicorp/go-plugin"
 	_ "github.com/pressly/goose/v3"

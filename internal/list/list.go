@@ -1,0 +1,138 @@
+// Package list is the domain model: lists, their members and their settings.
+// It is pure: no clock, no network, no files.
+package list
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mlist/mlist/internal/address"
+)
+
+// List is one mailing list.
+type List struct {
+	ID       int64 // the store's own number of it; never shown
+	Address  address.Address
+	Settings Settings
+	Created  time.Time
+}
+
+// Name is the list's name for people: its display_name, or else its local part.
+func (l *List) Name() string {
+	if l.Settings.DisplayName != "" {
+		return l.Settings.DisplayName
+	}
+	return l.Address.Local
+}
+
+// Role is what an address is to a list. One address may have several.
+type Role string
+
+// Roles of an address on a list.
+const (
+	Member    Role = "member"
+	Owner     Role = "owner"
+	Moderator Role = "moderator"
+	Nonmember Role = "nonmember"
+)
+
+// Roles are all roles, for help texts and checks.
+var Roles = []Role{Member, Owner, Moderator, Nonmember}
+
+// Mode is how a member receives posts.
+type Mode string
+
+// Delivery modes. Digest modes are kept from the start; until digests are made,
+// their members receive nothing.
+const (
+	Regular         Mode = "regular"
+	PlaintextDigest Mode = "plaintext_digests"
+	MIMEDigest      Mode = "mime_digests"
+	SummaryDigest   Mode = "summary_digests"
+)
+
+// Modes are all delivery modes.
+var Modes = []Mode{Regular, PlaintextDigest, MIMEDigest, SummaryDigest}
+
+// Status says whether delivery to a member is on, or who turned it off.
+type Status string
+
+// Delivery statuses, in Mailman's words.
+const (
+	Enabled     Status = "enabled"
+	ByUser      Status = "by_user"
+	ByBounces   Status = "by_bounces"
+	ByModerator Status = "by_moderator"
+)
+
+// Statuses are all delivery statuses.
+var Statuses = []Status{Enabled, ByUser, ByBounces, ByModerator}
+
+// Action is what happens to a post because of who sent it.
+type Action string
+
+// Actions. Defer means that the other checks decide; the empty Action of a
+// membership means the list's default for its role.
+const (
+	Defer   Action = "defer"
+	Accept  Action = "accept"
+	Hold    Action = "hold"
+	Reject  Action = "reject"
+	Discard Action = "discard"
+)
+
+// Actions are all actions.
+var Actions = []Action{Defer, Accept, Hold, Reject, Discard}
+
+// Membership is one role of one address on one list.
+type Membership struct {
+	Address     address.Address
+	DisplayName string
+	Role        Role
+	Mode        Mode   // "" on input means Regular
+	Status      Status // "" on input means Enabled
+	Action      Action // "" means the list's default for the role
+	// NoOwnPosts: the member does not get back what they sent.
+	NoOwnPosts bool
+	// NoDuplicates: no copy from the list where the post names the member in To or Cc.
+	NoDuplicates bool
+	Added        time.Time
+}
+
+// Validate reports the first field that has no meaning, and fills in defaults.
+func (m *Membership) Validate() error {
+	if m.Role == "" {
+		m.Role = Member
+	}
+	if m.Mode == "" {
+		m.Mode = Regular
+	}
+	if m.Status == "" {
+		m.Status = Enabled
+	}
+	switch {
+	case m.Address.IsZero():
+		return fmt.Errorf("member: no address")
+	case !slices.Contains(Roles, m.Role):
+		return badWord("role", m.Role, Roles)
+	case !slices.Contains(Modes, m.Mode):
+		return badWord("delivery mode", m.Mode, Modes)
+	case !slices.Contains(Statuses, m.Status):
+		return badWord("delivery status", m.Status, Statuses)
+	case m.Action != "" && !slices.Contains(Actions, m.Action):
+		return badWord("action", m.Action, Actions)
+	case strings.ContainsFunc(m.DisplayName, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return fmt.Errorf("member %s: control character in the display name", m.Address)
+	}
+	return nil
+}
+
+func badWord[T ~string](what string, got T, want []T) error {
+	words := make([]string, len(want))
+	for i, w := range want {
+		words[i] = string(w)
+	}
+	return fmt.Errorf("%s %q: want one of %s", what, string(got), strings.Join(words, ", "))
+}

@@ -1,0 +1,259 @@
+package list
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/mlist/mlist/internal/address"
+)
+
+// Setting describes one setting.
+type Setting struct {
+	Name    string
+	Kind    string   // "string", "bool", "int", "word" or "lines"
+	Of      []string // the words of a "word"
+	Default string   // in text form
+	Help    string
+	field   int
+}
+
+// All describes every setting, in the order in which Settings declares them.
+var All = register()
+
+var byName = func() map[string]*Setting {
+	m := make(map[string]*Setting, len(All))
+	for i := range All {
+		m[All[i].Name] = &All[i]
+	}
+	return m
+}()
+
+func register() []Setting {
+	t := reflect.TypeFor[Settings]()
+	out := make([]Setting, 0, t.NumField())
+	for i := range t.NumField() {
+		f := t.Field(i)
+		s := Setting{Name: f.Tag.Get("set"), Default: f.Tag.Get("default"), Help: f.Tag.Get("help"), field: i}
+		switch of := f.Tag.Get("of"); {
+		case of != "":
+			s.Kind, s.Of = "word", strings.Split(of, ",")
+		case f.Type.Kind() == reflect.Slice:
+			s.Kind = "lines"
+		default:
+			s.Kind = f.Type.Kind().String()
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// Describe returns the description of the named setting.
+func Describe(name string) (Setting, error) {
+	s, ok := byName[name]
+	if !ok {
+		return Setting{}, unknown(name)
+	}
+	return *s, nil
+}
+
+func unknown(name string) error {
+	best, distance := "", 4
+	for _, s := range All {
+		if d := editDistance(name, s.Name); d < distance {
+			best, distance = s.Name, d
+		}
+	}
+	if best != "" {
+		return fmt.Errorf("no setting %q: did you mean %s?", name, best)
+	}
+	return fmt.Errorf("no setting %q", name)
+}
+
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// Defaults returns the settings of a list that sets nothing.
+func Defaults() Settings {
+	var s Settings
+	for _, d := range All {
+		if err := s.Set(d.Name, d.Default); err != nil {
+			panic("list: default of " + d.Name + ": " + err.Error()) // a programming error, found by any test
+		}
+	}
+	return s
+}
+
+// Set sets one setting from its text form.
+func (s *Settings) Set(name, text string) error {
+	d, ok := byName[name]
+	if !ok {
+		return unknown(name)
+	}
+	v := reflect.ValueOf(s).Elem().Field(d.field)
+	switch d.Kind {
+	case "bool":
+		b, err := parseBool(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		v.SetBool(b)
+	case "int":
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return fmt.Errorf("%s: %q: want a whole number, 0 or more", name, text)
+		}
+		v.SetInt(int64(n))
+	case "word":
+		for _, w := range d.Of {
+			if w == text {
+				v.SetString(text)
+				return nil
+			}
+		}
+		return fmt.Errorf("%s: %q: want one of %s", name, text, strings.Join(d.Of, ", "))
+	case "lines":
+		lines, err := parseLines(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		v.Set(reflect.ValueOf(lines))
+	default:
+		if err := checkText(name, text); err != nil {
+			return err
+		}
+		v.SetString(text)
+	}
+	return nil
+}
+
+// oneLine are the settings that end up inside one header field.
+var oneLine = map[string]bool{"display_name": true, "description": true, "subject_prefix": true, "reply_to_address": true}
+
+func checkText(name, text string) error {
+	if i := strings.IndexFunc(text, func(r rune) bool { return (r < ' ' && r != '\t' && r != '\n') || r == 0x7f }); i >= 0 {
+		return fmt.Errorf("%s: control character %q", name, text[i])
+	}
+	if oneLine[name] && strings.ContainsRune(text, '\n') {
+		return fmt.Errorf("%s: want one line", name)
+	}
+	if name == "reply_to_address" && text != "" {
+		if _, err := address.Parse(text); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func parseBool(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "true", "yes", "on", "1":
+		return true, nil
+	case "false", "no", "off", "0":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q: want true or false", text)
+}
+
+// parseLines splits lines, and checks those that are patterns.
+func parseLines(text string) ([]string, error) {
+	var out []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		if strings.HasPrefix(line, "^") {
+			if _, err := regexp.Compile("(?i)" + line); err != nil {
+				return nil, fmt.Errorf("pattern %q: %w", line, err)
+			}
+		}
+		out = append(out, line)
+	}
+	return out, nil
+}
+
+// Get returns one setting in text form.
+func (s *Settings) Get(name string) (string, error) {
+	d, ok := byName[name]
+	if !ok {
+		return "", unknown(name)
+	}
+	return s.text(d), nil
+}
+
+func (s *Settings) text(d *Setting) string {
+	v := reflect.ValueOf(s).Elem().Field(d.field)
+	switch d.Kind {
+	case "bool":
+		return strconv.FormatBool(v.Bool())
+	case "int":
+		return strconv.FormatInt(v.Int(), 10)
+	case "lines":
+		return strings.Join(v.Interface().([]string), "\n")
+	}
+	return v.String()
+}
+
+// Map returns every setting in text form, by name.
+func (s *Settings) Map() map[string]string {
+	m := make(map[string]string, len(All))
+	for i := range All {
+		m[All[i].Name] = s.text(&All[i])
+	}
+	return m
+}
+
+// MarshalJSON writes every setting, effective values included, as typed JSON.
+func (s Settings) MarshalJSON() ([]byte, error) {
+	m := make(map[string]any, len(All))
+	v := reflect.ValueOf(s)
+	for _, d := range All {
+		m[d.Name] = v.Field(d.field).Interface()
+	}
+	return json.Marshal(m)
+}
+
+// Overrides returns the settings that differ from the default, in text form, by
+// name: what a store keeps.
+func (s *Settings) Overrides() map[string]string {
+	m := map[string]string{}
+	for i := range All {
+		if t := s.text(&All[i]); t != All[i].Default {
+			m[All[i].Name] = t
+		}
+	}
+	return m
+}
+
+// FromOverrides is the reverse of Overrides. A setting that this version does not
+// know, left by a newer one, is an error that names it.
+func FromOverrides(m map[string]string) (Settings, error) {
+	s := Defaults()
+	for name, text := range m {
+		if err := s.Set(name, text); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}

@@ -1,0 +1,41 @@
+package list
+
+// Settings is how a list behaves. Every field has its name, default and help in
+// its tags; the names are Mailman's wherever the meaning is the same. Only what
+// differs from the default is stored.
+//
+// Kinds: string, bool, int (with the unit in the help), a word out of "of", or a
+// list of strings (lines in the text form).
+type Settings struct {
+	DisplayName string `set:"display_name" help:"the list's name for people; its local part when empty"`
+	Description string `set:"description" help:"one line on what the list is about; goes into List-Id"`
+
+	DefaultMemberAction    Action   `set:"default_member_action" default:"defer" of:"defer,accept,hold,reject,discard" help:"what happens to a member's post, unless the member has an action of their own"`
+	DefaultNonmemberAction Action   `set:"default_nonmember_action" default:"hold" of:"defer,accept,hold,reject,discard" help:"what happens to a nonmember's post, unless the nonmember has an action of their own"`
+	AcceptTheseNonmembers  []string `set:"accept_these_nonmembers" help:"addresses, or patterns that start with ^, whose posts are accepted"`
+	HoldTheseNonmembers    []string `set:"hold_these_nonmembers" help:"addresses, or patterns that start with ^, whose posts are held"`
+	RejectTheseNonmembers  []string `set:"reject_these_nonmembers" help:"addresses, or patterns that start with ^, whose posts are rejected"`
+	DiscardTheseNonmembers []string `set:"discard_these_nonmembers" help:"addresses, or patterns that start with ^, whose posts are discarded"`
+	Emergency              bool     `set:"emergency" default:"false" help:"hold every post"`
+
+	RequireExplicitDestination bool     `set:"require_explicit_destination" default:"true" help:"hold posts that name the list neither in To nor in Cc"`
+	AcceptableAliases          []string `set:"acceptable_aliases" help:"other addresses, or patterns that start with ^, that count as naming the list"`
+	MaxMessageSize             int      `set:"max_message_size" default:"40" help:"posts over this many KB (1024 octets) are held; 0 is no limit"`
+	MaxNumRecipients           int      `set:"max_num_recipients" default:"10" help:"posts with this many To and Cc addresses or more are held; 0 is no limit"`
+
+	SubjectPrefix         string   `set:"subject_prefix" default:"[%(display_name)s] " help:"put before the subject; %(display_name)s is the list's name and %d the post's number"`
+	ReplyGoesToList       string   `set:"reply_goes_to_list" default:"no_munging" of:"no_munging,point_to_list,explicit_header,explicit_header_only" help:"what Reply-To says"`
+	FirstStripReplyTo     bool     `set:"first_strip_reply_to" default:"false" help:"take the author's own Reply-To away first"`
+	ReplyToAddress        string   `set:"reply_to_address" help:"the address for reply_goes_to_list=explicit_header"`
+	AnonymousList         bool     `set:"anonymous_list" default:"false" help:"hide who wrote a post"`
+	IncludeRFC2369Headers bool     `set:"include_rfc2369_headers" default:"true" help:"add List-Help, List-Unsubscribe and the others"`
+	AllowListPosts        bool     `set:"allow_list_posts" default:"true" help:"say List-Post: <mailto:…>; else List-Post: NO"`
+	Footer                string   `set:"footer" default:"_______________________________________________\n%(display_name)s mailing list -- %(list_address)s\nTo unsubscribe send an email to %(leave_address)s\n" help:"put after the text of every post; empty for none"`
+	Header                string   `set:"header" help:"put before the text of every post; empty for none"`
+	RemoveHeaders         []string `set:"remove_headers" help:"header fields taken out of every post"`
+	IncludeSenderHeader   bool     `set:"include_sender_header" default:"true" help:"set Sender to the bounce address"`
+
+	RespondToPostRequests bool   `set:"respond_to_post_requests" default:"true" help:"tell the author when a post is held"`
+	AdminImmedNotify      bool   `set:"admin_immed_notify" default:"true" help:"tell the owners and moderators when a post is held"`
+	NonmemberRejection    string `set:"nonmember_rejection_notice" help:"what a nonmember is told when a post is rejected; a plain sentence when empty"`
+}

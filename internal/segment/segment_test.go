@@ -1,0 +1,72 @@
+package segment
+
+import (
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestParse(t *testing.T) {
+	tests := []struct{ name, in, want, err string }{
+		{"the whole space", "0000-ffff", "0000-ffff", ""},
+		{"ranges are put in order", "8000-bfff, 0000-3fff", "0000-3fff,8000-bfff", ""},
+		{"touching ranges become one", "0000-7fff,8000-ffff", "0000-ffff", ""},
+		{"overlap is refused", "0000-8000,8000-ffff", "", "overlap"},
+		{"backwards is refused", "8000-0000", "", "comes before"},
+		{"short digits are refused", "0-ffff", "", "four hex digits"},
+		{"words are refused", "auto", "", "want ranges"},
+		{"empty is refused", "", "", "want ranges"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			set, err := Parse(tt.in)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Fatalf("Parse(%q) = %v, %v; want an error with %q", tt.in, set, err, tt.err)
+				}
+				return
+			}
+			if err != nil || set.String() != tt.want {
+				t.Fatalf("Parse(%q) = %v, %v; want %s", tt.in, set, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestContainsAndOverlapAgree(t *testing.T) {
+	draw := func(t *rapid.T, name string) Set {
+		a := Key(rapid.Uint16().Draw(t, name+" a"))
+		b := Key(rapid.Uint16().Draw(t, name+" b"))
+		return Set{{min(a, b), max(a, b)}}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		s, u := draw(t, "s"), draw(t, "u")
+		r, ok := s.Overlap(u)
+		if ok != (s.Contains(u[0].First) || u.Contains(s[0].First)) {
+			t.Fatalf("Overlap(%s, %s) = %v", s, u, ok)
+		}
+		if ok && !(s.Contains(r.First) && u.Contains(r.Last)) {
+			t.Fatalf("Overlap(%s, %s) = %s, which is not in both", s, u, r)
+		}
+	})
+}
+
+func TestKeysSpread(t *testing.T) {
+	var quarters [4]int
+	for i := range 4000 {
+		quarters[KeyOf("01abcdefghijklmn", string(rune('a'+i%26))+strings.Repeat("x", i%40), string(rune(i)))>>14]++
+	}
+	for q, n := range quarters {
+		if n < 800 || n > 1200 {
+			t.Errorf("quarter %d of the hash space has %d of 4000 keys", q, n)
+		}
+	}
+}
+
+// The hash is part of the spool's format.
+func TestKeyOfNeverChanges(t *testing.T) {
+	if got := KeyOf("dev@lists.example.org").String(); got != "0762" {
+		t.Errorf("KeyOf = %s", got)
+	}
+}

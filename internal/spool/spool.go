@@ -1,0 +1,251 @@
+// Package spool keeps messages on stable storage between daemons.
+//
+// There are three queues, incoming, bounces and outgoing, and two resting places,
+// held and failed. An entry is in exactly one of them, whatever crashes and when:
+// every change of state is one atomic step, and docs/spool.md has the table.
+// A method that puts, moves or removes an entry returns only after the change is on
+// stable storage.
+//
+// incoming, bounces, held and failed hold messages ([Entry]). outgoing holds posts
+// that are ready to go: each post's content once per variant, and chunks of
+// recipients ([Chunk]) that refer to it.
+//
+// All methods may be called at once from any goroutine.
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"time"
+
+	"github.com/mlist/mlist/internal/segment"
+)
+
+// Queue names one of the five places in a spool.
+type Queue string
+
+// The queues and resting places.
+const (
+	Incoming Queue = "incoming"
+	Outgoing Queue = "outgoing"
+	Bounces  Queue = "bounces"
+	Held     Queue = "held"
+	Failed   Queue = "failed"
+)
+
+// Queues are all five.
+var Queues = []Queue{Incoming, Outgoing, Bounces, Held, Failed}
+
+// ID names an entry for its whole life: 16 characters of lower-case base32, the
+// first of them from the time, so that IDs sort by age.
+type ID string
+
+// CheckID refuses text that is not an ID, so that it may be used in a path.
+func CheckID(s string) (ID, error) {
+	if len(s) != 16 {
+		return "", fmt.Errorf("entry id %.40q: want 16 characters", s)
+	}
+	for _, r := range s {
+		if (r < 'a' || r > 'z') && (r < '2' || r > '7') {
+			return "", fmt.Errorf("entry id %q: character %q", s, r)
+		}
+	}
+	return ID(s), nil
+}
+
+// Errors that callers tell apart with errors.Is.
+var (
+	// ErrNotFound: there is no such entry (any more).
+	ErrNotFound = errors.New("no such entry")
+	// ErrOwned: another live daemon owns one of the segments asked for.
+	ErrOwned = errors.New("segment has an owner")
+	// ErrFenced: the caller's ownership of the entry's segment has ended; nothing was done.
+	ErrFenced = errors.New("no longer the owner")
+)
+
+// Envelope is what is known of a message beside its bytes. No field may contain a
+// line break.
+type Envelope struct {
+	List      string      // the list's address in canonical form (address.Address.Key)
+	Role      string      // what part of the list it was for: an address.Role
+	Detail    string      // what followed '+' in the recipient
+	Key       segment.Key // of incoming and bounces: segment.KeyOf(List)
+	Sender    string      // envelope sender; "" is the null reverse-path
+	Recipient string      // as the client gave it
+	Received  time.Time   // microseconds are kept
+	Peer      string      // who handed it in
+	Flags     []string    // words without spaces: see the Flag constants
+	Notes     map[string]string
+}
+
+// Flags of an envelope.
+const (
+	FlagSMTPUTF8  = "smtputf8"  // the client asked for SMTPUTF8 (RFC 6531)
+	Flag8BitMIME  = "8bitmime"  // the client declared BODY=8BITMIME
+	FlagMalformed = "malformed" // the header block or MIME structure has defects
+	FlagApproved  = "approved"  // a moderator let it through: posting rules do not apply again
+	FlagOutbound  = "outbound"  // in bounces: made by outbound from an SMTP reply, in the form of a DSN
+)
+
+// Entry is a message in a queue.
+type Entry struct {
+	ID    ID
+	Queue Queue
+	Envelope
+	Size   int64     // of the message, in bytes
+	Tries  int       // attempts that failed
+	Due    time.Time // not before this; zero is at once
+	Reason string    // in held and failed, or after a failed try: why
+}
+
+// Message reads the bytes of an entry. The file holds them from offset on to its end.
+type Message interface {
+	io.ReaderAt
+	io.Closer
+	Size() int64
+	// File is where the bytes can be read by another process while the Message is open.
+	File() (file *os.File, offset int64)
+}
+
+// Putter takes in new messages.
+type Putter interface {
+	// Create starts a draft, of which nothing is visible until Put.
+	Create(ctx context.Context) (Draft, error)
+}
+
+// Draft is a message being written. Close throws away what was not put; it must
+// always be called.
+type Draft interface {
+	io.Writer
+	// Put makes an entry of all that was written, in Incoming or Bounces (or Held or
+	// Failed), and returns when it is on stable storage. It may be called again, for
+	// another list; nothing may be written after the first call. After an error
+	// nothing is left of that entry. An id of "" makes a new one; putting an id that
+	// the queue already has changes nothing and is no error.
+	Put(ctx context.Context, q Queue, id ID, env Envelope) (ID, error)
+	Close() error
+}
+
+// Spool is everything that a storage of messages must do. Callers should ask for
+// the part of it that they need.
+type Spool interface {
+	Putter
+	Admin
+	// Own claims the segments of Incoming or Bounces for this process until Close or
+	// the process's end. name, such as "pipeline on host (pid 12)", is what another
+	// daemon that asks for the same segments is told, with ErrOwned.
+	Own(ctx context.Context, q Queue, segments segment.Set, name string) (Owner, error)
+	// OwnOutgoing is Own for Outgoing.
+	OwnOutgoing(ctx context.Context, segments segment.Set, name string) (OutgoingOwner, error)
+	Close() error
+}
+
+// Owner takes entries of the segments it owns, from Incoming or Bounces.
+type Owner interface {
+	// Next waits for an entry that is due and hands it out. Entries with one key are
+	// handed out one at a time, oldest first (one that was deferred may be
+	// overtaken); those with different keys together. Each entry handed out must be
+	// given back through exactly one of the methods below, or Release.
+	Next(ctx context.Context) (Entry, error)
+	Open(ctx context.Context, e Entry) (Message, error)
+	// Done removes the entry.
+	Done(ctx context.Context, e Entry) error
+	// Defer puts the entry back until due, with one more try and the reason.
+	Defer(ctx context.Context, e Entry, due time.Time, reason string) error
+	// Park moves the entry to Held or Failed, with the reason and notes.
+	Park(ctx context.Context, e Entry, q Queue, reason string, notes map[string]string) error
+	// Release gives the entry back unchanged, to be handed out again: for shutdown.
+	Release(e Entry)
+	// Prepare starts the one commit that turns the entry into an outgoing post.
+	Prepare(ctx context.Context, e Entry) (Prepared, error)
+	// Finished tells whether e was already committed to Outgoing by an earlier run
+	// that was killed before it could remove e.
+	Finished(ctx context.Context, e Entry) (bool, error)
+	// Close gives the segments up. Entries still handed out can no longer be changed.
+	Close() error
+}
+
+// Prepared is an outgoing post being written: nothing of it is visible before
+// Commit. Its methods are called by one goroutine. Exactly one of Commit and Abort
+// ends it.
+type Prepared interface {
+	// Content writes the content of a variant, once; the caller closes it.
+	Content(variant string) (io.WriteCloser, error)
+	// AddChunk adds a chunk. Its Post, Name, Key, Tries and Due are filled in by the spool.
+	AddChunk(ctx context.Context, c Chunk) error
+	// Commit makes all chunks visible and removes the incoming entry, in one step.
+	Commit(ctx context.Context) error
+	// Abort leaves the incoming entry handed out, and nothing else.
+	Abort() error
+}
+
+// Chunk is some recipients of a post that one SMTP transaction can serve.
+type Chunk struct {
+	Post       ID          // the incoming entry that it came from
+	Name       string      // unique within the post
+	Key        segment.Key // segment.KeyOf(Post, Name)
+	List       string      // address of the list
+	Variant    string      // which content
+	Sender     string      // envelope sender; "" is the null reverse-path
+	Flags      []string    // FlagSMTPUTF8, Flag8BitMIME
+	Created    time.Time   // when the post came in: deferral ends at an age
+	Recipients []string
+	Tries      int
+	Due        time.Time
+	Reason     string // of the last deferral
+}
+
+// ID names a chunk: post/name.
+func (c *Chunk) ID() string { return string(c.Post) + "/" + c.Name }
+
+// OutgoingOwner takes chunks of the segments it owns.
+type OutgoingOwner interface {
+	// Next waits for a chunk that is due and hands it out. Posts take turns, so that a
+	// large one does not block small ones. Each chunk handed out must be given back
+	// through Settle or Release.
+	Next(ctx context.Context) (*Chunk, error)
+	// Content opens the content of the chunk's variant.
+	Content(ctx context.Context, c *Chunk) (Message, error)
+	// Settle records what came of the chunk: recipients in neither list were accepted
+	// by the MTA or have become bounce entries, and are never handed out again. It is
+	// one atomic step. When nothing is deferred the chunk is removed, and with the
+	// last one the post.
+	Settle(ctx context.Context, c *Chunk, r Settlement) error
+	// Release gives the chunk back unchanged, to be handed out again not before due
+	// (kept in memory only): for shutdown, or when the MTA could not be reached.
+	Release(c *Chunk, due time.Time)
+	Close() error
+}
+
+// Settlement is what remains of a chunk after a transaction.
+type Settlement struct {
+	Deferred []string  // recipients to try again
+	Due      time.Time // when
+	Reason   string    // of the deferral
+}
+
+// Admin is what an operator's tools do, from any process and without owning
+// segments, while daemons run.
+type Admin interface {
+	// Entries yields what is in a queue other than Outgoing, oldest first.
+	Entries(ctx context.Context, q Queue) iter.Seq2[Entry, error]
+	// Chunks yields the chunks in Outgoing; their Recipients too if asked.
+	Chunks(ctx context.Context, recipients bool) iter.Seq2[Chunk, error]
+	// Find looks for an entry in every queue but Outgoing.
+	Find(ctx context.Context, id ID) (Entry, error)
+	Read(ctx context.Context, e Entry) (Message, error)
+	// Retry makes an entry due now: one in Incoming or Bounces that was deferred, one
+	// in Held or Failed by moving it back to the queue it came from, its tries set to
+	// none, with the added flags.
+	Retry(ctx context.Context, e Entry, flags ...string) error
+	// RetryChunks makes the deferred chunks of a post due now.
+	RetryChunks(ctx context.Context, post ID) error
+	// Remove removes an entry that is in Held or Failed, or not handed out.
+	Remove(ctx context.Context, e Entry) error
+	// RemovePost removes a post's remaining chunks from Outgoing.
+	RemovePost(ctx context.Context, post ID) error
+}

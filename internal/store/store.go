@@ -1,0 +1,151 @@
+// Package store is list state: which lists there are, how they are set, who is on
+// them, and what has been counted. It is transactional: a method either did all it
+// says, on stable storage, or nothing.
+//
+// The interfaces are what callers need, each caller a few of them; package sqlstore
+// implements them all over SQL, and package storetest is the suite that every
+// implementation passes. Several processes may use one store at once. Nothing here
+// loads a whole membership into memory.
+package store
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/list"
+)
+
+// Errors that callers tell apart with errors.Is. Anything else is temporary: the
+// store is down, busy or broken.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("already exists")
+)
+
+// Target is what an address stands for.
+type Target struct {
+	List   address.Address // as the list was created
+	Role   address.Role
+	Detail string
+}
+
+// Resolver finds out what an address stands for: lmtpd asks at every RCPT.
+type Resolver interface {
+	// Resolve returns the first candidate of addr whose list exists, by one indexed
+	// look-up, or ErrNotFound.
+	Resolve(ctx context.Context, addr address.Address) (Target, error)
+}
+
+// Lists administers lists.
+type Lists interface {
+	// CreateList stores l and sets its ID and Created; its domain comes to be with its
+	// first list. ErrExists if there is one with this address, or if its address is a
+	// role address of a list that exists (dev-owner of dev), or the reverse.
+	CreateList(ctx context.Context, l *list.List) error
+	List(ctx context.Context, addr address.Address) (*list.List, error)
+	// AllLists yields lists by address; of one domain if domain is not "".
+	AllLists(ctx context.Context, domain string) iter.Seq2[*list.List, error]
+	// ChangeList sets settings from their text form; nil goes back to the default.
+	// All of them are changed, or none with an error that names the first bad one.
+	ChangeList(ctx context.Context, addr address.Address, changes map[string]*string) (*list.List, error)
+	// DeleteList removes the list and everything of it.
+	DeleteList(ctx context.Context, addr address.Address) error
+}
+
+// Filter chooses members; an empty field means any.
+type Filter struct {
+	Roles    []list.Role
+	Modes    []list.Mode
+	Statuses []list.Status
+	Address  address.Address
+}
+
+// AddResult counts what became of an import.
+type AddResult struct{ Added, Existing int64 }
+
+// MemberChange is what SetMember changes; nil leaves a field alone.
+type MemberChange struct {
+	DisplayName  *string
+	Mode         *list.Mode
+	Status       *list.Status
+	Action       *list.Action
+	NoOwnPosts   *bool
+	NoDuplicates *bool
+}
+
+// Members administers who is on a list.
+type Members interface {
+	// AddMembers adds memberships in batches, each a transaction; those that exist
+	// (same list, role and address) are counted and left as they are. The first error
+	// of members, or of the store, ends it; what was added before stays. progress, if
+	// not nil, is called after each batch with the counts so far.
+	AddMembers(ctx context.Context, listID int64, members iter.Seq2[list.Membership, error], progress func(AddResult)) (AddResult, error)
+	// SetMember changes one membership; ErrNotFound if there is none.
+	SetMember(ctx context.Context, listID int64, role list.Role, addr address.Address, c MemberChange) error
+	// RemoveMembers removes memberships in batches; it counts those that were there.
+	RemoveMembers(ctx context.Context, listID int64, role list.Role, addrs iter.Seq2[address.Address, error]) (int64, error)
+	// Members yields memberships that the filter chooses, by role and address, as of
+	// one instant, reading as the caller consumes.
+	Members(ctx context.Context, listID int64, f Filter) iter.Seq2[list.Membership, error]
+	// Memberships returns every role that each of the addresses has on the list.
+	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
+	// CountMembers counts what the filter chooses.
+	CountMembers(ctx context.Context, listID int64, f Filter) (int64, error)
+}
+
+// Post is a post that has been taken up by the pipeline.
+type Post struct {
+	ListID int64
+	Entry  string // the incoming entry's id: a second run of the same entry changes nothing
+	Digest []byte // of envelope sender and bytes: the same post delivered twice has the same
+	At     time.Time
+}
+
+// PostRecord is what the store knows of a post.
+type PostRecord struct {
+	Number    int64  // the post's number on the list, from 1
+	Duplicate bool   // another entry was filed with this digest before
+	Entry     string // that entry
+}
+
+// BounceEvent is one refusal of one member's mail.
+type BounceEvent struct {
+	ListID    int64
+	Recipient address.Address
+	Entry     string // the bounce entry's id: the same entry and recipient count once
+	At        time.Time
+	Status    string // RFC 3463, such as 5.1.1
+	Hard      bool   // permanent
+	Text      string // what the far end said
+}
+
+// Journal keeps what the pipeline counts, each by an entry's id, so that a second
+// run changes nothing.
+type Journal interface {
+	// FilePost files a post and gives it its number, or says that it is a duplicate
+	// of another one filed since window before p.At.
+	FilePost(ctx context.Context, p Post, window time.Duration) (PostRecord, error)
+	// RecordBounces files bounce events.
+	RecordBounces(ctx context.Context, events []BounceEvent) error
+	// BounceEvents yields the events of a list, newest first.
+	BounceEvents(ctx context.Context, listID int64) iter.Seq2[BounceEvent, error]
+	// AllowNotice tells whether an automatic reply about entry may go to addr: at most
+	// limit of them within window. The same entry gets the same answer again.
+	AllowNotice(ctx context.Context, addr address.Address, entry string, at time.Time, limit int, window time.Duration) (bool, error)
+	// Prune forgets posts' digests, and notices, from before t.
+	Prune(ctx context.Context, t time.Time) error
+}
+
+// Store is everything.
+type Store interface {
+	Resolver
+	Lists
+	Members
+	Journal
+	// Ping tells whether the store answers.
+	Ping(ctx context.Context) error
+	Close() error
+}

@@ -1,0 +1,3 @@
+package message
+
+type headerImpl struct{}

@@ -1,0 +1,217 @@
+// Package sdk is what the author of a handler imports.
+//
+// A handler is a Go value with one method:
+//
+//	type shout struct{}
+//
+//	func (shout) Handle(ctx context.Context, p *sdk.Post) (sdk.Verdict, error) {
+//		p.Header.Replace("Subject", strings.ToUpper(p.Header.Text("Subject")))
+//		return sdk.Accept, nil
+//	}
+//
+//	func main() {
+//		sdk.Serve("shout", "1.0", sdk.Stage{Name: "shout", Handler: shout{}})
+//	}
+//
+// An error means "try this post again later"; only a verdict decides. Edits are made
+// on the post's Header, Body, Recipients and Notes, and travel to mlist when Handle
+// returns with Accept (of other verdicts, only the notes do).
+package sdk
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mlist/mlist/sdk/message"
+)
+
+// Handler fills a stage.
+type Handler interface {
+	// Handle looks at a post, edits it and gives its verdict. It may be called from
+	// several goroutines, for different posts, and must return when ctx ends.
+	Handle(ctx context.Context, p *Post) (Verdict, error)
+}
+
+// Configurer is a Handler that has a configuration of its own, the table
+// [plugin.STAGE]. Config returns a pointer to a struct with json tags, holding the
+// defaults; it is filled in before the first Handle. Unknown keys are refused. If the
+// struct has a Validate() error method it is called then.
+type Configurer interface {
+	Config() any
+}
+
+// Stage is a place in the pipeline's order, and the handler that fills it.
+type Stage struct {
+	Name    string
+	Help    string // one line
+	Body    bool   // the handler reads or edits the body
+	Handler Handler
+}
+
+// Kind is what a verdict decides.
+type Kind string
+
+// Kinds of verdict.
+const (
+	KindAccept  Kind = "accept"
+	KindHold    Kind = "hold"
+	KindReject  Kind = "reject"
+	KindDiscard Kind = "discard"
+)
+
+// Verdict decides about a post. Its zero value is not a verdict.
+type Verdict struct {
+	Kind   Kind
+	Code   string // a word for programs, such as "nonmember"
+	Reason string // a sentence for people
+}
+
+// Accept lets the post go on to the next stage.
+var Accept = Verdict{Kind: KindAccept}
+
+// Hold keeps the post for a moderator.
+func Hold(code, reason string) Verdict { return Verdict{KindHold, code, reason} }
+
+// Reject sends the post back to its sender with the reason.
+func Reject(code, reason string) Verdict { return Verdict{KindReject, code, reason} }
+
+// Discard drops the post without a word.
+func Discard(code, reason string) Verdict { return Verdict{KindDiscard, code, reason} }
+
+// Post is a post on its way through the pipeline.
+type Post struct {
+	Entry    string // the queue entry's id, for logs
+	Number   int64  // the post's number on the list, from 1
+	Approved bool   // a moderator let it through: rules on who may post do not apply again
+	Hostname string // how mlist names itself
+	List     List
+	Envelope Envelope
+	Senders  []Sender // who claims to have sent it: from, envelope, reply-to, sender, in this order
+	Header   *message.Header
+	Body     *message.Body
+	// Recipients collects who gets the post. A stage adds rules; those of all stages
+	// together make the result.
+	Recipients Recipients
+	// Notes travel to later stages, and stay beside a held post.
+	Notes map[string]string
+}
+
+// List is what a handler knows of the list.
+type List struct {
+	Address  string
+	Settings map[string]string // every setting in its text form
+}
+
+// String returns a setting's text; "" if there is none of that name.
+func (l List) String(name string) string { return l.Settings[name] }
+
+// Bool tells whether a setting is "true".
+func (l List) Bool(name string) bool { return l.Settings[name] == "true" }
+
+// Int returns a number setting; 0 if it is none.
+func (l List) Int(name string) int {
+	n, _ := strconv.Atoi(l.Settings[name])
+	return n
+}
+
+// Lines returns a setting that is a list of lines.
+func (l List) Lines(name string) []string {
+	if l.Settings[name] == "" {
+		return nil
+	}
+	return strings.Split(l.Settings[name], "\n")
+}
+
+// Local and Domain are the halves of the list's address.
+func (l List) Local() string { return l.Address[:strings.LastIndexByte(l.Address, '@')] }
+
+// Domain is the list's mail domain.
+func (l List) Domain() string { return l.Address[strings.LastIndexByte(l.Address, '@')+1:] }
+
+// Sub returns a role address of the list: Sub("owner") is dev-owner@….
+func (l List) Sub(role string) string { return l.Local() + "-" + role + "@" + l.Domain() }
+
+// Name is the list's name for people.
+func (l List) Name() string {
+	if n := l.Settings["display_name"]; n != "" {
+		return n
+	}
+	return l.Local()
+}
+
+// Envelope is what the MTA said.
+type Envelope struct {
+	Sender    string // "" is the null reverse-path
+	Recipient string
+	Peer      string
+	Received  time.Time
+	Flags     []string
+}
+
+// Sender is one address that claims to have sent the post.
+type Sender struct {
+	Address     string
+	Source      string // "from", "envelope", "reply-to" or "sender"
+	Memberships []Membership
+}
+
+// Membership is one role of an address on the list.
+type Membership struct {
+	Role         string // member, owner, moderator, nonmember
+	Action       string // "" is the list's default for the role
+	Mode, Status string
+	NoOwnPosts   bool
+	NoDuplicates bool
+}
+
+// Rule is one step in choosing recipients; proto.RecipientRule documents it.
+type Rule struct {
+	Kind      RuleKind
+	Roles     []string
+	Modes     []string
+	Statuses  []string
+	Addresses []string
+	Flag      string
+}
+
+// RuleKind says what a Rule does.
+type RuleKind int
+
+// Kinds of rule.
+const (
+	RuleSelect RuleKind = iota + 1
+	RuleAdd
+	RuleExclude
+)
+
+// Recipients collects rules.
+type Recipients struct{ rules []Rule }
+
+// Rules returns what was collected.
+func (r *Recipients) Rules() []Rule { return r.rules }
+
+// Select chooses memberships by role, mode and status; nil is any.
+func (r *Recipients) Select(roles, modes, statuses []string) {
+	r.rules = append(r.rules, Rule{Kind: RuleSelect, Roles: roles, Modes: modes, Statuses: statuses})
+}
+
+// Add chooses addresses.
+func (r *Recipients) Add(addrs ...string) {
+	r.rules = append(r.rules, Rule{Kind: RuleAdd, Addresses: addrs})
+}
+
+// Exclude takes addresses away; with flag "no_own_posts" or "no_duplicates", only
+// where the member has asked for that.
+func (r *Recipients) Exclude(flag string, addrs ...string) {
+	r.rules = append(r.rules, Rule{Kind: RuleExclude, Addresses: addrs, Flag: flag})
+}
+
+// Author returns the address in From, or the envelope sender if there is none.
+func (p *Post) Author() string {
+	for _, m := range message.ParseMailboxes(p.Header.Get("From")) {
+		return m.Address
+	}
+	return p.Envelope.Sender
+}
