@@ -1,0 +1,104 @@
+package mlist_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/mlist/mlist/"
+
+// rules say which packages of this module, and which modules that only some may use, a
+// package may import. The first rule whose prefix fits a package is the one that holds.
+var rules = []struct {
+	pkg     string
+	may     []string // prefixes within the module
+	outside []string // guarded modules that it may use
+	why     string
+}{
+	{"cmd/mlist", []string{"lmtpd", "pipeline", "outbound", "internal/", "sdk"}, nil,
+		"the command wires daemons together; no rule of mail lives in it"},
+	{"lmtpd", []string{"internal/", "sdk/message"}, nil, "a daemon talks to the next one through a queue, never by a call"},
+	{"pipeline", []string{"internal/", "sdk", "sdk/message", "bounce"}, nil, "a daemon talks to the next one through a queue, never by a call"},
+	{"outbound", []string{"outbound/sender", "internal/spool", "internal/segment", "internal/address"}, nil,
+		"outgoing mail flows while the store is down, so outbound knows neither store nor lists"},
+	{"bounce", []string{"internal/address", "sdk/message"}, nil, "what a bounce says is a pure function"},
+	{"plugins/standard", []string{"plugins/", "sdk"}, nil, "serves the other handlers in one process"},
+	{"plugins/", []string{"sdk"}, nil, "a handler that ships with mlist has nothing that others cannot have"},
+	{"sdk/message", nil, nil, "the leaf that mlist and its plugins share"},
+	{"sdk/proto", nil, nil, "the contract alone"},
+	{"sdk", []string{"sdk/"}, []string{"github.com/hashicorp/go-plugin"}, "handler authors get nothing of mlist's inside"},
+	{"internal/host", []string{"sdk", "sdk/"}, []string{"github.com/hashicorp/go-plugin"}, "the one place that runs plugin processes"},
+	{"internal/spool", []string{"internal/segment", "internal/spool"}, nil, "a queue knows nothing of lists"},
+	{"internal/store", []string{"internal/address", "internal/list", "internal/store"}, []string{"modernc.org/sqlite", "github.com/pressly/goose"},
+		"the one place that speaks SQL"},
+	{"internal/list", []string{"internal/address"}, nil, "the domain model is pure"},
+	{"internal/config", []string{"internal/segment", "internal/address"}, []string{"github.com/BurntSushi/toml"}, "the one reader of the configuration file"},
+	{"internal/address", nil, nil, "a leaf"},
+	{"internal/segment", nil, nil, "a leaf"},
+	{"test/", []string{""}, nil, "tests may use everything"},
+}
+
+// guarded are modules that only packages whose rule names them may import.
+var guarded = []string{"github.com/hashicorp/go-plugin", "modernc.org/sqlite", "github.com/pressly/goose", "github.com/BurntSushi/toml"}
+
+func TestArrowsPointOneWay(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; seen++ {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		checkPackage(t, strings.TrimPrefix(p.ImportPath, module), p.Imports)
+	}
+	if seen < 10 {
+		t.Fatalf("go list found only %d packages", seen)
+	}
+}
+
+func checkPackage(t *testing.T, pkg string, imports []string) {
+	if pkg == strings.TrimSuffix(module, "/") {
+		return // the root holds this test alone
+	}
+	for _, r := range rules {
+		if pkg != strings.TrimSuffix(r.pkg, "/") && !strings.HasPrefix(pkg, strings.TrimSuffix(r.pkg, "/")+"/") {
+			continue
+		}
+		for _, imp := range imports {
+			if name, ours := strings.CutPrefix(imp, module); ours {
+				if !allowed(name, r.may) {
+					t.Errorf("%s imports %s, which it may not: %s", pkg, name, r.why)
+				}
+				continue
+			}
+			for _, g := range guarded {
+				if strings.HasPrefix(imp, g) && !allowed(imp, r.outside) && !strings.HasPrefix(pkg, "test/") {
+					t.Errorf("%s imports %s, which it may not: %s", pkg, imp, r.why)
+				}
+			}
+		}
+		return
+	}
+	t.Errorf("%s: no rule says what it may import; add one to arrows_test.go with its reason", pkg)
+}
+
+func allowed(name string, prefixes []string) bool {
+	for _, p := range prefixes {
+		if name == p || strings.HasPrefix(name, strings.TrimSuffix(p, "/")+"/") || p == "" {
+			return true
+		}
+	}
+	return false
+}
