@@ -6,7 +6,11 @@
 // input: what is wrong is kept as it is and told in Defects.
 package message
 
-import "iter"
+import (
+	"iter"
+	"slices"
+	"strings"
+)
 
 // Limits against hostile input.
 const (
@@ -18,7 +22,19 @@ const (
 
 // Header is a header block: its fields in order, with their bytes.
 // The zero Header is empty and ready for use.
-type Header struct{ impl headerImpl }
+type Header struct {
+	fields []field // never changed in place: Fields may be running over it
+	parsed []field // what ParseHeader found
+	eol    string  // "" is not known yet
+	ops    []Op
+}
+
+// field is one field, or a run of bytes that is none: then name is "".
+type field struct {
+	name string
+	raw  []byte
+	text string // raw as a string; names and values are slices of it
+}
 
 // Field is one header field with all its folds.
 type Field struct {
@@ -45,48 +61,151 @@ type Op struct {
 
 // ParseHeader reads a header block, up to and without the empty line that ends it.
 // Lines may end in CRLF or LF; new fields follow the block's own use. It keeps block.
-func ParseHeader(block []byte) *Header { panic("TODO") }
+// What lies beyond MaxFields is kept as one piece that is no field.
+func ParseHeader(block []byte) *Header {
+	text := string(block)
+	h := &Header{fields: make([]field, 0, 8+strings.Count(text[:min(len(text), 8192)], "\n")/2)}
+	for pos := 0; pos < len(block); {
+		end := fieldEnd(text, pos)
+		if len(h.fields) == MaxFields {
+			end = len(block)
+		}
+		f := field{raw: block[pos:end:end], text: text[pos:end]}
+		if len(h.fields) < MaxFields {
+			f.name = fieldName(f.text)
+		}
+		h.fields = append(h.fields, f)
+		pos = end
+	}
+	if i := strings.IndexByte(text, '\n'); i > 0 && text[i-1] == '\r' {
+		h.eol = "\r\n"
+	} else if i >= 0 {
+		h.eol = "\n"
+	}
+	h.parsed = h.fields
+	return h
+}
 
-// Defects tells what is wrong with the block: lines that are no field, 8-bit
-// characters, NULs, overlong lines.
-func (h *Header) Defects() []string { panic("TODO") }
+// fieldEnd finds the end of the line at pos and of the folds that follow it.
+func fieldEnd(text string, pos int) int {
+	for {
+		i := strings.IndexByte(text[pos:], '\n')
+		if i < 0 {
+			return len(text)
+		}
+		pos += i + 1
+		if pos == len(text) || text[pos] != ' ' && text[pos] != '\t' {
+			return pos
+		}
+	}
+}
 
-// Fields yields the fields in order.
-func (h *Header) Fields() iter.Seq[Field] { panic("TODO") }
+// fieldName returns the name of the field that text starts with, or "" if that is none.
+// RFC 5322 4.5 lets old mail have white space before the colon.
+func fieldName(text string) string {
+	n := 0
+	for n < len(text) && isFtext(text[n]) {
+		n++
+	}
+	i := n
+	for i < len(text) && (text[i] == ' ' || text[i] == '\t') {
+		i++
+	}
+	if i == len(text) || text[i] != ':' {
+		return ""
+	}
+	return text[:n]
+}
+
+// isFtext is RFC 5322 3.6.8's ftext.
+func isFtext(c byte) bool { return c > ' ' && c < 0x7f && c != ':' }
+
+// value returns the field's value: unfolded and trimmed.
+func (f field) value() string { return unfold(f.text[strings.IndexByte(f.text, ':')+1:]) }
+
+// unfold takes the line breaks out and trims. A CR that ends no line becomes a space,
+// so that a value never holds a line break of any kind.
+func unfold(s string) string {
+	s = strings.Trim(s, " \t\r\n")
+	if strings.IndexByte(s, '\n') < 0 && strings.IndexByte(s, '\r') < 0 {
+		return s
+	}
+	var b strings.Builder
+	b.Grow(len(s))
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\n', s[i] == '\r' && s[i+1] == '\n': // trimmed: s does not end in CR
+		case s[i] == '\r':
+			b.WriteByte(' ')
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
+func (f field) is(name string) bool {
+	return len(f.name) == len(name) && name != "" && strings.EqualFold(f.name, name)
+}
+
+// Fields yields the fields in order. Lines that are no field are left out.
+func (h *Header) Fields() iter.Seq[Field] {
+	fields := h.fields
+	return func(yield func(Field) bool) {
+		for _, f := range fields {
+			if f.name != "" && !yield(Field{Name: f.name, Raw: f.raw}) {
+				return
+			}
+		}
+	}
+}
 
 // Has tells whether there is a field of that name; case does not matter.
-func (h *Header) Has(name string) bool { panic("TODO") }
+func (h *Header) Has(name string) bool {
+	return slices.ContainsFunc(h.fields, func(f field) bool { return f.is(name) })
+}
 
 // Get returns the first such field's value, unfolded and trimmed; "" if there is none.
-func (h *Header) Get(name string) string { panic("TODO") }
+func (h *Header) Get(name string) string {
+	for _, f := range h.fields {
+		if f.is(name) {
+			return f.value()
+		}
+	}
+	return ""
+}
 
 // Values returns the values of all such fields.
-func (h *Header) Values(name string) []string { panic("TODO") }
+func (h *Header) Values(name string) []string {
+	var values []string
+	for _, f := range h.fields {
+		if f.is(name) {
+			values = append(values, f.value())
+		}
+	}
+	return values
+}
 
 // Text is Get with RFC 2047 encoded words decoded to UTF-8.
-func (h *Header) Text(name string) string { panic("TODO") }
+func (h *Header) Text(name string) string { return DecodeText(h.Get(name)) }
 
-// Prepend puts a new field above all others. Values that are not ASCII are encoded by
-// RFC 2047 as unstructured text (use EncodePhrase and Mailbox.String for addresses);
-// long values are folded. A line break in value is kept only before white space.
-func (h *Header) Prepend(name, value string) { panic("TODO") }
-
-// Append puts a new field below all others.
-func (h *Header) Append(name, value string) { panic("TODO") }
-
-// Replace gives the first field of that name the value and takes the others away;
-// it appends the field if there is none.
-func (h *Header) Replace(name, value string) { panic("TODO") }
-
-// Remove takes every field of that name away and returns how many there were.
-func (h *Header) Remove(name string) int { panic("TODO") }
-
-// Ops returns the changes made so far, through the methods above and Apply.
-func (h *Header) Ops() []Op { panic("TODO") }
-
-// Apply makes the changes, or none of them and an error that names the bad one: no
-// name or one with characters outside RFC 5322's, a value with control characters.
-func (h *Header) Apply(ops []Op) error { panic("TODO") }
+// LineEnd returns what ends the block's lines: CRLF or LF. CRLF if it has no line.
+func (h *Header) LineEnd() string {
+	if h.eol == "" {
+		return "\r\n"
+	}
+	return h.eol
+}
 
 // Bytes returns the block, without the empty line.
-func (h *Header) Bytes() []byte { panic("TODO") }
+func (h *Header) Bytes() []byte {
+	size := 0
+	for _, f := range h.fields {
+		size += len(f.raw)
+	}
+	block := make([]byte, 0, size)
+	for _, f := range h.fields {
+		block = append(block, f.raw...)
+	}
+	return block
+}

@@ -1,3 +1,0 @@
-package message
-
-type headerImpl struct{}
