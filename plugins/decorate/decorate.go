@@ -1,0 +1,120 @@
+// Package decorate puts a list's footer and header around the text of its posts.
+//
+// It changes posts by splices and never re-serialises them: the author's octets stay
+// what they are. Where the text allows it, footer and header join it; where it does
+// not, they become parts of their own. Signed and encrypted posts are left alone.
+package decorate
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/message"
+)
+
+// Stages returns the stage that this package fills.
+func Stages() []sdk.Stage {
+	return []sdk.Stage{{
+		Name:    "footer",
+		Help:    "puts the list's footer after the text, and its header before it",
+		Body:    true,
+		Handler: Handler{},
+	}}
+}
+
+// Handler decorates posts. It reads the list's settings footer and header, and leaves
+// a note "footer" where it leaves a post as it is.
+type Handler struct{}
+
+// Handle implements sdk.Handler.
+func (Handler) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
+	d := decoration{
+		before: expand(p.List, p.List.String("header")),
+		after:  expand(p.List, p.List.String("footer")),
+	}
+	if d.before == "" && d.after == "" {
+		return sdk.Accept, nil
+	}
+	root, _, err := message.ParseStructure(p.Header, p.Body)
+	if err != nil {
+		return sdk.Verdict{}, fmt.Errorf("put footer on %s: %w", p.Entry, err)
+	}
+	e := editor{post: p, root: root, decoration: d}
+	skipped, err := e.decorate()
+	if err != nil {
+		return sdk.Verdict{}, fmt.Errorf("put footer on %s: %w", p.Entry, err)
+	}
+	if skipped != "" {
+		if p.Notes == nil {
+			p.Notes = make(map[string]string)
+		}
+		p.Notes["footer"] = "skipped: " + skipped
+	}
+	return sdk.Accept, nil
+}
+
+// decoration is what goes before and after the text: UTF-8, lines ended by LF, the
+// last one too. "" is nothing.
+type decoration struct{ before, after string }
+
+// editor decorates one post.
+type editor struct {
+	decoration
+	post *sdk.Post
+	root *message.Part
+}
+
+// decorate chooses the way for this kind of message. It returns why it left the post
+// as it is, or "".
+func (e *editor) decorate() (skipped string, err error) {
+	switch root := e.root; {
+	case root.Protected(e.post.Body):
+		return "signed", nil
+	case root.Type == "message/partial":
+		return "part of a larger message", nil // RFC 2046 5.2.2: its parts are put together later
+	case root.Type == "multipart/mixed":
+		return e.addParts()
+	case strings.HasPrefix(root.Type, "multipart/") && root.Open < 0:
+		return "no boundary", nil
+	case root.Type == "text/plain" && root.Disposition != "attachment":
+		if done, err := e.joinText(); done || err != nil {
+			return "", err
+		}
+	}
+	return "", e.wrap()
+}
+
+// expand fills in the placeholders of a setting. A line end is added where the last
+// line has none; text of nothing but white space is no text.
+func expand(l sdk.List, text string) string {
+	text = strings.NewReplacer(
+		"%(display_name)s", l.Name(),
+		"%(list_address)s", l.Address,
+		"%(list_name)s", l.Local(),
+		"%(leave_address)s", l.Sub("leave"),
+		"%(request_address)s", l.Sub("request"),
+		"%(owner_address)s", l.Sub("owner"),
+		"%(description)s", l.String("description"),
+	).Replace(text)
+	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\r\n", "\n"), "\uFFFD")
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, text)
+	if strings.TrimSpace(text) == "" {
+		return ""
+	}
+	if !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	return text
+}
+
+// splice is Body.Splice with the arguments in a row.
+func (e *editor) splice(offset, del int64, insert []byte) error {
+	return e.post.Body.Splice(message.Splice{Offset: offset, Delete: del, Insert: insert})
+}
