@@ -63,6 +63,12 @@ type Filter struct {
 	Address  address.Address
 }
 
+// Recipient is a membership as far as delivering to it goes.
+type Recipient struct {
+	Address                  string // as the member spelled it, ready for RCPT TO
+	NoOwnPosts, NoDuplicates bool
+}
+
 // AddResult counts what became of an import.
 type AddResult struct{ Added, Existing int64 }
 
@@ -90,6 +96,8 @@ type Members interface {
 	// Members yields memberships that the filter chooses, by role and address, as of
 	// one instant, reading as the caller consumes.
 	Members(ctx context.Context, listID int64, f Filter) iter.Seq2[list.Membership, error]
+	// Recipients is Members for delivery: only what is needed to send, as fast as can be.
+	Recipients(ctx context.Context, listID int64, f Filter) iter.Seq2[Recipient, error]
 	// Memberships returns every role that each of the addresses has on the list.
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
 	// CountMembers counts what the filter chooses.
@@ -106,7 +114,7 @@ type Post struct {
 
 // PostRecord is what the store knows of a post.
 type PostRecord struct {
-	Number    int64  // the post's number on the list, from 1
+	Number    int64  // the post's number on the list, from 1; 0 if filed without
 	Duplicate bool   // another entry was filed with this digest before
 	Entry     string // that entry
 }
@@ -125,9 +133,14 @@ type BounceEvent struct {
 // Journal keeps what the pipeline counts, each by an entry's id, so that a second
 // run changes nothing.
 type Journal interface {
-	// FilePost files a post and gives it its number, or says that it is a duplicate
-	// of another one filed since window before p.At.
-	FilePost(ctx context.Context, p Post, window time.Duration) (PostRecord, error)
+	// PeekPost tells, without changing anything, what FilePost would: the number that
+	// the post has or would get, and whether it is a duplicate of another one filed
+	// since window before p.At.
+	PeekPost(ctx context.Context, p Post, window time.Duration) (PostRecord, error)
+	// FilePost files a post's digest, and if numbered gives it the list's next number,
+	// unless it is a duplicate. Filing the same entry again changes nothing, except
+	// that one filed without a number (a held post) gets one when asked for.
+	FilePost(ctx context.Context, p Post, numbered bool, window time.Duration) (PostRecord, error)
 	// RecordBounces files bounce events.
 	RecordBounces(ctx context.Context, events []BounceEvent) error
 	// BounceEvents yields the events of a list, newest first.

@@ -1,0 +1,62 @@
+package pipeline
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/sdk/message"
+)
+
+// mayAnswer tells whether the sender of an entry may get an automatic reply: a person
+// may, so often a day; a machine never (RFC 3834 section 2).
+func (d *Daemon) mayAnswer(ctx context.Context, p *post) (bool, error) {
+	to, ok := personal(p.entry.Sender, p.header)
+	if !ok {
+		return false, nil
+	}
+	return d.store.AllowNotice(ctx, to, string(p.entry.ID), d.now(), d.cfg.Load().NoticesPerDay, 24*time.Hour)
+}
+
+// personal tells whether a message with this envelope sender and header was written
+// by a person who can be answered.
+func personal(sender string, h *message.Header) (address.Address, bool) {
+	to, err := address.Parse(sender)
+	if err != nil {
+		return to, false // the null reverse-path among others
+	}
+	if auto := firstWord(h.Get("Auto-Submitted")); auto != "" && auto != "no" {
+		return to, false
+	}
+	switch firstWord(h.Get("Precedence")) {
+	case "bulk", "list", "junk":
+		return to, false
+	}
+	for _, field := range []string{"List-Id", "List-Post", "List-Unsubscribe", "X-Auto-Response-Suppress", "X-Loop", "Feedback-ID"} {
+		if h.Has(field) {
+			return to, false
+		}
+	}
+	return to, !robot(to.Local)
+}
+
+// robot tells whether a local part is one behind which no person reads.
+func robot(local string) bool {
+	local = strings.ToLower(local)
+	switch local {
+	case "mailer-daemon", "postmaster", "noreply", "no-reply", "donotreply", "do-not-reply", "listserv", "majordomo", "nobody", "root", "daemon":
+		return true
+	}
+	for _, suffix := range []string{"-request", "-bounces", "-owner", "-relay", "-noreply"} {
+		if strings.HasSuffix(local, suffix) {
+			return true
+		}
+	}
+	return strings.HasPrefix(local, "owner-") || strings.Contains(local, "-bounces+") || strings.HasPrefix(local, "bounce")
+}
+
+func firstWord(value string) string {
+	value, _, _ = strings.Cut(value, ";")
+	return strings.ToLower(strings.TrimSpace(value))
+}

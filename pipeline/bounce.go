@@ -1,0 +1,70 @@
+package pipeline
+
+import (
+	"context"
+	"io"
+
+	"github.com/mlist/mlist/bounce"
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/store"
+)
+
+// bounce does all that is to be done with an entry of bounces: what it says is filed
+// in the journal. What cannot be understood is sent to the owners.
+func (d *Daemon) bounce(ctx context.Context, owner spool.Owner, e spool.Entry) error {
+	finished, err := owner.Finished(ctx, e)
+	if err != nil {
+		return err
+	}
+	if finished {
+		return owner.Done(ctx, e)
+	}
+	p, err := d.open(ctx, owner, e)
+	if err != nil {
+		return err
+	}
+	defer p.msg.Close()
+
+	report, err := bounce.Parse(io.NewSectionReader(p.msg, 0, p.msg.Size()))
+	if err != nil {
+		p.log.Info("bounce is in no form known here", "err", err)
+	}
+	events := bounceEvents(p, report)
+	if auto := firstWord(p.header.Get("Auto-Submitted")); len(report.Recipients) == 0 && auto == "auto-replied" {
+		p.log.Info("automatic reply to the bounce address, dropped")
+		return owner.Done(ctx, e)
+	}
+	if len(events) == 0 && len(report.Recipients) == 0 {
+		return d.forward(ctx, p)
+	}
+	if err := d.store.RecordBounces(ctx, events); err != nil {
+		return err
+	}
+	p.log.Info("bounce filed", "recipients", len(events))
+	return owner.Done(ctx, e)
+}
+
+// bounceEvents are the refusals and delays that a report tells of. An address that the
+// bounce came back to (VERP) is surer than what the report says.
+func bounceEvents(p *post, r bounce.Report) []store.BounceEvent {
+	event := store.BounceEvent{ListID: p.list.ID, Entry: string(p.entry.ID), At: p.entry.Received}
+	verp, verpErr := address.ParseVERP(p.entry.Detail)
+	if r.Scope == bounce.ScopeMessage {
+		return nil // the MTA did not like the message: that says nothing of the members
+	}
+	var out []store.BounceEvent
+	for _, rcpt := range r.Recipients {
+		a, err := address.Parse(rcpt.Address)
+		if err != nil || !rcpt.Failed() && !rcpt.Delayed() {
+			continue
+		}
+		if verpErr == nil && len(r.Recipients) == 1 {
+			a = verp
+		}
+		e := event
+		e.Recipient, e.Status, e.Hard, e.Text = a, rcpt.Status, rcpt.Failed(), rcpt.Diagnostic
+		out = append(out, e)
+	}
+	return out
+}

@@ -1,0 +1,201 @@
+package pipeline
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/host"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/message"
+)
+
+// plain is the variant that every regular member gets.
+const plain = "plain"
+
+// deliver turns an accepted post into an outgoing one. The journal is written while
+// the spool syncs: both are done before the commit, which alone makes anything visible.
+func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing store.Post, number int64, result host.Result) error {
+	prep, err := p.owner.Prepare(ctx, p.entry)
+	if err != nil {
+		return err
+	}
+	var recipients int64
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		record, err := d.store.FilePost(gctx, filing, true, duplicateWindow)
+		if err == nil && (record.Number != number || record.Duplicate) {
+			err = fmt.Errorf("post number %d was taken while the post was prepared", number)
+		}
+		return err
+	})
+	g.Go(func() error {
+		var err error
+		bounces := address.Sub(p.list.Address, address.RoleBounces).String()
+		recipients, err = d.writeAs(gctx, p, prep, hp.Header, hp.Body, hp.Rules, bounces)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		prep.Abort()
+		return err
+	}
+	if recipients == 0 {
+		p.log.Info("post accepted, and nobody to receive it")
+		prep.Abort()
+		return p.owner.Done(ctx, p.entry)
+	}
+	if err := prep.Commit(ctx); err != nil {
+		return err
+	}
+	p.log.Info("post accepted", "number", number, "sender", p.entry.Sender, "recipients", recipients,
+		"stages", stageTimes(result.Stages), "took", d.now().Sub(p.started).Round(10*time.Microsecond))
+	return nil
+}
+
+// stageTimes prints what each stage took, in the order in which they ran.
+func stageTimes(stages []host.StageTime) string {
+	var b []byte
+	for i, s := range stages {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = fmt.Appendf(b, "%s=%s", s.Stage, s.Took.Round(time.Microsecond))
+	}
+	return string(b)
+}
+
+// writeAs writes the content of a post and the chunks of those whom the rules choose,
+// with the given envelope sender, and returns how many recipients there are.
+func (d *Daemon) writeAs(ctx context.Context, p *post, prep spool.Prepared, h *message.Header, b *message.Body, rules []sdk.Rule, sender string) (int64, error) {
+	w, err := prep.Content(plain)
+	if err != nil {
+		return 0, err
+	}
+	eight, err := writeMessage(w, h, b)
+	if cerr := w.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write the content: %w", err)
+	}
+	c := &chunker{
+		prep: prep,
+		size: d.cfg.Load().RecipientsPerChunk,
+		chunk: spool.Chunk{
+			List:    p.list.Address.String(),
+			Variant: plain,
+			Sender:  sender,
+			Created: p.entry.Received,
+		},
+	}
+	if eight {
+		c.chunk.Flags = append(c.chunk.Flags, spool.Flag8BitMIME)
+	}
+	// RFC 6531: only mail that needs it should ask for SMTPUTF8, since a next hop
+	// without it must refuse.
+	c.utf8 = !isASCII(h.Bytes()) && hasFlag(p.entry.Flags, spool.FlagSMTPUTF8) || !p.list.Address.IsASCII()
+	if err := d.choose(ctx, p.list.ID, rules, func(addr string) error { return c.add(ctx, addr) }); err != nil {
+		return 0, err
+	}
+	return c.total, c.close(ctx)
+}
+
+// writeMessage writes header block, empty line and body, and tells whether the body
+// has 8-bit bytes.
+func writeMessage(w io.Writer, h *message.Header, b *message.Body) (eight bool, err error) {
+	bw := bufio.NewWriterSize(w, 64<<10)
+	block := h.Bytes()
+	eol := "\r\n"
+	if n := len(block); n > 0 && block[n-1] == '\n' && (n < 2 || block[n-2] != '\r') {
+		eol = "\n"
+	}
+	bw.Write(block)
+	bw.WriteString(eol)
+	if err := bw.Flush(); err != nil {
+		return false, err
+	}
+	scan := &eightBitScanner{w: w}
+	if _, err := b.WriteTo(scan); err != nil {
+		return false, err
+	}
+	return scan.found || !isASCII(block), nil
+}
+
+// eightBitScanner passes bytes on and remembers whether one had its high bit set.
+type eightBitScanner struct {
+	w     io.Writer
+	found bool
+}
+
+func (s *eightBitScanner) Write(p []byte) (int, error) {
+	s.found = s.found || !isASCII(p)
+	return s.w.Write(p)
+}
+
+func isASCII[T []byte | string](s T) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// chunker gathers recipients into chunks. Those whose address needs SMTPUTF8 go
+// into chunks of their own, so that an MTA that cannot do it refuses only them.
+type chunker struct {
+	prep  spool.Prepared
+	size  int
+	chunk spool.Chunk // what all chunks share
+	utf8  bool        // every chunk needs SMTPUTF8
+	total int64
+	plain []string
+	inter []string
+}
+
+func (c *chunker) add(ctx context.Context, addr string) error {
+	c.total++
+	if isASCII(addr) {
+		c.plain = append(c.plain, addr)
+		if len(c.plain) < c.size {
+			return nil
+		}
+		full := c.plain
+		c.plain = make([]string, 0, c.size)
+		return c.put(ctx, full, c.utf8)
+	}
+	c.inter = append(c.inter, addr)
+	if len(c.inter) < c.size {
+		return nil
+	}
+	full := c.inter
+	c.inter = nil
+	return c.put(ctx, full, true)
+}
+
+func (c *chunker) put(ctx context.Context, recipients []string, utf8 bool) error {
+	if len(recipients) == 0 {
+		return nil
+	}
+	chunk := c.chunk
+	chunk.Recipients = recipients
+	if utf8 {
+		chunk.Flags = append(chunk.Flags[:len(chunk.Flags):len(chunk.Flags)], spool.FlagSMTPUTF8)
+	}
+	return c.prep.AddChunk(ctx, chunk)
+}
+
+// close puts what is left.
+func (c *chunker) close(ctx context.Context) error {
+	if err := c.put(ctx, c.plain, c.utf8); err != nil {
+		return err
+	}
+	return c.put(ctx, c.inter, true)
+}

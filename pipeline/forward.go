@@ -1,0 +1,54 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/sdk"
+)
+
+// forward sends mail for a role address of a list (dev-owner, dev-request, ...) to the
+// list's owners and moderators.
+func (d *Daemon) forward(ctx context.Context, p *post) error {
+	loop := address.Sub(p.list.Address, address.RoleOwner).String()
+	for _, v := range p.header.Values("X-Loop") {
+		if v == loop {
+			p.log.Info("mail for the owners came back, dropped")
+			return p.owner.Done(ctx, p.entry)
+		}
+	}
+	p.header.Prepend("X-Loop", loop)
+	// The null reverse-path stays: an answer to a bounce must not bounce again.
+	sender := ""
+	if p.entry.Sender != "" {
+		sender = address.Sub(p.list.Address, address.RoleBounces).String()
+	}
+	return d.commitAsIs(ctx, p, sender, ownersAndModerators)
+}
+
+// commitAsIs makes the entry's own message an outgoing post to those whom the rules
+// choose; without anybody it is a failure that an operator should see.
+func (d *Daemon) commitAsIs(ctx context.Context, p *post, sender string, rules []sdk.Rule) error {
+	prep, err := p.owner.Prepare(ctx, p.entry)
+	if err != nil {
+		return err
+	}
+	count, err := d.writeAs(ctx, p, prep, p.header, p.body, rules, sender)
+	if err != nil {
+		prep.Abort()
+		return err
+	}
+	if count == 0 {
+		prep.Abort()
+		if p.entry.Role == roleNotice {
+			return p.owner.Done(ctx, p.entry)
+		}
+		return permanentError{fmt.Errorf("list %s has neither owner nor moderator to read mail for %s", p.list.Address, p.entry.Recipient)}
+	}
+	if err := prep.Commit(ctx); err != nil {
+		return err
+	}
+	p.log.Info("mail forwarded", "role", p.entry.Role, "sender", p.entry.Sender, "recipients", count)
+	return nil
+}

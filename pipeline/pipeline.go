@@ -1,0 +1,194 @@
+// Package pipeline prepares mail: it takes entries from the incoming and bounces
+// queues, runs the stages on them, and turns each into one outgoing post by one
+// commit.
+//
+// Until that commit nothing of a post is visible to outbound; after it the incoming
+// entry is gone, or recognised as done. What is counted is keyed by the entry's id.
+// So an entry can be run again after a crash at any instant and nothing is lost or
+// done twice. An entry whose stages fail is tried again with back-off, and parked in
+// failed with the reason after MaxTries; posts of one list keep their order, and
+// other lists do not wait.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/host"
+	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/segment"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/store"
+)
+
+// Config is how a pipeline works. Segments and Name cannot change at run time.
+type Config struct {
+	Name     string // what another daemon that wants the same segments is told
+	Hostname string // how mlist names itself in the messages it writes
+	Segments segment.Set
+	Workers  int // posts of different lists prepared at once
+	MaxTries int // before a post goes to failed
+	RetryMin time.Duration
+	RetryMax time.Duration
+	// RecipientsPerChunk is how many recipients outbound hands over in one transaction.
+	RecipientsPerChunk int
+	// NoticesPerDay is how many automatic replies one address may get in 24 hours.
+	NoticesPerDay int
+}
+
+// Spool is what the pipeline needs of the spool.
+type Spool interface {
+	spool.Putter
+	Own(ctx context.Context, q spool.Queue, segments segment.Set, name string) (spool.Owner, error)
+}
+
+// Store is what the pipeline needs of the store.
+type Store interface {
+	List(ctx context.Context, addr address.Address) (*list.List, error)
+	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
+	Recipients(ctx context.Context, listID int64, f store.Filter) iter.Seq2[store.Recipient, error]
+	store.Journal
+}
+
+// Stages runs the handlers on a post.
+type Stages interface {
+	Run(ctx context.Context, p *host.Post) (host.Result, error)
+}
+
+// Daemon is the pipeline.
+type Daemon struct {
+	cfg    atomic.Pointer[Config]
+	spool  Spool
+	store  Store
+	stages Stages
+	log    *slog.Logger
+	now    func() time.Time
+	ready  chan struct{}
+}
+
+// New returns a pipeline that Run starts.
+func New(cfg Config, sp Spool, st Store, stages Stages, log *slog.Logger) *Daemon {
+	d := &Daemon{spool: sp, store: st, stages: stages, log: log, now: time.Now, ready: make(chan struct{})}
+	d.cfg.Store(&cfg)
+	return d
+}
+
+// Reload takes a new configuration for the entries that are taken up from now on.
+func (d *Daemon) Reload(cfg Config) { d.cfg.Store(&cfg) }
+
+// Ready is closed when the daemon owns its segments.
+func (d *Daemon) Ready() <-chan struct{} { return d.ready }
+
+// bounceWorkers is enough for bounces: each is a little parsing and one transaction.
+const bounceWorkers = 2
+
+// Run works until ctx ends; entries in hand are finished or given back. It returns nil
+// when it ended because of ctx.
+func (d *Daemon) Run(ctx context.Context) error {
+	cfg := d.cfg.Load()
+	incoming, err := d.spool.Own(ctx, spool.Incoming, cfg.Segments, cfg.Name)
+	if err != nil {
+		return fmt.Errorf("own incoming: %w", err)
+	}
+	defer incoming.Close()
+	bounces, err := d.spool.Own(ctx, spool.Bounces, cfg.Segments, cfg.Name)
+	if err != nil {
+		return fmt.Errorf("own bounces: %w", err)
+	}
+	defer bounces.Close()
+	close(d.ready)
+
+	g, ctx := errgroup.WithContext(ctx)
+	for range cfg.Workers {
+		g.Go(func() error { return d.work(ctx, incoming, d.incoming) })
+	}
+	for range bounceWorkers {
+		g.Go(func() error { return d.work(ctx, bounces, d.bounce) })
+	}
+	g.Go(func() error { return d.prune(ctx) })
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// step does all that is to be done with an entry, short of giving it back after an error.
+type step func(ctx context.Context, owner spool.Owner, e spool.Entry) error
+
+// work takes entries one after the other until ctx ends.
+func (d *Daemon) work(ctx context.Context, owner spool.Owner, do step) error {
+	for {
+		e, err := owner.Next(ctx)
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				owner.Release(e)
+			}
+			return ctx.Err()
+		case err != nil:
+			return fmt.Errorf("take an entry: %w", err)
+		}
+		if err := do(ctx, owner, e); err != nil {
+			d.giveBack(ctx, owner, e, err)
+		}
+	}
+}
+
+// permanentError is a failure that another try cannot mend.
+type permanentError struct{ error }
+
+func (p permanentError) Unwrap() error { return p.error }
+
+// giveBack puts an entry back after a failed try.
+func (d *Daemon) giveBack(ctx context.Context, owner spool.Owner, e spool.Entry, cause error) {
+	log := d.log.With("entry", e.ID, "list", e.List)
+	if ctx.Err() != nil {
+		owner.Release(e) // the daemon is stopping; that is nobody's fault
+		return
+	}
+	cfg := d.cfg.Load()
+	// What stopped the work must not stop the record of it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+
+	var permanent permanentError
+	if errors.As(cause, &permanent) || e.Tries+1 >= cfg.MaxTries {
+		log.Error("post failed", "tries", e.Tries+1, "err", cause)
+		if err := owner.Park(ctx, e, spool.Failed, cause.Error(), e.Notes); err != nil {
+			log.Error("park in failed", "err", err)
+			owner.Release(e)
+		}
+		return
+	}
+	due := d.now().Add(backoff(e.Tries, cfg.RetryMin, cfg.RetryMax))
+	log.Warn("post deferred", "tries", e.Tries+1, "due", due, "err", cause)
+	if err := owner.Defer(ctx, e, due, cause.Error()); err != nil {
+		log.Error("defer", "err", err)
+		owner.Release(e)
+	}
+}
+
+// prune forgets digests after a time in which no MTA still tries to deliver a copy
+// (Postfix's maximal_queue_lifetime is 5 days).
+func (d *Daemon) prune(ctx context.Context) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		if err := d.store.Prune(ctx, d.now().Add(-duplicateWindow)); err != nil && ctx.Err() == nil {
+			d.log.Error("prune the journal", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,229 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/host"
+	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/message"
+)
+
+// duplicateWindow is for how long a second copy of a post is recognised.
+const duplicateWindow = 7 * 24 * time.Hour
+
+// post is one entry of incoming in work.
+type post struct {
+	entry   spool.Entry
+	owner   spool.Owner
+	list    *list.List
+	msg     spool.Message
+	header  *message.Header
+	body    *message.Body
+	bodyAt  int64 // where the body starts in msg
+	started time.Time
+	log     *slog.Logger
+}
+
+// incoming does all that is to be done with an entry of incoming.
+func (d *Daemon) incoming(ctx context.Context, owner spool.Owner, e spool.Entry) error {
+	finished, err := owner.Finished(ctx, e)
+	if err != nil {
+		return fmt.Errorf("look for a finished post: %w", err)
+	}
+	if finished {
+		d.log.Info("post was already done", "entry", e.ID, "list", e.List)
+		return owner.Done(ctx, e)
+	}
+	p, err := d.open(ctx, owner, e)
+	if err != nil {
+		return err
+	}
+	defer p.msg.Close()
+
+	switch reason, rejected := rejection(e.Flags); {
+	case rejected:
+		return d.reject(ctx, p, sdk.Reject("moderator", reason))
+	case e.Role == roleNotice:
+		return d.sendNotice(ctx, p)
+	case e.Role == string(address.RolePost):
+		return d.post(ctx, p)
+	default:
+		return d.forward(ctx, p)
+	}
+}
+
+// open reads what is needed to work on an entry: its list and its header block.
+func (d *Daemon) open(ctx context.Context, owner spool.Owner, e spool.Entry) (*post, error) {
+	p := &post{entry: e, owner: owner, started: d.now(), log: d.log.With("entry", e.ID, "list", e.List)}
+	addr, err := address.Parse(e.List)
+	if err != nil {
+		return nil, permanentError{err}
+	}
+	p.list, err = d.store.List(ctx, addr)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, permanentError{fmt.Errorf("list %s is gone", e.List)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.msg, err = owner.Open(ctx, e); err != nil {
+		return nil, err
+	}
+	block, bodyAt, err := message.Split(p.msg, p.msg.Size())
+	if err != nil {
+		p.msg.Close()
+		return nil, permanentError{err}
+	}
+	p.bodyAt = bodyAt
+	p.header = message.ParseHeader(block)
+	p.body = message.NewBody(p.msg, bodyAt, p.msg.Size()-bodyAt)
+	return p, nil
+}
+
+// post runs the stages on a post and does what they decide.
+func (d *Daemon) post(ctx context.Context, p *post) error {
+	digest, err := p.digest()
+	if err != nil {
+		return err
+	}
+	filing := store.Post{ListID: p.list.ID, Entry: string(p.entry.ID), Digest: digest, At: p.entry.Received}
+	record, err := d.store.PeekPost(ctx, filing, duplicateWindow)
+	if err != nil {
+		return err
+	}
+	if record.Duplicate {
+		p.log.Info("duplicate dropped", "first", record.Entry)
+		return p.owner.Done(ctx, p.entry)
+	}
+	hp, err := d.hostPost(ctx, p, record.Number)
+	if err != nil {
+		return err
+	}
+	result, err := d.stages.Run(ctx, hp)
+	if err != nil {
+		return err
+	}
+	if result.Verdict.Kind != sdk.KindAccept {
+		// Filed without a number, so that a second copy does not ask or answer twice.
+		if _, err := d.store.FilePost(ctx, filing, false, duplicateWindow); err != nil {
+			return err
+		}
+	}
+	switch result.Verdict.Kind {
+	case sdk.KindAccept:
+		return d.deliver(ctx, p, hp, filing, record.Number, result)
+	case sdk.KindHold:
+		return d.hold(ctx, p, result, hp.Notes)
+	case sdk.KindReject:
+		return d.reject(ctx, p, result.Verdict)
+	case sdk.KindDiscard:
+		p.log.Info("post discarded", "stage", result.Stage, "code", result.Verdict.Code, "reason", result.Verdict.Reason)
+		return p.owner.Done(ctx, p.entry)
+	}
+	return fmt.Errorf("stage %s: unknown verdict %q", result.Stage, result.Verdict.Kind)
+}
+
+// digest is the same for two deliveries of one post by the MTA, whatever list
+// address they came to.
+func (p *post) digest() ([]byte, error) {
+	h := sha256.New()
+	io.WriteString(h, p.entry.Sender)
+	h.Write([]byte{0})
+	if _, err := io.Copy(h, io.NewSectionReader(p.msg, 0, p.msg.Size())); err != nil {
+		return nil, fmt.Errorf("read the message: %w", err)
+	}
+	return h.Sum(nil), nil
+}
+
+// hostPost is the post as the stages see it.
+func (d *Daemon) hostPost(ctx context.Context, p *post, number int64) (*host.Post, error) {
+	senders, err := d.senders(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	file, offset := p.msg.File()
+	return &host.Post{
+		Entry:    string(p.entry.ID),
+		Number:   number,
+		Approved: hasFlag(p.entry.Flags, spool.FlagApproved),
+		List:     sdk.List{Address: p.list.Address.String(), Settings: p.list.Settings.Map()},
+		Envelope: sdk.Envelope{
+			Sender: p.entry.Sender, Recipient: p.entry.Recipient, Peer: p.entry.Peer,
+			Received: p.entry.Received, Flags: p.entry.Flags,
+		},
+		Senders: senders,
+		Header:  p.header,
+		Body:    p.body,
+		File:    file.Name(),
+		Offset:  offset + p.bodyAt,
+		Length:  p.msg.Size() - p.bodyAt,
+		Notes:   map[string]string{},
+	}, nil
+}
+
+// maxSenders bounds what a hostile header can make the store look up.
+const maxSenders = 10
+
+// senders are the addresses that claim to have sent the post, in the order in which
+// Mailman asks them, with what they are on the list.
+func (d *Daemon) senders(ctx context.Context, p *post) ([]sdk.Sender, error) {
+	var out []sdk.Sender
+	var addrs []address.Address
+	add := func(source, text string) {
+		a, err := address.Parse(text)
+		if err != nil || len(out) == maxSenders {
+			return
+		}
+		out = append(out, sdk.Sender{Address: a.String(), Source: source})
+		addrs = append(addrs, a)
+	}
+	field := func(name, source string) {
+		for _, m := range message.ParseMailboxes(p.header.Get(name)) {
+			if len(out) == maxSenders {
+				return
+			}
+			add(source, m.Address)
+		}
+	}
+	field("From", "from")
+	add("envelope", p.entry.Sender)
+	field("Reply-To", "reply-to")
+	field("Sender", "sender")
+	if len(addrs) == 0 {
+		return nil, nil
+	}
+	memberships, err := d.store.Memberships(ctx, p.list.ID, addrs)
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		for _, m := range memberships {
+			if m.Address.Key() == addrs[i].Key() {
+				out[i].Memberships = append(out[i].Memberships, sdk.Membership{
+					Role: string(m.Role), Action: string(m.Action), Mode: string(m.Mode), Status: string(m.Status),
+					NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates,
+				})
+			}
+		}
+	}
+	return out, nil
+}
+
+func hasFlag(flags []string, flag string) bool {
+	for _, f := range flags {
+		if f == flag {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,95 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/base64"
+	"strings"
+
+	"github.com/mlist/mlist/internal/host"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/message"
+)
+
+// FlagRejected marks an entry that a moderator rejected, and reasonFlag, before a
+// base64 text, what the author is to be told.
+const (
+	FlagRejected = "rejected"
+	reasonFlag   = "reason="
+)
+
+// RejectFlags are the flags for Retry of a held entry that a moderator rejects.
+func RejectFlags(reason string) []string {
+	flags := []string{FlagRejected}
+	if reason != "" {
+		flags = append(flags, reasonFlag+base64.RawURLEncoding.EncodeToString([]byte(reason)))
+	}
+	return flags
+}
+
+// rejection reads what RejectFlags wrote.
+func rejection(flags []string) (reason string, rejected bool) {
+	if !hasFlag(flags, FlagRejected) {
+		return "", false
+	}
+	reason = "A moderator of the list rejected the message."
+	for _, f := range flags {
+		if text, ok := strings.CutPrefix(f, reasonFlag); ok {
+			if b, err := base64.RawURLEncoding.DecodeString(text); err == nil {
+				reason = string(b)
+			}
+		}
+	}
+	return reason, true
+}
+
+// hold parks the post for the moderators, and tells them and the author so.
+func (d *Daemon) hold(ctx context.Context, p *post, result host.Result, notes map[string]string) error {
+	p.log.Info("post held", "stage", result.Stage, "code", result.Verdict.Code, "reason", result.Verdict.Reason)
+	if notes == nil {
+		notes = map[string]string{}
+	}
+	notes["stage"], notes["code"] = result.Stage, result.Verdict.Code
+	// Notices first: a crash in between may repeat them, and loses nothing.
+	if err := d.holdNotices(ctx, p, result.Verdict); err != nil {
+		return err
+	}
+	return p.owner.Park(ctx, p.entry, spool.Held, result.Verdict.Reason, notes)
+}
+
+// reject ends the post with a notice to its sender where one may be sent, else quietly.
+// The notice is the entry's outgoing post, so that both are one commit.
+func (d *Daemon) reject(ctx context.Context, p *post, v sdk.Verdict) error {
+	may, err := d.mayAnswer(ctx, p)
+	if err != nil {
+		return err
+	}
+	p.log.Info("post rejected", "code", v.Code, "reason", v.Reason, "notice", may)
+	if !may {
+		return p.owner.Done(ctx, p.entry)
+	}
+	n, err := d.rejectNotice(p, v)
+	if err != nil {
+		return err
+	}
+	return d.commitNotice(ctx, p, n, "", []sdk.Rule{{Kind: sdk.RuleAdd, Addresses: []string{p.entry.Sender}}})
+}
+
+// commitNotice makes n the outgoing post of the entry.
+func (d *Daemon) commitNotice(ctx context.Context, p *post, n *notice, sender string, rules []sdk.Rule) error {
+	prep, err := p.owner.Prepare(ctx, p.entry)
+	if err != nil {
+		return err
+	}
+	h := message.ParseHeader(n.header)
+	count, err := d.writeAs(ctx, p, prep, h, n.body(), rules, sender)
+	if err != nil {
+		prep.Abort()
+		return err
+	}
+	if count == 0 {
+		prep.Abort()
+		return p.owner.Done(ctx, p.entry)
+	}
+	return prep.Commit(ctx)
+}
