@@ -1,0 +1,78 @@
+package checks
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/message"
+)
+
+// LoopConfig is [plugin.loop].
+type LoopConfig struct {
+	MaxReceived int `json:"max_received" help:"more Received fields than this are a loop"`
+}
+
+// Validate refuses a limit that would stop ordinary mail.
+func (c *LoopConfig) Validate() error {
+	if c.MaxReceived < 5 {
+		return fmt.Errorf("max_received %d: want 5 or more, for ordinary mail has some", c.MaxReceived)
+	}
+	return nil
+}
+
+// loop is stage "loop". Only this list's own mark is a loop: a post may come through
+// other lists, for lists may be members of lists.
+type loop struct{ config LoopConfig }
+
+// Config implements sdk.Configurer.
+func (l *loop) Config() any { return &l.config }
+
+// Handle implements sdk.Handler.
+func (l *loop) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
+	if p.Approved {
+		return sdk.Accept, nil
+	}
+	if beenHere(p) {
+		return sdk.Discard("loop", "The post has already been through this list."), nil
+	}
+	if n := countFields(p.Header, "Received"); n > l.config.MaxReceived {
+		return sdk.Reject("too-many-hops", fmt.Sprintf("The post has been through %d mail servers, which looks like a loop.", n)), nil
+	}
+	return sdk.Accept, nil
+}
+
+func beenHere(p *sdk.Post) bool {
+	id, ours := listID(p.List), mark(p.List)
+	for _, v := range p.Header.Values("List-Id") {
+		if strings.EqualFold(idIn(v), id) {
+			return true
+		}
+	}
+	for _, v := range p.Header.Values("X-BeenThere") {
+		if strings.EqualFold(v, ours) || strings.EqualFold(v, p.List.Address) {
+			return true
+		}
+	}
+	return false
+}
+
+// idIn takes the identifier out of a List-Id field: it stands last, in angle
+// brackets, after a phrase that may hold anything.
+func idIn(value string) string {
+	if i := strings.LastIndexByte(value, '<'); i >= 0 {
+		value, _, _ = strings.Cut(value[i+1:], ">")
+	}
+	return strings.TrimSpace(value)
+}
+
+func countFields(h *message.Header, name string) int {
+	n := 0
+	for f := range h.Fields() {
+		if strings.EqualFold(f.Name, name) {
+			n++
+		}
+	}
+	return n
+}

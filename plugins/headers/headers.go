@@ -1,0 +1,19 @@
+// Package headers makes a post's header block the list's: it takes out what must not
+// travel, puts the prefix before the subject, sets Reply-To and adds the list's own
+// fields.
+//
+// A field that needs no change keeps its bytes, and every run on the same post gives
+// the same result.
+package headers
+
+import "github.com/mlist/mlist/sdk"
+
+// Stages returns cleanse, subject, reply-to and list-headers, in their usual order.
+func Stages() []sdk.Stage {
+	return []sdk.Stage{
+		{Name: "cleanse", Help: "takes out passwords, requests for receipts, traces of delivery; hides the author on anonymous lists", Handler: cleanse{}},
+		{Name: "subject", Help: "puts the list's prefix before the subject", Handler: subject{}},
+		{Name: "reply-to", Help: "sets Reply-To as the list wants it", Handler: replyTo{}},
+		{Name: "list-headers", Help: "adds List-Id, List-Unsubscribe and the others, Sender and Precedence", Handler: listHeaders{}},
+	}
+}
