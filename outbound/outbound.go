@@ -1,0 +1,184 @@
+// Package outbound hands prepared posts to the MTA.
+//
+// The daemon takes chunks of recipients from the outgoing queue, for the segments it
+// owns, and sends each in one SMTP transaction over one of a few connections. What the
+// MTA accepts is settled in the spool before the connection is used again, so that a
+// kill repeats at most the transactions whose reply was on its way. What the MTA defers
+// is tried again with back-off; what it refuses becomes an entry in bounces, in the form
+// of a DSN. An MTA that cannot be reached is asked now and then by one prober, and
+// charges no recipient a try.
+//
+// It knows neither lists nor members: a chunk and its content are all that it needs, and
+// the store may be down.
+package outbound
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mlist/mlist/internal/segment"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/outbound/sender"
+)
+
+// Config is what the daemon is told. Zero values mean the defaults that are named.
+type Config struct {
+	MTA                      sender.Config
+	Segments                 segment.Set   // segment.All
+	Name                     string        // what a daemon that wants the same segments is told: "outbound"
+	RecipientsPerTransaction int           // 1000
+	Connections              int           // 8
+	RetryMin                 time.Duration // wait after the first deferral: 1 minute; doubles each time
+	RetryMax                 time.Duration // and stays here: 2 hours
+	MaxAge                   time.Duration // since the post came in, after which a deferral is a refusal: 5 days
+	Idle                     time.Duration // after which a connection is closed: 5 seconds
+	Grace                    time.Duration // for transactions under way when Run is to end: 10 seconds
+}
+
+func (c Config) withDefaults() Config {
+	or(&c.Name, "outbound")
+	or(&c.RecipientsPerTransaction, 1000)
+	or(&c.Connections, 8)
+	or(&c.RetryMin, time.Minute)
+	or(&c.RetryMax, 2*time.Hour)
+	or(&c.MaxAge, 5*24*time.Hour)
+	or(&c.Idle, 5*time.Second)
+	or(&c.Grace, 10*time.Second)
+	if c.Segments == nil {
+		c.Segments = segment.All
+	}
+	return c
+}
+
+// or sets v to what it is without a value.
+func or[T int | time.Duration | string](v *T, otherwise T) {
+	var zero T
+	if *v <= zero {
+		*v = otherwise
+	}
+}
+
+// Spool is the part of a spool that the daemon needs.
+type Spool interface {
+	spool.Putter
+	OwnOutgoing(ctx context.Context, segments segment.Set, name string) (spool.OutgoingOwner, error)
+}
+
+// Daemon is the outbound daemon. It is made by New and run once.
+type Daemon struct {
+	spool Spool
+	log   *slog.Logger
+	cfg   atomic.Pointer[Config]
+	owner spool.OutgoingOwner
+	mta   *mta
+	posts summaries
+	ready chan struct{}
+	now   func() time.Time
+
+	mu      sync.Mutex
+	strikes map[string]int      // transactions that came to nothing, by chunk; not the chunk's fault
+	partial map[string]*partial // chunks that need more than one transaction
+}
+
+// New makes a daemon.
+func New(cfg Config, sp Spool, log *slog.Logger) *Daemon {
+	cfg = cfg.withDefaults()
+	d := &Daemon{
+		spool: sp, log: log, ready: make(chan struct{}), now: time.Now,
+		strikes: map[string]int{}, partial: map[string]*partial{},
+	}
+	d.cfg.Store(&cfg)
+	d.mta = newMTA(cfg, log)
+	d.posts = summaries{log: log, some: make(chan struct{}, 1)}
+	return d
+}
+
+// Ready is closed once the segments are owned. The MTA need not be up for that.
+func (d *Daemon) Ready() <-chan struct{} { return d.ready }
+
+// Reload makes the daemon go on with another configuration, from the next transaction
+// on. Segments and name stay as they are: they change with a restart.
+func (d *Daemon) Reload(cfg Config) {
+	cfg = cfg.withDefaults()
+	old := d.cfg.Load()
+	if cfg.Segments.String() != old.Segments.String() {
+		d.log.Warn("outbound: segments change only at a restart",
+			"owned", old.Segments.String(), "configured", cfg.Segments.String())
+	}
+	cfg.Segments, cfg.Name = old.Segments, old.Name
+	d.cfg.Store(&cfg)
+	d.mta.configure(cfg)
+}
+
+// Run owns the segments and delivers until ctx ends, then finishes what is under way,
+// within the grace period, and gives the rest back. It returns nil when ctx has ended,
+// else why it could not go on: segments that are owned by another or were lost to it.
+func (d *Daemon) Run(ctx context.Context) (err error) {
+	cfg := d.cfg.Load()
+	if d.owner, err = d.spool.OwnOutgoing(ctx, cfg.Segments, cfg.Name); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("own outgoing %s: %w", cfg.Segments, err)
+	}
+	defer func() {
+		if cerr := d.owner.Close(); cerr != nil && err == nil {
+			err = fmt.Errorf("give up outgoing %s: %w", cfg.Segments, cerr)
+		}
+	}()
+	close(d.ready)
+
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	var helpers, jobs sync.WaitGroup
+	helpers.Go(func() { d.mta.run(ctx) })
+	helpers.Go(func() { d.posts.run(ctx) })
+
+	d.dispatch(ctx, work, stop, &jobs)
+	timer := time.AfterFunc(d.cfg.Load().Grace, cut)
+	jobs.Wait()
+	timer.Stop()
+	stop(nil)
+	helpers.Wait()
+	d.mta.close()
+	d.posts.flush(0)
+	if cause := context.Cause(ctx); errors.Is(cause, spool.ErrFenced) {
+		return fmt.Errorf("outgoing %s: %w", cfg.Segments, cause)
+	}
+	return nil
+}
+
+// dispatch takes chunks and starts a job for each, no more at once than there may be
+// connections, until ctx ends. Jobs run under work.
+func (d *Daemon) dispatch(ctx, work context.Context, stop context.CancelCauseFunc, jobs *sync.WaitGroup) {
+	wait := delay{first: 100 * time.Millisecond, most: 10 * time.Second}
+	for d.mta.acquire(ctx) {
+		c, err := d.owner.Next(ctx)
+		switch {
+		case err == nil:
+			wait.reset()
+			jobs.Go(func() {
+				defer d.mta.release()
+				if err := d.deliver(work, c); err != nil {
+					stop(err)
+				}
+			})
+			continue
+		case ctx.Err() != nil:
+		case errors.Is(err, spool.ErrFenced):
+			d.log.Error("outbound: the segments have another owner now; stopping", "err", err)
+			stop(err)
+		default:
+			d.log.Error("outbound: cannot take a chunk", "err", err)
+			sleep(ctx, wait.next())
+		}
+		d.mta.release()
+	}
+}
