@@ -155,6 +155,13 @@ func (d *Daemon) giveBack(ctx context.Context, owner spool.Owner, e spool.Entry,
 		return
 	}
 	cfg := d.cfg.Load()
+	if errors.Is(cause, host.ErrDown) {
+		// No handler has seen the post, so it has not had its try: it waits for the plugin.
+		log.Warn("post waits for a plugin", "err", cause)
+		wait(ctx, cfg.RetryMin)
+		owner.Release(e)
+		return
+	}
 	// What stopped the work must not stop the record of it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
@@ -173,6 +180,16 @@ func (d *Daemon) giveBack(ctx context.Context, owner spool.Owner, e spool.Entry,
 	if err := owner.Defer(ctx, e, due, cause.Error()); err != nil {
 		log.Error("defer", "err", err)
 		owner.Release(e)
+	}
+}
+
+// wait waits, or until ctx ends.
+func wait(ctx context.Context, long time.Duration) {
+	timer := time.NewTimer(long)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 

@@ -302,6 +302,25 @@ func TestAFailingPostIsTriedAgainAndThenParked(t *testing.T) {
 	}
 }
 
+func TestWaitingForAPluginIsNoTry(t *testing.T) {
+	var mu sync.Mutex
+	calls := 0
+	w := newWorld(t, stagesFunc(func(ctx context.Context, p *host.Post) (host.Result, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if calls++; calls <= 6 { // twice as often as there are tries
+			return host.Result{}, fmt.Errorf("plugin standard: %w", host.ErrDown)
+		}
+		return verdict(sdk.Accept)(ctx, p)
+	}))
+	w.add(list.Member, "a@x.test")
+	id := w.post(hello)
+	w.idle()
+	if got := w.recipients(id); len(got) != 1 {
+		t.Errorf("delivered to %v; failed has %v", got, w.entries(spool.Failed))
+	}
+}
+
 func TestAHeldPostWaitsAndIsDeliveredOnceAccepted(t *testing.T) {
 	w := newWorld(t, stagesFunc(func(_ context.Context, p *host.Post) (host.Result, error) {
 		if p.Approved {

@@ -46,7 +46,7 @@ type Configurer interface {
 type Stage struct {
 	Name    string
 	Help    string // one line
-	Body    bool   // the handler reads or edits the body
+	Body    bool   // the handler reads or edits the body; Post.Body is nil without it
 	Handler Handler
 }
 

@@ -8,12 +8,22 @@ package host
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
 )
+
+// ErrClosed is what Run and Reload return after Close.
+var ErrClosed = errors.New("the plugins are stopped")
+
+// ErrDown is in the error of Run when a plugin was not running and did not come back
+// in time. It says nothing about the post, which no handler has seen.
+var ErrDown = errors.New("the plugin is down")
 
 // Config says which plugins to run and how.
 type Config struct {
@@ -23,12 +33,14 @@ type Config struct {
 	Plugins  map[string]map[string]any // the tables [plugin.STAGE], by stage
 	Hostname string
 	Version  string        // mlist's own
-	Timeout  time.Duration // of one call to a plugin
-	Memory   int64         // bytes that one plugin may use; 0 is no limit
+	Timeout  time.Duration // of one call to a plugin; 0 is 30 s
+	Memory   int64         // bytes that one plugin may use, in round numbers; 0 is no limit
 	// CheckOwner refuses plugins, or a directory, that someone other than root or the
 	// current user owns or can write.
 	CheckOwner bool
 	Logger     *slog.Logger
+
+	timing timing // the zero value is defaultTiming
 }
 
 // Post is a post on its way through the stages. Run changes Header, Body, Rules and
@@ -64,32 +76,103 @@ type StageTime struct {
 }
 
 // Host runs plugins. Use Start to make one.
-type Host struct{}
+type Host struct {
+	dir     *runDir
+	current atomic.Pointer[generation] // nil when closed
+
+	life    context.Context // ends when Close begins
+	end     context.CancelFunc
+	force   context.Context // ends when Close has no patience left
+	compel  context.CancelFunc
+	changes sync.Mutex     // one Reload or Close at a time
+	drains  sync.WaitGroup // of generations that were replaced
+}
 
 // Start starts the plugins that the configured stages need, and waits until they are
 // ready. A stage that no plugin offers, or two do, is an error, as is a plugin that
 // refuses its configuration.
-func Start(ctx context.Context, cfg Config) (*Host, error) { panic("TODO") }
+func Start(ctx context.Context, cfg Config) (*Host, error) {
+	dir, err := makeRunDir(cfg.RunDir)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{dir: dir}
+	h.life, h.end = context.WithCancel(context.Background())
+	h.force, h.compel = context.WithCancel(context.Background())
+	g, err := assemble(ctx, cfg.complete(), dir.path, h.force)
+	if err != nil {
+		h.end()
+		h.compel()
+		return nil, errors.Join(err, dir.remove())
+	}
+	h.current.Store(g)
+	return h, nil
+}
 
 // Reload starts the plugins of a new configuration beside those that run, swaps them
-// in, and drains the old. On an error the old ones go on.
-func (h *Host) Reload(ctx context.Context, cfg Config) error { panic("TODO") }
+// in, and drains the old. On an error the old ones go on. When ctx ends while posts
+// are still with the old plugins, Reload returns nil and they go on draining.
+func (h *Host) Reload(ctx context.Context, cfg Config) error {
+	h.changes.Lock()
+	defer h.changes.Unlock()
+	old := h.current.Load()
+	if old == nil {
+		return ErrClosed
+	}
+	starting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(h.life, cancel)()
+	g, err := assemble(starting, cfg.complete(), h.dir.path, h.force)
+	if err != nil {
+		return err
+	}
+	h.current.Store(g)
+	drained := make(chan struct{})
+	h.drains.Go(func() {
+		defer close(drained)
+		old.close()
+	})
+	select {
+	case <-drained:
+	case <-ctx.Done():
+	}
+	return nil
+}
 
-// Run takes a post through all stages, neighbouring stages of one plugin in one call.
-// On an error, which names the plugin and stage, the post may have been changed by
-// the stages before, and should be read anew for the next try.
-func (h *Host) Run(ctx context.Context, p *Post) (Result, error) { panic("TODO") }
+// Plugins describes the plugins that run.
+func (h *Host) Plugins() []PluginInfo {
+	g := h.current.Load()
+	if g == nil {
+		return nil
+	}
+	infos := make([]PluginInfo, len(g.plugins))
+	for i, p := range g.plugins {
+		infos[i] = p.describe()
+	}
+	return infos
+}
+
+// Close drains and stops every plugin, forcibly when ctx ends. Runs that are under way
+// may finish; new ones get ErrClosed.
+func (h *Host) Close(ctx context.Context) error {
+	h.end()
+	defer context.AfterFunc(ctx, h.compel)()
+	h.changes.Lock()
+	defer h.changes.Unlock()
+	g := h.current.Swap(nil)
+	if g == nil {
+		return nil
+	}
+	g.close()
+	h.drains.Wait()
+	h.compel()
+	return h.dir.remove()
+}
 
 // PluginInfo describes a plugin that runs.
 type PluginInfo struct {
 	Name, Version, Path string
-	PID                 int
+	PID                 int // 0 while it is down
 	Stages              []string
 	Restarts            int
 }
-
-// Plugins describes the plugins that run.
-func (h *Host) Plugins() []PluginInfo { panic("TODO") }
-
-// Close drains and stops every plugin, forcibly when ctx ends.
-func (h *Host) Close(ctx context.Context) error { panic("TODO") }

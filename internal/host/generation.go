@@ -1,0 +1,69 @@
+package host
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// generation is the plugins of one configuration. It never changes; a reload makes
+// another.
+type generation struct {
+	plugins []*supervised
+	groups  []group
+	timeout time.Duration
+	logger  *slog.Logger
+
+	mu     sync.Mutex
+	runs   int
+	closed bool
+	idle   chan struct{} // closed when closed and no run is left
+	force  context.Context
+}
+
+// group is neighbouring stages of one plugin, which cost one call.
+type group struct {
+	plugin *supervised
+	stages []string
+	body   bool // one of them needs it
+}
+
+// enter counts a run in; it fails when the generation is being replaced.
+func (g *generation) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.runs++
+	return true
+}
+
+func (g *generation) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.runs--; g.closed && g.runs == 0 {
+		close(g.idle)
+	}
+}
+
+// close waits for the runs under way, then stops the plugins. When force ends it does
+// not wait.
+func (g *generation) close() {
+	g.mu.Lock()
+	g.closed = true
+	if g.runs == 0 {
+		close(g.idle)
+	}
+	g.mu.Unlock()
+	select {
+	case <-g.idle:
+	case <-g.force.Done():
+	}
+	var all sync.WaitGroup
+	for _, p := range g.plugins {
+		all.Go(p.close)
+	}
+	all.Wait()
+}

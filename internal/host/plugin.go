@@ -1,0 +1,224 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// launcher is what starting a process takes.
+type launcher struct {
+	dir               string // for sockets
+	hostname, version string
+	memory            int64
+	check             bool
+	timing            timing
+	logger            *slog.Logger
+	force             context.Context
+}
+
+// supervised is a plugin that is kept running: one goroutine owns its process, starts
+// a new one when that dies or is not well, and stops it in the end.
+type supervised struct {
+	*launcher
+	path   string
+	name   string
+	want   []string          // the stages that are in use
+	tables map[string][]byte // their configuration
+
+	end   context.CancelFunc
+	owner sync.WaitGroup // the owner and processes that are ending
+
+	mu       sync.Mutex
+	process  *process // nil while it is down
+	version  string
+	restarts int
+	why      error         // it is down
+	changed  chan struct{} // closed when any of these change
+}
+
+// supervise takes a process over.
+func (l *launcher) supervise(path string, p *process, want []string, tables map[string][]byte) *supervised {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &supervised{launcher: l, path: path, name: p.name, want: want, tables: tables, end: cancel,
+		process: p, version: p.version, changed: make(chan struct{})}
+	s.owner.Go(func() { s.own(ctx, p) })
+	return s
+}
+
+// own is the owner's life.
+func (s *supervised) own(ctx context.Context, p *process) {
+	for restarts := 0; ; restarts++ {
+		s.log(p).Info("plugin started", "version", p.version, "stages", s.want)
+		begun := time.Now()
+		why := s.watch(ctx, p)
+		if why == nil {
+			s.set(nil, ErrClosed)
+			p.stop(s.force, s.launcher)
+			s.log(p).Info("plugin stopped")
+			return
+		}
+		s.set(nil, why)
+		_, tail := p.output.last()
+		s.log(p).Error("plugin lost", "err", why, "stderr", tail)
+		lost := p
+		s.owner.Go(func() { lost.stop(s.force, s.launcher) })
+		if time.Since(begun) > s.timing.settled {
+			restarts = 0
+		}
+		if p, restarts = s.restart(ctx, restarts); p == nil {
+			return
+		}
+	}
+}
+
+// restart tries to start the program until it does, and returns nil when ctx ends.
+func (s *supervised) restart(ctx context.Context, restarts int) (*process, int) {
+	for ; ; restarts++ {
+		pause := time.NewTimer(s.timing.pause(restarts))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			s.set(nil, ErrClosed)
+			return nil, 0
+		}
+		p, err := s.start(ctx)
+		if err == nil {
+			s.set(p, nil)
+			return p, restarts
+		}
+		if ctx.Err() == nil {
+			s.set(nil, err)
+			s.logger.Error("plugin does not start", "plugin", s.name, "err", err)
+		}
+	}
+}
+
+// start starts the program again. What it offers must not have changed: that takes a
+// reload.
+func (s *supervised) start(ctx context.Context) (*process, error) {
+	if s.check {
+		if err := checkProgram(s.path); err != nil {
+			return nil, fmt.Errorf("plugin %s: %w", s.path, err)
+		}
+	}
+	p, err := s.launch(ctx, s.path)
+	if err != nil {
+		return nil, err
+	}
+	for _, stage := range s.want {
+		if !offers(p, stage) {
+			p.abandon()
+			return nil, fmt.Errorf("plugin %s: it offers no stage %s any more", s.path, stage)
+		}
+	}
+	if err := p.configure(ctx, s.launcher, s.tables); err != nil {
+		p.abandon()
+		return nil, err
+	}
+	return p, nil
+}
+
+// watch returns why the process must be replaced, or nil when ctx ends.
+func (s *supervised) watch(ctx context.Context, p *process) error {
+	timer := time.NewTimer(s.timing.health)
+	defer timer.Stop()
+	for bad := 0; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.done:
+			return fmt.Errorf("died: %s%s", p.status(), p.said())
+		case <-timer.C:
+		}
+		err := p.health(ctx, s.timing.answer)
+		select {
+		case <-p.done:
+			continue
+		default:
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			bad = 0
+		case status.Code(err) == codes.FailedPrecondition:
+			return fmt.Errorf("not well: %s", words(err))
+		default:
+			if bad++; bad == 2 {
+				return fmt.Errorf("does not answer: %s", words(err))
+			}
+		}
+		timer.Reset(s.timing.health)
+	}
+}
+
+// get returns the process, and waits for it while it is down. Its error is ErrDown
+// with what keeps it so.
+func (s *supervised) get(ctx context.Context) (*process, error) {
+	for {
+		s.mu.Lock()
+		p, why, changed := s.process, s.why, s.changed
+		s.mu.Unlock()
+		if p != nil && !p.ended() {
+			return p, nil
+		}
+		select {
+		case <-changed: // soon, if it ended and its owner has yet to notice
+		case <-ctx.Done():
+			if why == nil {
+				why = errors.New("it has just ended")
+			}
+			return nil, fmt.Errorf("%w: %w", ErrDown, why)
+		}
+	}
+}
+
+func (s *supervised) set(p *process, why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil && p != nil {
+		s.restarts++
+		s.version = p.version
+	}
+	s.process, s.why = p, why
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// close stops the plugin and waits for all that belongs to it.
+func (s *supervised) close() {
+	s.end()
+	s.owner.Wait()
+}
+
+func (s *supervised) describe() PluginInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	info := PluginInfo{Name: s.name, Version: s.version, Path: s.path, Stages: slices.Clone(s.want), Restarts: s.restarts}
+	if s.process != nil {
+		info.PID = s.process.pid
+	}
+	return info
+}
+
+func (s *supervised) log(p *process) *slog.Logger {
+	return s.logger.With("plugin", s.name, "pid", p.pid)
+}
+
+func offers(p *process, stage string) bool {
+	for _, st := range p.stages {
+		if st.GetName() == stage {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,106 @@
+package wire
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	protobuf "google.golang.org/protobuf/proto"
+
+	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/message"
+	"github.com/mlist/mlist/sdk/proto"
+)
+
+func post() *Post {
+	body := "hello, world\r\n"
+	return &Post{Header: message.ParseHeader([]byte("Subject: x\r\n")), Body: message.NewBody(strings.NewReader(body), 0, int64(len(body)))}
+}
+
+func TestARequestCanAlwaysBeSent(t *testing.T) {
+	p := post()
+	p.List = sdk.List{Address: "dev@example.org", Settings: map[string]string{"footer": "caf\xe9", "name": "dev"}}
+	p.Envelope = sdk.Envelope{Sender: "a\xff@b", Recipient: "dev\xff@example.org", Peer: "\xfe", Flags: []string{"\xfd"}}
+	p.Senders = []sdk.Sender{{Address: "\xff@b"}}
+	p.Notes = map[string]string{"k\xff": "v"}
+	req := Request(p, []string{"s"}, true)
+	if _, err := protobuf.Marshal(req); err != nil {
+		t.Fatal(err)
+	}
+	if req.GetList().GetSettings()["footer"] != "caf\uFFFD" || req.GetList().GetSettings()["name"] != "dev" || req.GetEnvelope().GetSender() != "a\uFFFD@b" {
+		t.Errorf("request %v", req)
+	}
+	if p.List.Settings["footer"] != "caf\xe9" {
+		t.Error("the post's own settings changed")
+	}
+}
+
+func TestOfAStageThatStopsThePostOnlyTheNotesCount(t *testing.T) {
+	p := post()
+	reply := &proto.HandleReply{Results: []*proto.StageResult{{Stage: "s", Verdict: &proto.Verdict{Kind: proto.Verdict_HOLD, Code: "c", Reason: "r"},
+		Notes: map[string]string{"n": "1"}, HeaderOps: []*proto.HeaderOp{{Kind: proto.HeaderOp_APPEND, Name: "X", Value: "y"}},
+		Splices: []*proto.Splice{{Insert: []byte("x")}}, Rules: []*proto.RecipientRule{{Kind: proto.RecipientRule_SELECT}}, DurationMicros: -5}}}
+	results, err := Apply(p, []string{"s", "later"}, reply)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(results) != 1 || results[0].Verdict != sdk.Hold("c", "r") || results[0].Took != 0 {
+		t.Errorf("results %v", results)
+	}
+	if len(p.Header.Ops()) != 0 || len(p.Body.Splices()) != 0 || len(p.Rules) != 0 || p.Notes["n"] != "1" {
+		t.Errorf("post %v %v %v %v", p.Header.Ops(), p.Body.Splices(), p.Rules, p.Notes)
+	}
+}
+
+func TestSplicesOfAPostAddUp(t *testing.T) {
+	p := post()
+	reply := &proto.HandleReply{Results: []*proto.StageResult{{Stage: "s", Verdict: &proto.Verdict{Kind: proto.Verdict_ACCEPT},
+		Splices: []*proto.Splice{{Insert: make([]byte, maxInsert/2)}}}}}
+	for i, ok := range []bool{true, true, false} {
+		if _, err := Apply(p, []string{"s"}, reply); (err == nil) != ok {
+			t.Errorf("reply %d: %v", i+1, err)
+		}
+	}
+}
+
+// FuzzApply feeds replies of any bytes to a post: nothing may panic, an error may change
+// nothing, and what is applied must be within the limits.
+func FuzzApply(f *testing.F) {
+	for _, r := range []*proto.HandleReply{
+		{Results: []*proto.StageResult{{Stage: "s", Verdict: &proto.Verdict{Kind: 1}, HeaderOps: []*proto.HeaderOp{{Kind: 1, Name: "X", Value: "y"}, {Kind: 4, Name: "Subject"}},
+			Splices: []*proto.Splice{{Offset: 3, Delete: 2, Insert: []byte("zz")}}}, {Stage: "t", Verdict: &proto.Verdict{Kind: 2, Code: "c"}}}},
+		{Results: []*proto.StageResult{{Stage: "s", Verdict: &proto.Verdict{Kind: 1}, Rules: []*proto.RecipientRule{{Kind: 2, Addresses: []string{"a@b"}}},
+			Notes: map[string]string{"n": "v"}}, {Stage: "t", Verdict: &proto.Verdict{Kind: 1}, Splices: []*proto.Splice{{Offset: -1, Delete: 1 << 62}}}}},
+	} {
+		data, err := protobuf.Marshal(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var reply proto.HandleReply
+		if protobuf.Unmarshal(data, &reply) != nil {
+			return
+		}
+		p := post()
+		before := string(p.Header.Bytes())
+		results, err := Apply(p, []string{"s", "t"}, &reply)
+		if err != nil {
+			if string(p.Header.Bytes()) != before || len(p.Body.Splices()) > 0 || len(p.Rules) > 0 || len(p.Notes) > 0 {
+				t.Fatalf("%v: and the post changed", err)
+			}
+			return
+		}
+		if len(results) == 0 || len(p.Rules) > maxRules || p.Body.Size() < 0 || p.Body.Size() > maxInsert+64 {
+			t.Fatalf("%d results, %d rules, body of %d", len(results), len(p.Rules), p.Body.Size())
+		}
+		for _, s := range p.Rules {
+			for _, a := range s.Addresses {
+				if strings.ContainsAny(a, "\r\n\x00") || !utf8.ValidString(a) {
+					t.Fatalf("recipient %q", a)
+				}
+			}
+		}
+	})
+}
