@@ -125,7 +125,8 @@ type Draft interface {
 	// Failed), and returns when it is on stable storage. It may be called again, for
 	// another list; nothing may be written after the first call. After an error
 	// nothing is left of that entry. An id of "" makes a new one; putting an id that
-	// the queue already has changes nothing and is no error.
+	// the queue already has for that list changes nothing and is no error. (One id must
+	// not be used for two lists.)
 	Put(ctx context.Context, q Queue, id ID, env Envelope) (ID, error)
 	Close() error
 }
@@ -149,7 +150,8 @@ type Owner interface {
 	// Next waits for an entry that is due and hands it out. Entries with one key are
 	// handed out one at a time, oldest first (one that was deferred may be
 	// overtaken); those with different keys together. Each entry handed out must be
-	// given back through exactly one of the methods below, or Release.
+	// given back through exactly one of the methods below, or Release. After an error
+	// of one of them it is still handed out.
 	Next(ctx context.Context) (Entry, error)
 	Open(ctx context.Context, e Entry) (Message, error)
 	// Done removes the entry.
@@ -176,8 +178,11 @@ type Prepared interface {
 	// Content writes the content of a variant, once; the caller closes it.
 	Content(variant string) (io.WriteCloser, error)
 	// AddChunk adds a chunk. Its Post, Name, Key, Tries and Due are filled in by the spool.
+	// One without recipients is ignored.
 	AddChunk(ctx context.Context, c Chunk) error
-	// Commit makes all chunks visible and removes the incoming entry, in one step.
+	// Commit makes all chunks visible and removes the incoming entry, in one step. After
+	// an error the entry is still handed out, and Finished tells whether that step was
+	// taken. A post without chunks is just the removal.
 	Commit(ctx context.Context) error
 	// Abort leaves the incoming entry handed out, and nothing else.
 	Abort() error
@@ -213,7 +218,9 @@ type OutgoingOwner interface {
 	// Settle records what came of the chunk: recipients in neither list were accepted
 	// by the MTA or have become bounce entries, and are never handed out again. It is
 	// one atomic step. When nothing is deferred the chunk is removed, and with the
-	// last one the post.
+	// last one, soon after, the post. No death of a process undoes a settlement; a power
+	// cut may undo those of the last moments in which nothing was deferred, unlike all
+	// else here. After an error the chunk is still handed out.
 	Settle(ctx context.Context, c *Chunk, r Settlement) error
 	// Release gives the chunk back unchanged, to be handed out again not before due
 	// (kept in memory only): for shutdown, or when the MTA could not be reached.

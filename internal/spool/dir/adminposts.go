@@ -1,0 +1,154 @@
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+
+	"github.com/mlist/mlist/internal/spool"
+)
+
+// Chunks implements spool.Admin.
+func (s *Spool) Chunks(ctx context.Context, recipients bool) iter.Seq2[spool.Chunk, error] {
+	return func(yield func(spool.Chunk, error) bool) {
+		err := s.eachPost("", func(n entryName) bool {
+			for g, err := range s.chunkGroups(n) {
+				if errors.Is(err, os.ErrNotExist) {
+					return true // done meanwhile
+				}
+				if err == nil {
+					err = ctx.Err()
+				}
+				if err != nil {
+					yield(spool.Chunk{}, fmt.Errorf("chunks: %w", err))
+					return false
+				}
+				c, err := s.showChunk(n, g.newest)
+				if errors.Is(err, os.ErrNotExist) {
+					continue
+				}
+				if err != nil {
+					err = fmt.Errorf("chunks: %w", err)
+				}
+				if !recipients {
+					c.Recipients = nil
+				}
+				if !yield(c, err) {
+					return false
+				}
+			}
+			return true
+		})
+		if err != nil {
+			yield(spool.Chunk{}, fmt.Errorf("chunks: %w", err))
+		}
+	}
+}
+
+func (s *Spool) showChunk(n entryName, file chunkFile) (spool.Chunk, error) {
+	c, err := s.loadChunk(n, file)
+	if err == nil {
+		return *c, nil
+	}
+	damage := spool.Chunk{Post: n.id, Name: file.name, Key: file.key, Tries: file.tries, Due: file.dueTime(), Reason: err.Error()}
+	if isDamaged(err) {
+		err = nil
+	}
+	return damage, err
+}
+
+// findPost finds the name of a post's directory.
+func (s *Spool) findPost(id spool.ID) (entryName, error) {
+	if _, err := spool.CheckID(string(id)); err != nil {
+		return entryName{}, err
+	}
+	var found entryName
+	err := s.eachPost(string(id), func(n entryName) bool {
+		if n.id == id {
+			found = n
+		}
+		return false
+	})
+	if err == nil && found.id == "" {
+		err = spool.ErrNotFound
+	}
+	return found, err
+}
+
+// RetryChunks implements spool.Admin.
+func (s *Spool) RetryChunks(_ context.Context, id spool.ID) error {
+	if err := s.retryChunks(id); err != nil {
+		return fmt.Errorf("retry post %s: %w", id, err)
+	}
+	return nil
+}
+
+func (s *Spool) retryChunks(id spool.ID) error {
+	n, err := s.findPost(id)
+	if err != nil {
+		return err
+	}
+	for g, err := range s.chunkGroups(n) {
+		if errors.Is(err, os.ErrNotExist) {
+			return spool.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		if g.newest.due == 0 {
+			continue
+		}
+		now := g.newest
+		now.due = 0
+		err := s.fs.rename(s.chunkPath(n, g.newest.String()), s.chunkPath(n, now.String()))
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // settled meanwhile
+			return err
+		}
+	}
+	if err := s.fs.syncDir(s.chunksPath(n)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return s.poke(n)
+}
+
+// RemovePost implements spool.Admin. The post's directory goes when an owner of
+// outgoing next looks at it, and only after its entry.
+func (s *Spool) RemovePost(_ context.Context, id spool.ID) error {
+	if err := s.removeChunks(id); err != nil {
+		return fmt.Errorf("remove post %s: %w", id, err)
+	}
+	return nil
+}
+
+func (s *Spool) removeChunks(id spool.ID) error {
+	n, err := s.findPost(id)
+	if err != nil {
+		return err
+	}
+	// A settlement under way may put one more chunk there, but each chunk only one.
+	for range 100 {
+		for name, err := range sortedNames(s.chunksPath(n), "", window) {
+			if errors.Is(err, os.ErrNotExist) {
+				return spool.ErrNotFound
+			}
+			if err != nil {
+				return err
+			}
+			if err := s.fs.removeIf(s.chunkPath(n, name)); err != nil {
+				return err
+			}
+		}
+		if err = s.fs.removeIf(s.chunksPath(n)); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.fs.syncDir(s.postPath(n)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return s.poke(n)
+}

@@ -1,0 +1,341 @@
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mlist/mlist/internal/segment"
+	"github.com/mlist/mlist/internal/spool"
+)
+
+// faults makes the n-th call, or all from the n-th on, fail. Removals work: a disk on
+// which nothing can be undone leaves what it leaves.
+type faults struct {
+	mu     sync.Mutex
+	calls  []string
+	at     int // 0: no fault
+	sticky bool
+	err    error
+}
+
+func (f *faults) call(what string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, what)
+	if f.at != 0 && (len(f.calls) == f.at || f.sticky && len(f.calls) > f.at) {
+		return f.err
+	}
+	return nil
+}
+
+// begin counts calls from here on.
+func (f *faults) begin(at int) { f.mu.Lock(); f.calls, f.at = nil, at; f.mu.Unlock() }
+
+// heal ends the faults, and tells whether there was one.
+func (f *faults) heal() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fired := f.at != 0 && len(f.calls) >= f.at
+	f.at = 0
+	return fired
+}
+
+func (f *faults) files() files {
+	fs := system
+	fs.create = func(path string) (*os.File, error) {
+		if err := f.call("create " + path); err != nil {
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		return system.create(path)
+	}
+	fs.write = func(file *os.File, p []byte) (int, error) {
+		if err := f.call("write " + file.Name()); err != nil {
+			n, _ := system.write(file, p[:len(p)/2])
+			return n, &os.PathError{Op: "write", Path: file.Name(), Err: err}
+		}
+		return system.write(file, p)
+	}
+	fs.copy = func(dst, src *os.File, offset, length int64) error {
+		if err := f.call("copy " + dst.Name()); err != nil {
+			return err
+		}
+		return system.copy(dst, src, offset, length)
+	}
+	fs.sync = func(file *os.File) error {
+		if err := f.call("sync " + file.Name()); err != nil {
+			return err
+		}
+		return system.sync(file)
+	}
+	fs.rename = func(from, to string) error {
+		if err := f.call("rename " + to); err != nil {
+			return err
+		}
+		return system.rename(from, to)
+	}
+	fs.renameNew = func(from, to string) error {
+		if err := f.call("rename " + to); err != nil {
+			return err
+		}
+		return system.renameNew(from, to)
+	}
+	fs.mkdir = func(path string) error {
+		if err := f.call("mkdir " + path); err != nil {
+			return err
+		}
+		return system.mkdir(path)
+	}
+	return fs
+}
+
+// step is what is tried under faults. It returns an error, or what it did is in force.
+type step struct {
+	name string
+	// prepare sets the stage; run is tried until it works; check looks at the outcome.
+	run func(ctx context.Context, x *world) error
+	// want is what the spool holds in the end: see world.look.
+	want string
+}
+
+// world is a spool with one owner of each kind.
+type world struct {
+	t     *testing.T
+	s     *Spool
+	in    spool.Owner
+	out   spool.OutgoingOwner
+	entry spool.Entry
+	chunk *spool.Chunk
+	puts  int
+}
+
+var steps = []step{
+	{"put", func(ctx context.Context, x *world) error { return x.put(ctx, 10) }, "incoming incoming"},
+	{"put a large message", func(ctx context.Context, x *world) error { return x.put(ctx, 2*inMemory) }, "incoming incoming"},
+	{"defer", func(ctx context.Context, x *world) error {
+		return x.in.Defer(ctx, x.entry, time.Now().Add(time.Hour), "busy")
+	}, "incoming:busy:1"},
+	{"park", func(ctx context.Context, x *world) error {
+		return x.in.Park(ctx, x.entry, spool.Held, "why", nil)
+	}, "held:why"},
+	{"commit", func(ctx context.Context, x *world) error {
+		if done, err := x.in.Finished(ctx, x.entry); err != nil {
+			return err
+		} else if done {
+			return x.in.Done(ctx, x.entry)
+		}
+		p, err := x.in.Prepare(ctx, x.entry)
+		if err != nil {
+			return err
+		}
+		w, err := p.Content("plain")
+		if err == nil {
+			_, _ = w.Write([]byte("x")) // Close tells
+			err = w.Close()
+		}
+		if err == nil {
+			err = p.AddChunk(ctx, spool.Chunk{Variant: "plain", Recipients: []string{"r1", "r2"}})
+		}
+		if err != nil {
+			return errors.Join(err, p.Abort())
+		}
+		return p.Commit(ctx)
+	}, "r1 r2"},
+	{"settle", func(ctx context.Context, x *world) error {
+		return x.out.Settle(ctx, x.chunk, spool.Settlement{})
+	}, ""},
+	{"settle with a deferral", func(ctx context.Context, x *world) error {
+		return x.out.Settle(ctx, x.chunk, spool.Settlement{Deferred: []string{"r2"}, Due: time.Now().Add(time.Hour)})
+	}, "r2"},
+	{"retry of a parked entry", func(ctx context.Context, x *world) error {
+		e, err := x.s.Find(ctx, x.entry.ID)
+		if err != nil {
+			return err
+		}
+		return x.s.Retry(ctx, e, spool.FlagApproved)
+	}, "incoming[approved]"},
+}
+
+func (x *world) put(ctx context.Context, size int) error {
+	d, err := x.s.Create(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if _, err := d.Write(make([]byte, size)); err != nil {
+		return err
+	}
+	for x.puts < 2 {
+		if _, err := d.Put(ctx, spool.Incoming, "", spool.Envelope{List: "dev@l.test"}); err != nil {
+			return err
+		}
+		x.puts++
+	}
+	return nil
+}
+
+// look tells what the spool holds, in words.
+func (x *world) look() string {
+	var words []string
+	for _, q := range []spool.Queue{spool.Incoming, spool.Bounces, spool.Held, spool.Failed} {
+		for e, err := range x.s.Entries(x.t.Context(), q) {
+			if err != nil {
+				x.t.Fatal(err)
+			}
+			w := string(q)
+			if e.Reason != "" {
+				w += ":" + e.Reason
+			}
+			if e.Tries > 0 {
+				w += fmt.Sprint(":", e.Tries)
+			}
+			if len(e.Flags) > 0 {
+				w += fmt.Sprint(e.Flags)
+			}
+			words = append(words, w)
+		}
+	}
+	for c, err := range x.s.Chunks(x.t.Context(), true) {
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		words = append(words, c.Recipients...)
+	}
+	return strings.Join(words, " ")
+}
+
+func newWorld(t *testing.T, f *faults, name string) *world {
+	t.Helper()
+	s, err := open(t.TempDir(), Options{}, f.files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	x := &world{t: t, s: s}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	check := func(err error) {
+		if err != nil {
+			t.Helper()
+			t.Fatal(err)
+		}
+	}
+	if strings.HasPrefix(name, "put") {
+		return x
+	}
+	x.puts = 1
+	check(x.put(ctx, 10))
+	x.in, err = s.Own(ctx, spool.Incoming, segment.All, "test")
+	check(err)
+	x.entry, err = x.in.Next(ctx)
+	check(err)
+	if strings.HasPrefix(name, "retry") {
+		check(x.in.Park(ctx, x.entry, spool.Held, "why", nil))
+	}
+	if strings.HasPrefix(name, "settle") {
+		for _, st := range steps {
+			if st.name == "commit" {
+				check(st.run(ctx, x))
+			}
+		}
+		x.out, err = s.OwnOutgoing(ctx, segment.All, "test")
+		check(err)
+		x.chunk, err = x.out.Next(ctx)
+		check(err)
+	}
+	return x
+}
+
+func TestEachCallFails(t *testing.T) {
+	for _, st := range steps {
+		for _, sticky := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, for ever after %v", st.name, sticky), func(t *testing.T) {
+				fired := true
+				n := 0
+				for fired {
+					n++
+					fired = failAt(t, st, n, sticky)
+				}
+				if n < 2 && st.name != "settle" {
+					t.Fatal("no call was made to fail")
+				}
+			})
+		}
+	}
+}
+
+// failAt has the n-th call fail, and tells whether there was one.
+func failAt(t *testing.T, st step, n int, sticky bool) bool {
+	t.Helper()
+	f := &faults{sticky: sticky, err: unix.ENOSPC}
+	x := newWorld(t, f, st.name)
+	before := x.look()
+	f.begin(n)
+	err := st.run(t.Context(), x)
+	fired := f.heal()
+	if !fired && err != nil {
+		t.Fatalf("without a fault: %v", err)
+	}
+	if err != nil {
+		// Of what was tried nothing may be left, unless it is in force already: a
+		// commit whose last sync failed, which Finished recognises; a move that could not
+		// be undone.
+		if got := x.look(); got != before && !(sticky && got == st.want) && st.name != "commit" && !strings.HasPrefix(st.name, "put") {
+			t.Fatalf("call %d failed (%v): the spool holds %q, before it was %q", n, err, got, before)
+		}
+		if got := x.look(); strings.HasPrefix(st.name, "put") && len(strings.Fields(got)) != x.puts {
+			t.Fatalf("call %d failed (%v): the spool holds %q after %d puts", n, err, got, x.puts)
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatalf("call %d failed: error %v does not tell why", n, err)
+		}
+		if err := st.run(t.Context(), x); err != nil {
+			t.Fatalf("call %d failed once, and then: %v", n, err)
+		}
+	}
+	if got := x.look(); got != st.want {
+		t.Fatalf("call %d failed (%v): the spool holds %q, want %q", n, err, got, st.want)
+	}
+	if left, _ := filepath.Glob(filepath.Join(x.s.root, tempDir, "*", "*-*")); len(left) > 0 {
+		t.Fatalf("call %d failed (%v): tmp has %v", n, err, left)
+	}
+	if err := x.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return fired
+}
+
+func TestPutSyncsBeforeAndAfterItRenames(t *testing.T) {
+	f := &faults{}
+	s, err := open(t.TempDir(), Options{}, f.files())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	x := &world{t: t, s: s, puts: 1}
+	if err := x.put(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	x.puts = 1
+	f.begin(0)
+	if err := x.put(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range f.calls {
+		op, path, _ := strings.Cut(c, " ")
+		got = append(got, op+" "+strings.Split(strings.TrimPrefix(path, s.root+"/"), "/")[0])
+	}
+	want := "create tmp, write tmp, write tmp, sync tmp, rename incoming, sync incoming"
+	if strings.Join(got, ", ") != want {
+		t.Errorf("calls  %s\nwanted %s", strings.Join(got, ", "), want)
+	}
+}

@@ -1,0 +1,284 @@
+package spooltest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mlist/mlist/internal/segment"
+	"github.com/mlist/mlist/internal/spool"
+)
+
+// prepared puts and takes an entry, ready to be committed.
+func prepared(t *testing.T, s spool.Spool) (spool.Owner, spool.Entry) {
+	t.Helper()
+	put(t, s, spool.Incoming, "", envelope("dev@l.test"), body)
+	o := own(t, s, spool.Incoming, segment.All)
+	return o, next(t, o)
+}
+
+// publish makes a post with chunks.
+func publish(t *testing.T, s spool.Spool, chunks ...string) spool.ID {
+	t.Helper()
+	o, e := prepared(t, s)
+	post(t, o, e, chunks...)
+	must(t, o.Close())
+	return e.ID
+}
+
+func testCommit(t *testing.T, st Storage) {
+	s := st.Open(t)
+	out := ownOutgoing(t, s, segment.All)
+	o, e := prepared(t, s)
+	p, err := o.Prepare(t.Context(), e)
+	must(t, err)
+	for _, v := range []string{"plain", "munged"} {
+		w, err := p.Content(v)
+		must(t, err)
+		_, err = w.Write([]byte(v + body))
+		must(t, err)
+		must(t, w.Close())
+	}
+	a, b := chunkOf(e, "a@x.test", "b@x.test"), chunkOf(e, "c@x.test")
+	b.Variant = "munged"
+	must(t, p.AddChunk(t.Context(), a))
+	must(t, p.AddChunk(t.Context(), b))
+	noChunk(t, out)
+	if r := recipients(t, s); r != "" {
+		t.Fatalf("visible before the commit: %s", r)
+	}
+	must(t, p.Commit(t.Context()))
+	if ids := list(t, s, spool.Incoming); len(ids) != 0 {
+		t.Fatalf("incoming still has %v", ids)
+	}
+	var got []string
+	for range 2 {
+		c := nextChunk(t, out)
+		if c.Post != e.ID || c.List != "dev@l.test" || c.Sender != "dev-bounces@l.test" || !c.Created.Equal(e.Received) ||
+			c.Key != segment.KeyOf(string(c.Post), c.Name) || !slices.Equal(c.Flags, a.Flags) || c.Tries != 0 {
+			t.Fatalf("got chunk %+v", c)
+		}
+		m, err := out.Content(t.Context(), c)
+		if txt := text(t, m, err); txt != c.Variant+body {
+			t.Fatalf("content of %s is %q", c.Variant, txt)
+		}
+		got = append(got, c.Recipients...)
+		must(t, out.Settle(t.Context(), c, spool.Settlement{}))
+	}
+	slices.Sort(got)
+	if strings.Join(got, " ") != "a@x.test b@x.test c@x.test" {
+		t.Fatalf("recipients %v", got)
+	}
+	noChunk(t, out)
+	wantEmpty(t, s)
+}
+
+func testAbort(t *testing.T, st Storage) {
+	s := st.Open(t)
+	o, e := prepared(t, s)
+	p, err := o.Prepare(t.Context(), e)
+	must(t, err)
+	must(t, p.AddChunk(t.Context(), chunkOf(e, "a@x.test")))
+	must(t, p.Abort())
+	done, err := o.Finished(t.Context(), e)
+	must(t, err)
+	if done || recipients(t, s) != "" {
+		t.Fatal("an aborted post was made")
+	}
+	p, err = o.Prepare(t.Context(), e)
+	must(t, err)
+	must(t, p.AddChunk(t.Context(), chunkOf(e, "a@x.test")))
+	if err := p.Commit(t.Context()); err == nil {
+		t.Fatal("a post was committed whose content is missing")
+	}
+	if r := recipients(t, s); r != "" {
+		t.Fatalf("outgoing has %s", r)
+	}
+	post(t, o, e, "b@x.test")
+	if r := recipients(t, s); r != "b@x.test" {
+		t.Fatalf("outgoing has %s", r)
+	}
+}
+
+func testFinished(t *testing.T, st Storage) {
+	s := st.Open(t)
+	o, e := prepared(t, s)
+	done, err := o.Finished(t.Context(), e)
+	must(t, err)
+	if done {
+		t.Fatal("finished before it began")
+	}
+	post(t, o, e, "a@x.test")
+	// The same id comes again, as after a power cut that lost its removal.
+	put(t, s, spool.Incoming, e.ID, envelope("dev@l.test"), body)
+	e = next(t, o)
+	out := ownOutgoing(t, s, segment.All)
+	must(t, out.Settle(t.Context(), nextChunk(t, out), spool.Settlement{}))
+	done, err = o.Finished(t.Context(), e)
+	must(t, err)
+	if !done {
+		t.Fatal("the post was forgotten while its entry was there")
+	}
+	must(t, o.Done(t.Context(), e))
+	noChunk(t, out)
+	wantEmpty(t, s)
+}
+
+func testNoRecipients(t *testing.T, st Storage) {
+	s := st.Open(t)
+	o, e := prepared(t, s)
+	post(t, o, e)
+	noEntry(t, o)
+	wantEmpty(t, s)
+}
+
+func testSettle(t *testing.T, st Storage) {
+	s := st.Open(t)
+	publish(t, s, "a@x.test b@x.test c@x.test", "d@x.test")
+	out := ownOutgoing(t, s, segment.All)
+	for range 2 {
+		c := nextChunk(t, out)
+		r := spool.Settlement{}
+		if len(c.Recipients) == 3 {
+			r = spool.Settlement{Deferred: []string{"b@x.test"}, Due: time.Now().Add(200 * time.Millisecond), Reason: "450 later"}
+		}
+		must(t, out.Settle(t.Context(), c, r))
+		wantErr(t, out.Settle(t.Context(), c, r), spool.ErrNotFound)
+	}
+	if r := recipients(t, s); r != "b@x.test" {
+		t.Fatalf("left: %s", r)
+	}
+	must(t, out.Close())
+	out = ownOutgoing(t, st.Open(t), segment.All)
+	for try := 1; try <= 3; try++ {
+		c := nextChunk(t, out)
+		if c.Tries != try || c.Reason != "450 later" || !slices.Equal(c.Recipients, []string{"b@x.test"}) {
+			t.Fatalf("got %+v", c)
+		}
+		if time.Now().Before(c.Due) {
+			t.Fatal("it came before it was due")
+		}
+		m, err := out.Content(t.Context(), c)
+		if txt := text(t, m, err); txt != body {
+			t.Fatalf("content %q", txt)
+		}
+		r := spool.Settlement{}
+		if try < 3 {
+			r = spool.Settlement{Deferred: c.Recipients, Due: time.Now().Add(10 * time.Millisecond), Reason: "450 later"}
+		}
+		must(t, out.Settle(t.Context(), c, r))
+	}
+	noChunk(t, out)
+	wantEmpty(t, s)
+}
+
+func testTurns(t *testing.T, st Storage) {
+	s := st.Open(t)
+	var large []string
+	for i := range 60 {
+		large = append(large, fmt.Sprintf("r%d@x.test", i))
+	}
+	publish(t, s, large...)
+	small := publish(t, s, "a@x.test")
+	out := ownOutgoing(t, s, segment.All)
+	for i := range 61 {
+		c := nextChunk(t, out)
+		if c.Post == small {
+			if i > 10 {
+				t.Fatalf("the small post came after %d chunks of the large one", i)
+			}
+			return
+		}
+	}
+	t.Fatal("the small post never came")
+}
+
+func testReleaseChunk(t *testing.T, st Storage) {
+	s := st.Open(t)
+	publish(t, s, "a@x.test")
+	out := ownOutgoing(t, s, segment.All)
+	c := nextChunk(t, out)
+	due := time.Now().Add(200 * time.Millisecond)
+	out.Release(c, due)
+	c = nextChunk(t, out)
+	if time.Now().Before(due) || c.Tries != 0 {
+		t.Fatalf("got %+v", c)
+	}
+	out.Release(c, time.Now().Add(time.Hour))
+	noChunk(t, out)
+	must(t, out.Close())
+	out = ownOutgoing(t, s, segment.All)
+	out.Release(nextChunk(t, out), time.Time{})
+	must(t, out.Settle(t.Context(), nextChunk(t, out), spool.Settlement{}))
+	wantEmpty(t, s)
+}
+
+func testRetryChunks(t *testing.T, st Storage) {
+	s := st.Open(t)
+	id := publish(t, s, "a@x.test", "b@x.test")
+	out := ownOutgoing(t, s, segment.All)
+	for range 2 {
+		c := nextChunk(t, out)
+		must(t, out.Settle(t.Context(), c, spool.Settlement{Deferred: c.Recipients, Due: time.Now().Add(time.Hour), Reason: "busy"}))
+	}
+	noChunk(t, out)
+	must(t, st.Open(t).RetryChunks(t.Context(), id))
+	for range 2 {
+		c := nextChunk(t, out)
+		if c.Tries != 1 {
+			t.Fatalf("got %+v", c)
+		}
+		must(t, out.Settle(t.Context(), c, spool.Settlement{}))
+	}
+	wantEmpty(t, s)
+	wantErr(t, s.RetryChunks(t.Context(), "abcdefghijklmnop"), spool.ErrNotFound)
+}
+
+func testRemovePost(t *testing.T, st Storage) {
+	s := st.Open(t)
+	id := publish(t, s, "a@x.test", "b@x.test", "c@x.test")
+	out := ownOutgoing(t, s, segment.All)
+	a, b := nextChunk(t, out), nextChunk(t, out)
+	must(t, st.Open(t).RemovePost(t.Context(), id))
+	must(t, out.Settle(t.Context(), a, spool.Settlement{}))
+	must(t, out.Settle(t.Context(), b, spool.Settlement{Deferred: b.Recipients, Due: time.Now()}))
+	noChunk(t, out)
+	wantEmpty(t, s)
+}
+
+func testSharedPost(t *testing.T, st Storage) {
+	s := st.Open(t)
+	low, high := segment.Set{{First: 0, Last: 0x7fff}}, segment.Set{{First: 0x8000, Last: 0xffff}}
+	a, b := ownOutgoing(t, s, low), ownOutgoing(t, st.Open(t), high)
+	var chunks []string
+	for i := range 20 {
+		chunks = append(chunks, fmt.Sprintf("r%d@x.test", i))
+	}
+	publish(t, s, chunks...)
+	inLow := 0
+	for c, err := range s.Chunks(t.Context(), false) {
+		must(t, err)
+		if len(c.Recipients) != 0 {
+			t.Fatal("Chunks gave recipients that were not asked for")
+		}
+		if low.Contains(c.Key) {
+			inLow++
+		}
+	}
+	for i := range 20 {
+		o, set := a, low
+		if i >= inLow {
+			o, set = b, high
+		}
+		c := nextChunk(t, o)
+		if !set.Contains(c.Key) {
+			t.Fatalf("the owner of %s got key %s", set, c.Key)
+		}
+		must(t, o.Settle(t.Context(), c, spool.Settlement{}))
+	}
+	noChunk(t, a)
+	noChunk(t, b)
+	wantEmpty(t, s)
+}
