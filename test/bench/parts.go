@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mlist/mlist/test/tools/inject"
+)
+
+// imports measures adding 100,000 members from a file.
+func (b *bench) imports(ctx context.Context) error {
+	took, err := b.list(ctx, "dev@lists.test", 100_000)
+	if err != nil {
+		return err
+	}
+	b.add(figure{Name: "import of 100,000 members from a file", Value: took.Seconds(), Unit: "s"})
+	return nil
+}
+
+const clients = 8
+
+// lmtp measures acknowledged posts/s over 8 connections, with lmtpd alone and with all
+// daemons at work, beside the disk.
+func (b *bench) lmtp(ctx context.Context) error {
+	if _, err := b.list(ctx, "dev@lists.test", 10); err != nil {
+		return err
+	}
+	for _, daemon := range []string{"lmtpd", "serve"} {
+		disk, err := diskRate(b.dir, clients, 2*time.Second)
+		if err != nil {
+			return err
+		}
+		if err := b.mlist.StartDaemon(ctx, daemon); err != nil {
+			return err
+		}
+		const posts = 4000
+		r, err := inject.Run(ctx, inject.Options{
+			Addr: "unix:" + b.mlist.LMTP, Lists: []string{"dev@lists.test"}, Sender: "author@net.test",
+			Messages: posts, Connections: clients, Size: 4000, Tag: daemon,
+		})
+		if err != nil {
+			return err
+		}
+		b.mlist.Kill()
+		what := "lmtpd alone"
+		if daemon == "serve" {
+			what = "all daemons at work"
+		}
+		b.add(figure{"acknowledged posts at LMTP, 8 connections, " + what, posts / r.Took.Seconds(), "posts/s",
+			"disk, 8 writers of write+sync+rename+syncdir", disk})
+	}
+	return nil
+}
+
+// idle measures one post to an idle list of ten, from the connection to the last delivery.
+func (b *bench) idle(ctx context.Context) error {
+	if _, err := b.list(ctx, "dev@lists.test", 10); err != nil {
+		return err
+	}
+	if err := b.mlist.Start(ctx); err != nil {
+		return err
+	}
+	disk, err := diskLatency(b.dir, 100)
+	if err != nil {
+		return err
+	}
+	var times []time.Duration
+	for n := range 60 {
+		start := time.Now()
+		if err := b.post(ctx, "dev@lists.test", fmt.Sprint("idle", n), 4000); err != nil {
+			return err
+		}
+		if err := b.wait(ctx, int64(10*(n+1)), time.Minute); err != nil {
+			return err
+		}
+		if n >= 10 { // the first ones warm up
+			times = append(times, time.Since(start))
+		}
+		time.Sleep(20 * time.Millisecond) // idle is the point
+	}
+	b.add(figure{"one post to an idle list of 10, to the last delivery, p50", ms(median(times)), "ms",
+		"disk, one write+sync+rename+syncdir", ms(disk)})
+	b.add(figure{Name: "the same, p95", Value: ms(times[len(times)*95/100]), Unit: "ms"})
+	return nil
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// post hands over one message.
+func (b *bench) post(ctx context.Context, list, tag string, size int) error {
+	_, err := inject.Run(ctx, inject.Options{
+		Addr: "unix:" + b.mlist.LMTP, Lists: []string{list}, Sender: "author@net.test", Messages: 1, Connections: 1, Size: size, Tag: tag,
+	})
+	return err
+}
+
+func (b *bench) wait(ctx context.Context, recipients int64, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := b.out.Wait(ctx, recipients); err != nil {
+		return fmt.Errorf("%w\n%s", err, b.mlist.Log())
+	}
+	return nil
+}
+
+// deliver measures deliveries/s from the injection of one post to the last delivery.
+func (b *bench) deliver(ctx context.Context) error {
+	limit, err := sinkRate(ctx, b.out.Addr().String(), clients)
+	if err != nil {
+		return err
+	}
+	if err := b.mlist.Start(ctx); err != nil {
+		return err
+	}
+	for _, size := range []struct{ members, posts int }{{100, 20}, {10_000, 5}, {100_000, 3}} {
+		list := fmt.Sprintf("list%d@lists.test", size.members)
+		if _, err := b.list(ctx, list, size.members); err != nil {
+			return err
+		}
+		var times []time.Duration
+		for n := range size.posts + 1 {
+			b.out.Reset()
+			start := time.Now()
+			if err := b.post(ctx, list, fmt.Sprint(size.members, "-", n), 4000); err != nil {
+				return err
+			}
+			if err := b.wait(ctx, int64(size.members), time.Minute); err != nil {
+				return err
+			}
+			if n > 0 {
+				times = append(times, time.Since(start))
+			}
+		}
+		b.add(figure{fmt.Sprintf("one post to %s members, end to end", group(size.members)),
+			float64(size.members) / median(times).Seconds(), "deliveries/s", "the sink, fed by a client that does nothing else", limit})
+	}
+	return nil
+}
+
+// group writes 10000 as 10,000.
+func group(n int) string {
+	s := fmt.Sprint(n)
+	var parts []string
+	for len(s) > 3 {
+		parts = append([]string{s[len(s)-3:]}, parts...)
+		s = s[:len(s)-3]
+	}
+	return strings.Join(append([]string{s}, parts...), ",")
+}
+
+// memory measures the peak of all processes while a post goes to a list.
+func (b *bench) memory(ctx context.Context) error {
+	for _, members := range []int{10, 10_000, *large} {
+		list := fmt.Sprintf("list%d@lists.test", members)
+		if _, err := b.list(ctx, list, members); err != nil {
+			return err
+		}
+		if err := b.mlist.Start(ctx); err != nil {
+			return err
+		}
+		b.out.Reset()
+		peak := watch(b.mlist.PID())
+		for n := range 3 {
+			if err := b.post(ctx, list, fmt.Sprint("memory", members, n), 4000); err != nil {
+				return err
+			}
+		}
+		if err := b.wait(ctx, int64(3*members), 5*time.Minute); err != nil {
+			return err
+		}
+		b.add(figure{Name: fmt.Sprintf("peak PSS of all processes, 3 posts to %s members", group(members)),
+			Value: float64(peak()) / (1 << 20), Unit: "MiB"})
+		b.mlist.Kill()
+	}
+	return nil
+}

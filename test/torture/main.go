@@ -1,0 +1,301 @@
+// Command torture tries to make mlist lose mail or send it twice.
+//
+// It runs a whole installation, posts through LMTP without pause, and kills daemons and
+// plugins with SIGKILL at random instants, so many times; a daemon is started again at
+// once. The recording sink that stands for the MTA fails at random too. When all is
+// delivered, every accepted post is compared with what the sink got. Run it by
+// `make torture ROUNDS=20`; -seed repeats a run's choices (not its instants).
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mlist/mlist/test/harness"
+	"github.com/mlist/mlist/test/tools/checker"
+	"github.com/mlist/mlist/test/tools/inject"
+	"github.com/mlist/mlist/test/tools/sink"
+)
+
+var (
+	rounds  = flag.Int("rounds", 20, "how often something is killed, in each part")
+	seed    = flag.Uint64("seed", uint64(time.Now().UnixNano()), "of all random choices")
+	lists   = flag.Int("lists", 4, "lists posted to")
+	members = flag.Int("members", 60, "members of each list")
+	keep    = flag.Bool("keep", false, "keep the directory when all is well, too")
+)
+
+func main() {
+	flag.Parse()
+	fmt.Printf("torture: seed %d\n", *seed)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute+time.Duration(*rounds)*6*time.Second)
+	defer cancel()
+	dist, err := harness.Build(ctx)
+	if err != nil {
+		fail(err)
+	}
+	parts := []part{
+		{"one process, a sound MTA", [][]string{{"serve"}}, sink.Faults{}},
+		{"one process, an MTA that fails at random", [][]string{{"serve"}}, faults},
+		{"three processes, an MTA that fails at random", [][]string{{"lmtpd"}, {"pipeline"}, {"outbound"}}, faults},
+	}
+	for _, p := range parts {
+		if err := p.run(ctx, dist); err != nil {
+			fail(fmt.Errorf("%s: %w", p.name, err))
+		}
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "torture:", err)
+	os.Exit(1)
+}
+
+var faults = sink.Faults{
+	Greeting421: 0.05, Mail4xx: 0.05, Rcpt4xx: 0.02, Data4xx: 0.05,
+	DropAtRcpt: 0.001, DropInData: 0.05, DropBeforeEnd: 0.02,
+}
+
+// part is one way in which mlist is run and the MTA behaves.
+type part struct {
+	name    string
+	daemons [][]string // arguments of the processes
+	faults  sink.Faults
+}
+
+func (p part) run(ctx context.Context, dist string) error {
+	rnd := rand.New(rand.NewPCG(*seed, 2))
+	p.faults.Seed = *seed
+	mta, err := sink.Listen("127.0.0.1:0", sink.Options{Record: sink.Memory, Faults: p.faults})
+	if err != nil {
+		return err
+	}
+	defer mta.Close()
+	dir, remove, err := harness.TempDir("torture")
+	if err != nil {
+		return err
+	}
+	w, err := newWorld(ctx, dir, dist, mta.Addr().String(), p.daemons)
+	if err != nil {
+		return err
+	}
+	defer w.killAll()
+	accepted, kills, err := w.storm(ctx, rnd)
+	if err != nil {
+		return err
+	}
+	if err := w.drain(ctx); err != nil {
+		return err
+	}
+	report := checker.Compare(accepted, mta.Transactions())
+	fmt.Printf("%s: %d posts accepted, %d kills of daemons, %d of plugins, %d faults of the MTA: %s\n",
+		p.name, len(accepted), kills.daemons, kills.plugins, mta.Stats().Faults, report)
+	if !report.OK() {
+		return fmt.Errorf("mail was lost or doubled; what is left is in %s", dir)
+	}
+	w.killAll()
+	if !*keep {
+		remove()
+	}
+	return nil
+}
+
+// world is an installation with its daemons and lists.
+type world struct {
+	dir     string
+	daemons []*harness.Mlist
+	args    [][]string
+	lists   []string
+	members []string
+}
+
+func newWorld(ctx context.Context, dir, dist, mta string, args [][]string) (*world, error) {
+	w := &world{dir: dir, args: args}
+	for range args {
+		// Each process has a log of its own; the installation is the same.
+		m, err := harness.Install(dir, dist, harness.Options{MTA: mta, Set: map[string]string{
+			"outbound.recipients_per_transaction": "10",
+			"outbound.retry_min":                  `"50ms"`,
+			"outbound.retry_max":                  `"500ms"`,
+			"pipeline.max_tries":                  "1000",
+		}})
+		if err != nil {
+			return nil, err
+		}
+		w.daemons = append(w.daemons, m)
+	}
+	for i := range *members {
+		w.members = append(w.members, fmt.Sprintf("member%d@net%d.test", i, i%7))
+	}
+	admin := w.daemons[0]
+	for i := range *lists {
+		name := fmt.Sprintf("list%d@lists.test", i)
+		w.lists = append(w.lists, name)
+		if _, err := admin.Command(ctx, nil, "list", "create", name, "default_nonmember_action=accept"); err != nil {
+			return nil, err
+		}
+		if _, err := admin.Command(ctx, strings.NewReader(strings.Join(w.members, "\n")+"\n"), "member", "add", name, "--file", "-"); err != nil {
+			return nil, err
+		}
+	}
+	for i, m := range w.daemons {
+		if err := m.StartDaemon(ctx, args[i]...); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+func (w *world) killAll() {
+	for _, m := range w.daemons {
+		m.Kill()
+	}
+}
+
+type killed struct{ daemons, plugins int }
+
+// storm posts and kills until all rounds are done.
+func (w *world) storm(ctx context.Context, rnd *rand.Rand) ([]checker.Accepted, killed, error) {
+	var mu sync.Mutex
+	var accepted []checker.Accepted
+	posting, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan error, 1)
+	go func() {
+		_, err := inject.Run(posting, inject.Options{
+			Addr: "unix:" + w.daemons[0].LMTP, Lists: w.lists, Sender: "author@net.test", Tag: "torture",
+			Messages: 1 << 30, Connections: 4, Size: 2000, Pause: 5 * time.Millisecond,
+			Accepted: func(id, list string, _ time.Duration) {
+				mu.Lock()
+				accepted = append(accepted, checker.Accepted{MessageID: id, Recipients: w.members})
+				mu.Unlock()
+			},
+		})
+		if posting.Err() != nil {
+			err = nil
+		}
+		done <- err
+	}()
+	var kills killed
+	for range *rounds {
+		select {
+		case err := <-done:
+			return nil, kills, fmt.Errorf("posting ended: %w", err)
+		case <-ctx.Done():
+			return nil, kills, ctx.Err()
+		case <-time.After(time.Duration(rnd.IntN(400)) * time.Millisecond):
+		}
+		if err := w.kill(ctx, rnd, &kills); err != nil {
+			return nil, kills, err
+		}
+	}
+	stop()
+	err := <-done
+	return accepted, kills, err
+}
+
+// kill kills a plugin, or some daemons at once, which are then started again.
+func (w *world) kill(ctx context.Context, rnd *rand.Rand, kills *killed) error {
+	if rnd.IntN(4) == 0 {
+		kills.plugins += w.killPlugins()
+		return nil
+	}
+	chosen := rnd.Perm(len(w.daemons))[:1+rnd.IntN(len(w.daemons))]
+	for _, i := range chosen {
+		w.daemons[i].Kill()
+		kills.daemons++
+	}
+	slices.Sort(chosen)
+	for _, i := range chosen {
+		if err := w.daemons[i].StartDaemon(ctx, w.args[i]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// killPlugins kills every child process of the daemons.
+func (w *world) killPlugins() int {
+	n := 0
+	for _, m := range w.daemons {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", m.PID()))
+		for _, file := range tasks {
+			children, _ := os.ReadFile(file)
+			for _, pid := range strings.Fields(string(children)) {
+				if killPID(pid) == nil {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+// drain waits until nothing is left in any queue.
+func (w *world) drain(ctx context.Context) error {
+	deadline := time.Now().Add(time.Minute)
+	for {
+		left, err := w.left()
+		if err != nil {
+			return err
+		}
+		if left == "" {
+			break
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("after a minute there is still %s in %s\n%s", left, w.dir, w.logs())
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	for _, q := range []string{"held", "failed"} {
+		if n := count(filepath.Join(w.daemons[0].Spool, q)); n > 0 {
+			return fmt.Errorf("%d entries in %s of %s\n%s", n, q, w.dir, w.logs())
+		}
+	}
+	return nil
+}
+
+func (w *world) left() (string, error) {
+	var left []string
+	for _, q := range []string{"incoming", "outgoing", "bounces"} {
+		if n := count(filepath.Join(w.daemons[0].Spool, q)); n > 0 {
+			left = append(left, fmt.Sprintf("%d in %s", n, q))
+		}
+	}
+	return strings.Join(left, ", "), nil
+}
+
+// count counts the entries or posts in a directory. Names with a dot are their states,
+// of which a kill may leave one without its entry.
+func count(dir string) int {
+	files, _ := os.ReadDir(dir)
+	n := 0
+	for _, f := range files {
+		if !strings.Contains(f.Name(), ".") {
+			n++
+		}
+	}
+	return n
+}
+
+// logs is the end of each daemon's log.
+func (w *world) logs() string {
+	var b strings.Builder
+	for i, m := range w.daemons {
+		lines := strings.Split(m.Log(), "\n")
+		fmt.Fprintf(&b, "%s:\n  %s\n", w.args[i], strings.Join(lines[max(0, len(lines)-15):], "\n  "))
+	}
+	return b.String()
+}
