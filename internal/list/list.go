@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/mlist/mlist/internal/address"
 )
@@ -113,8 +114,8 @@ func (m *Membership) Validate() error {
 		m.Status = Enabled
 	}
 	switch {
-	case m.Address.IsZero():
-		return fmt.Errorf("member: no address")
+	case m.Address.Local == "" || m.Address.Domain == "":
+		return fmt.Errorf("member %q: want local@domain", m.Address)
 	case !slices.Contains(Roles, m.Role):
 		return badWord("role", m.Role, Roles)
 	case !slices.Contains(Modes, m.Mode):
@@ -125,6 +126,8 @@ func (m *Membership) Validate() error {
 		return badWord("action", m.Action, Actions)
 	case strings.ContainsFunc(m.DisplayName, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return fmt.Errorf("member %s: control character in the display name", m.Address)
+	case !utf8.ValidString(m.DisplayName):
+		return fmt.Errorf("member %s: the display name is not UTF-8", m.Address)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/mlist/mlist/internal/address"
 )
@@ -110,6 +112,9 @@ func (s *Settings) Set(name, text string) error {
 	if !ok {
 		return unknown(name)
 	}
+	if !utf8.ValidString(text) {
+		return fmt.Errorf("%s: not UTF-8", name)
+	}
 	v := reflect.ValueOf(s).Elem().Field(d.field)
 	switch d.Kind {
 	case "bool":
@@ -120,8 +125,8 @@ func (s *Settings) Set(name, text string) error {
 		v.SetBool(b)
 	case "int":
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 {
-			return fmt.Errorf("%s: %q: want a whole number, 0 or more", name, text)
+		if err != nil || n < 0 || n > maxInt {
+			return fmt.Errorf("%s: %q: want a whole number, from 0 to %d", name, text, maxInt)
 		}
 		v.SetInt(int64(n))
 	case "word":
@@ -133,7 +138,7 @@ func (s *Settings) Set(name, text string) error {
 		}
 		return fmt.Errorf("%s: %q: want one of %s", name, text, strings.Join(d.Of, ", "))
 	case "lines":
-		lines, err := parseLines(text)
+		lines, err := parseLines(text, oneOf[name])
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -146,6 +151,9 @@ func (s *Settings) Set(name, text string) error {
 	}
 	return nil
 }
+
+// maxInt bounds numbers, so that a number of KB counted in octets still fits an int64.
+const maxInt = 1<<31 - 1
 
 // oneLine are the settings that end up inside one header field.
 var oneLine = map[string]bool{"display_name": true, "description": true, "subject_prefix": true, "reply_to_address": true}
@@ -175,22 +183,55 @@ func parseBool(text string) (bool, error) {
 	return false, fmt.Errorf("%q: want true or false", text)
 }
 
-// parseLines splits lines, and checks those that are patterns.
-func parseLines(text string) ([]string, error) {
+// oneOf says of the settings that are lists what one line of them must be.
+var oneOf = map[string]func(string) error{
+	"accept_these_nonmembers":  checkSender,
+	"hold_these_nonmembers":    checkSender,
+	"reject_these_nonmembers":  checkSender,
+	"discard_these_nonmembers": checkSender,
+	"acceptable_aliases":       checkSender,
+	"remove_headers":           checkFieldName,
+}
+
+// parseLines splits lines and checks each.
+func parseLines(text string, check func(string) error) ([]string, error) {
 	var out []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if line == "" {
 			continue
 		}
-		if strings.HasPrefix(line, "^") {
-			if _, err := regexp.Compile("(?i)" + line); err != nil {
-				return nil, fmt.Errorf("pattern %q: %w", line, err)
-			}
+		if err := check(line); err != nil {
+			return nil, err
 		}
 		out = append(out, line)
 	}
 	return out, nil
+}
+
+// checkSender takes an address, or a pattern that starts with ^.
+func checkSender(line string) error {
+	if i := strings.IndexFunc(line, unicode.IsControl); i >= 0 {
+		return fmt.Errorf("control character in %q", line)
+	}
+	if !strings.HasPrefix(line, "^") {
+		if _, err := address.Parse(line); err != nil {
+			return fmt.Errorf("%w, or a pattern that starts with ^", err)
+		}
+		return nil
+	}
+	if _, err := regexp.Compile("(?i)" + line); err != nil {
+		return fmt.Errorf("pattern %q: %w", line, err)
+	}
+	return nil
+}
+
+// checkFieldName takes the name of a header field (RFC 5322 3.6.8).
+func checkFieldName(line string) error {
+	if i := strings.IndexFunc(line, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }); i >= 0 {
+		return fmt.Errorf("%q: want the name of a header field", line)
+	}
+	return nil
 }
 
 // Get returns one setting in text form.
@@ -230,6 +271,9 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 	v := reflect.ValueOf(s)
 	for _, d := range All {
 		m[d.Name] = v.Field(d.field).Interface()
+		if d.Kind == "lines" && v.Field(d.field).IsNil() {
+			m[d.Name] = []string{} // a list is never null
+		}
 	}
 	return json.Marshal(m)
 }

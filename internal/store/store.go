@@ -46,12 +46,14 @@ type Lists interface {
 	// role address of a list that exists (dev-owner of dev), or the reverse.
 	CreateList(ctx context.Context, l *list.List) error
 	List(ctx context.Context, addr address.Address) (*list.List, error)
-	// AllLists yields lists by address; of one domain if domain is not "".
+	// AllLists yields lists by domain and then local part; of one domain if domain is
+	// not "".
 	AllLists(ctx context.Context, domain string) iter.Seq2[*list.List, error]
 	// ChangeList sets settings from their text form; nil goes back to the default.
 	// All of them are changed, or none with an error that names the first bad one.
 	ChangeList(ctx context.Context, addr address.Address, changes map[string]*string) (*list.List, error)
-	// DeleteList removes the list and everything of it.
+	// DeleteList removes the list and everything of it. The list is gone at one instant;
+	// if removing its rows is cut short, that is an error, and Prune does the rest.
 	DeleteList(ctx context.Context, addr address.Address) error
 }
 
@@ -87,14 +89,17 @@ type Members interface {
 	// AddMembers adds memberships in batches, each a transaction; those that exist
 	// (same list, role and address) are counted and left as they are. The first error
 	// of members, or of the store, ends it; what was added before stays. progress, if
-	// not nil, is called after each batch with the counts so far.
+	// not nil, is called after each batch with the counts so far. Batches are not in the
+	// order of members. ErrNotFound if there is no such list.
 	AddMembers(ctx context.Context, listID int64, members iter.Seq2[list.Membership, error], progress func(AddResult)) (AddResult, error)
 	// SetMember changes one membership; ErrNotFound if there is none.
 	SetMember(ctx context.Context, listID int64, role list.Role, addr address.Address, c MemberChange) error
 	// RemoveMembers removes memberships in batches; it counts those that were there.
 	RemoveMembers(ctx context.Context, listID int64, role list.Role, addrs iter.Seq2[address.Address, error]) (int64, error)
-	// Members yields memberships that the filter chooses, by role and address, as of
-	// one instant, reading as the caller consumes.
+	// Members yields memberships that the filter chooses, by role (in the order of
+	// list.Roles), domain and local part, as of one instant, reading as the caller
+	// consumes. The caller may use the store meanwhile, but should not wait for anything
+	// else: only a few iterators can be open at once, and further ones wait.
 	Members(ctx context.Context, listID int64, f Filter) iter.Seq2[list.Membership, error]
 	// Recipients is Members for delivery: only what is needed to send, as fast as can be.
 	Recipients(ctx context.Context, listID int64, f Filter) iter.Seq2[Recipient, error]
@@ -141,14 +146,16 @@ type Journal interface {
 	// unless it is a duplicate. Filing the same entry again changes nothing, except
 	// that one filed without a number (a held post) gets one when asked for.
 	FilePost(ctx context.Context, p Post, numbered bool, window time.Duration) (PostRecord, error)
-	// RecordBounces files bounce events.
+	// RecordBounces files bounce events; those of lists that are gone are dropped.
 	RecordBounces(ctx context.Context, events []BounceEvent) error
 	// BounceEvents yields the events of a list, newest first.
 	BounceEvents(ctx context.Context, listID int64) iter.Seq2[BounceEvent, error]
 	// AllowNotice tells whether an automatic reply about entry may go to addr: at most
 	// limit of them within window. The same entry gets the same answer again.
 	AllowNotice(ctx context.Context, addr address.Address, entry string, at time.Time, limit int, window time.Duration) (bool, error)
-	// Prune forgets posts' digests, and notices, from before t.
+	// Prune forgets posts' entries and digests (not that their numbers are taken), and
+	// notices, from before t, and what is left of deleted lists. An entry that may still
+	// be filed again must not be older than t.
 	Prune(ctx context.Context, t time.Time) error
 }
 

@@ -1,0 +1,56 @@
+package list
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mlist/mlist/internal/address"
+)
+
+func TestName(t *testing.T) {
+	l := List{Address: address.Address{Local: "dev", Domain: "l.test"}, Settings: Defaults()}
+	if l.Name() != "dev" {
+		t.Errorf("without a display name it is %q", l.Name())
+	}
+	l.Settings.DisplayName = "Developers"
+	if l.Name() != "Developers" {
+		t.Errorf("with one it is %q", l.Name())
+	}
+}
+
+func TestMembershipValidate(t *testing.T) {
+	ann := address.Address{Local: "ann", Domain: "net.test"}
+	tests := []struct {
+		name string
+		m    Membership
+		want string // part of the error; "" for none
+	}{
+		{"an address is enough", Membership{Address: ann}, ""},
+		{"every word it knows", Membership{Address: ann, DisplayName: "Ann Ö", Role: Nonmember, Mode: SummaryDigest, Status: ByBounces, Action: Discard}, ""},
+		{"no address", Membership{}, "local@domain"},
+		{"no domain", Membership{Address: address.Address{Local: "ann"}}, "local@domain"},
+		{"an unknown role", Membership{Address: ann, Role: "king"}, `role "king": want one of member, owner, moderator, nonmember`},
+		{"an unknown mode", Membership{Address: ann, Mode: "fast"}, `delivery mode "fast"`},
+		{"an unknown status", Membership{Address: ann, Status: "off"}, `delivery status "off"`},
+		{"an unknown action", Membership{Address: ann, Action: "eat"}, `action "eat"`},
+		{"a line break in the name", Membership{Address: ann, DisplayName: "Ann\nBcc: eve@x.test"}, "control character"},
+		{"a name that is not UTF-8", Membership{Address: ann, DisplayName: "Ann \xff"}, "UTF-8"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := tt.m.Validate()
+			if tt.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tt.m.Role == "" || tt.m.Mode == "" || tt.m.Status == "" {
+					t.Errorf("defaults are not filled in: %+v", tt.m)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error is %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,175 @@
+package list
+
+import (
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestEverySettingIsDescribed(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range All {
+		if s.Name == "" || s.Name != strings.ToLower(s.Name) || seen[s.Name] {
+			t.Errorf("name %q is empty, not in lower case or there twice", s.Name)
+		}
+		seen[s.Name] = true
+		if s.Help == "" {
+			t.Errorf("%s has no help", s.Name)
+		}
+		switch s.Kind {
+		case "string", "bool", "int", "lines":
+		case "word":
+			if !slices.Contains(s.Of, s.Default) {
+				t.Errorf("%s: the default %q is none of %v", s.Name, s.Default, s.Of)
+			}
+		default:
+			t.Errorf("%s has kind %q", s.Name, s.Kind)
+		}
+		if (s.Kind == "lines") != (oneOf[s.Name] != nil) {
+			t.Errorf("%s is %s: lists, and they alone, say what a line of them is", s.Name, s.Kind)
+		}
+	}
+	for name := range oneLine {
+		if !seen[name] {
+			t.Errorf("%s is said to be one line, and is no setting", name)
+		}
+	}
+}
+
+// Mailman's names and defaults, where the meaning is the same.
+func TestDefaultsAreMailmans(t *testing.T) {
+	got := Defaults()
+	for name, want := range map[string]string{
+		"default_member_action": "defer", "default_nonmember_action": "hold", "emergency": "false",
+		"require_explicit_destination": "true", "max_message_size": "40", "max_num_recipients": "10",
+		"reply_goes_to_list": "no_munging", "first_strip_reply_to": "false", "reply_to_address": "", "anonymous_list": "false",
+		"include_rfc2369_headers": "true", "allow_list_posts": "true", "respond_to_post_requests": "true", "admin_immed_notify": "true",
+		"acceptable_aliases": "", "accept_these_nonmembers": "", "nonmember_rejection_notice": "", "description": "",
+	} {
+		if text, err := got.Get(name); err != nil || text != want {
+			t.Errorf("%s is %q, %v; want %q", name, text, err, want)
+		}
+	}
+	if o := got.Overrides(); len(o) != 0 {
+		t.Errorf("the defaults override %v", o)
+	}
+}
+
+func TestSet(t *testing.T) {
+	tests := []struct {
+		name, setting, text string
+		want                string // what Get returns
+		err                 string // part of the error
+	}{
+		{"a number", "max_message_size", "0", "0", ""},
+		{"a negative number", "max_message_size", "-1", "", "from 0"},
+		{"a number with a unit", "max_message_size", "40K", "", "whole number"},
+		{"a number that octets would overflow", "max_message_size", "9223372036854775807", "", "whole number"},
+		{"a yes", "emergency", "Yes", "true", ""},
+		{"neither yes nor no", "emergency", "maybe", "", "want true or false"},
+		{"a word", "default_nonmember_action", "accept", "accept", ""},
+		{"a word it does not know", "default_nonmember_action", "bounce", "", "want one of defer, accept"},
+		{"several lines", "footer", "a\nb\n", "a\nb\n", ""},
+		{"one line where one is wanted", "subject_prefix", "[dev] ", "[dev] ", ""},
+		{"several lines where one is wanted", "subject_prefix", "[dev]\nBcc: eve@x.test", "", "one line"},
+		{"a carriage return", "footer", "a\rb", "", "control character"},
+		{"bytes that are no text", "description", "\xff", "", "UTF-8"},
+		{"an address", "reply_to_address", "ann@net.test", "ann@net.test", ""},
+		{"no address any more", "reply_to_address", "", "", ""},
+		{"something else than an address", "reply_to_address", "ann", "", "local@domain"},
+		{"addresses and patterns", "accept_these_nonmembers", "\n ann@net.test \n^.*@corp\\.test$\r\n", "ann@net.test\n^.*@corp\\.test$", ""},
+		{"a broken pattern", "acceptable_aliases", "^(", "", "pattern"},
+		{"neither address nor pattern", "hold_these_nonmembers", "corp.test", "", "starts with ^"},
+		{"a control character in a pattern", "hold_these_nonmembers", "^a\x00b", "", "control character"},
+		{"names of header fields", "remove_headers", "X-Mailer\nUser-Agent", "X-Mailer\nUser-Agent", ""},
+		{"a header field and not its name", "remove_headers", "X-Mailer: x", "", "name of a header field"},
+		{"a slip of the pen", "subject_prefx", "x", "", "did you mean subject_prefix?"},
+		{"a name that is like no other", "colour", "x", "", `no setting "colour"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := Defaults()
+			err := s.Set(tt.setting, tt.text)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("error is %v, want one with %q", err, tt.err)
+				}
+				if !reflect.DeepEqual(s, Defaults()) {
+					t.Errorf("a refused setting changed something: %v", s.Overrides())
+				}
+				return
+			}
+			if got, getErr := s.Get(tt.setting); err != nil || getErr != nil || got != tt.want {
+				t.Errorf("it is %q, %v, %v; want %q", got, err, getErr, tt.want)
+			}
+		})
+	}
+}
+
+func TestUnknownNames(t *testing.T) {
+	s := Defaults()
+	if _, err := s.Get("colour"); err == nil {
+		t.Error("Get knows it")
+	}
+	if _, err := Describe("colour"); err == nil {
+		t.Error("Describe knows it")
+	}
+	if d, err := Describe("emergency"); err != nil || d.Kind != "bool" {
+		t.Errorf("emergency is %+v, %v", d, err)
+	}
+	if _, err := FromOverrides(map[string]string{"colour": "red"}); err == nil || !strings.Contains(err.Error(), "colour") {
+		t.Errorf("an override of a newer version: %v", err)
+	}
+}
+
+func TestMarshalJSON(t *testing.T) {
+	s := Defaults()
+	s.RejectTheseNonmembers = []string{"ann@net.test"}
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(b, &m); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{
+		"emergency": false, "max_message_size": 40.0, "default_member_action": "defer",
+		"remove_headers": []any{}, "reject_these_nonmembers": []any{"ann@net.test"},
+	} {
+		if !reflect.DeepEqual(m[name], want) {
+			t.Errorf("%s is %#v, want %#v", name, m[name], want)
+		}
+	}
+	if got, want := slices.Sorted(maps.Keys(m)), slices.Sorted(maps.Keys(s.Map())); !slices.Equal(got, want) || len(got) != len(All) {
+		t.Errorf("JSON has %v, Map has %v", got, want)
+	}
+}
+
+func FuzzSet(f *testing.F) {
+	for i, text := range []string{"", "true", "40", "hold", "[%(display_name)s] ", "a\nb", "ann@net.test\n^.*@x$", "\x00", "\u2028", "X-A"} {
+		f.Add(uint8(i), text)
+		f.Add(uint8(i*3), text)
+	}
+	f.Fuzz(func(t *testing.T, which uint8, text string) {
+		name := All[int(which)%len(All)].Name
+		s := Defaults()
+		if s.Set(name, text) != nil {
+			return
+		}
+		once, err := s.Get(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := FromOverrides(s.Overrides())
+		if err != nil {
+			t.Fatalf("%s=%q is stored as %q, which is refused: %v", name, text, once, err)
+		}
+		if !reflect.DeepEqual(s, again) {
+			t.Fatalf("%s=%q comes back from the store as %v", name, text, again.Overrides())
+		}
+	})
+}

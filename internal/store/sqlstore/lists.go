@@ -1,0 +1,234 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/store"
+)
+
+// CreateList implements store.Lists.
+func (s *Store) CreateList(ctx context.Context, l *list.List) error {
+	if l.Address.Local == "" || l.Address.Domain == "" {
+		return fmt.Errorf("create list %q: want local@domain", l.Address)
+	}
+	settings, err := json.Marshal(l.Settings.Overrides())
+	if err != nil {
+		return fmt.Errorf("create list %s: %w", l.Address, err)
+	}
+	created := s.now().UTC().Truncate(time.Microsecond)
+	var id int64
+	err = s.update(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.StmtContext(ctx, s.q.addDomain).ExecContext(ctx, l.Address.Domain, created.UnixMicro()); err != nil {
+			return err
+		}
+		if err := s.checkClash(ctx, tx, l.Address); err != nil {
+			return err
+		}
+		return tx.StmtContext(ctx, s.q.addList).QueryRowContext(ctx,
+			key(l.Address), l.Address.Domain, l.Address.Local, string(settings), created.UnixMicro()).Scan(&id)
+	})
+	if s.dialect.isDuplicate(err) {
+		err = store.ErrExists
+	}
+	if err != nil {
+		return fmt.Errorf("create list %s: %w", l.Address, err)
+	}
+	l.ID, l.Created = id, created
+	return nil
+}
+
+// checkClash refuses a list whose address is a role address of another one, and a list
+// one of whose role addresses is another one's own: one of the two would get no mail.
+func (s *Store) checkClash(ctx context.Context, tx *sql.Tx, addr address.Address) error {
+	// No octet of an address comes before the space: the range holds one key.
+	for _, c := range address.Candidates(addr)[1:] {
+		for l, err := range s.listsOf(ctx, tx, key(c.List), key(c.List)+" ") {
+			if err != nil {
+				return err
+			}
+			return fmt.Errorf("it is the %s address of %s: %w", c.Role, l.Address, store.ErrExists)
+		}
+	}
+	// Every role address of dev begins with "dev-", and '.' follows '-'.
+	for l, err := range s.listsOf(ctx, tx, key(addr)+"-", key(addr)+".") {
+		if err != nil {
+			return err
+		}
+		for _, c := range address.Candidates(l.Address)[1:] {
+			if key(c.List) == key(addr) {
+				return fmt.Errorf("its %s address is the list %s: %w", c.Role, l.Address, store.ErrExists)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) listsOf(ctx context.Context, tx *sql.Tx, from, to string) iter.Seq2[*list.List, error] {
+	return func(yield func(*list.List, error) bool) {
+		rows, err := tx.StmtContext(ctx, s.q.listsOf).QueryContext(ctx, from, to)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		yieldLists(rows, yield)
+	}
+}
+
+func yieldLists(rows *sql.Rows, yield func(*list.List, error) bool) {
+	defer rows.Close()
+	for rows.Next() {
+		l, err := scanList(rows)
+		if !yield(l, err) || err != nil {
+			return
+		}
+	}
+	if err := rows.Err(); err != nil {
+		yield(nil, err)
+	}
+}
+
+type scanner interface{ Scan(...any) error }
+
+func scanList(row scanner) (*list.List, error) {
+	var (
+		l                  list.List
+		k, local, settings string
+		created            int64
+	)
+	if err := row.Scan(&l.ID, &k, &local, &settings, &created); err != nil {
+		return nil, err
+	}
+	l.Address = unkey(k, local)
+	l.Created = time.UnixMicro(created).UTC()
+	var overrides map[string]string
+	if err := json.Unmarshal([]byte(settings), &overrides); err != nil {
+		return nil, fmt.Errorf("settings of %s: %w", l.Address, err)
+	}
+	var err error
+	if l.Settings, err = list.FromOverrides(overrides); err != nil {
+		return nil, fmt.Errorf("settings of %s: %w", l.Address, err)
+	}
+	return &l, nil
+}
+
+// List implements store.Lists.
+func (s *Store) List(ctx context.Context, addr address.Address) (*list.List, error) {
+	l, err := scanList(s.q.list.QueryRowContext(ctx, key(addr)))
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", addr, notFound(err))
+	}
+	return l, nil
+}
+
+func notFound(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return store.ErrNotFound
+	}
+	return err
+}
+
+// AllLists implements store.Lists.
+func (s *Store) AllLists(ctx context.Context, domain string) iter.Seq2[*list.List, error] {
+	return func(yield func(*list.List, error) bool) {
+		from, to := "", lastKey
+		if domain != "" {
+			canonical, err := address.ParseDomain(domain)
+			if err != nil {
+				yield(nil, fmt.Errorf("read the lists: %w", err))
+				return
+			}
+			from, to = canonical+" ", canonical+"!" // '!' follows ' '
+		}
+		err := s.snapshot(ctx, func(tx *sql.Tx) error {
+			rows, err := tx.Stmt(s.q.lists).Query(from, to)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				l, err := scanList(rows)
+				if err = cmp.Or(ctx.Err(), err); err != nil {
+					return err
+				}
+				if !yield(l, nil) {
+					return errStopped
+				}
+			}
+			return rows.Err()
+		})
+		if err != nil {
+			yield(nil, fmt.Errorf("read the lists: %w", err))
+		}
+	}
+}
+
+// ChangeList implements store.Lists.
+func (s *Store) ChangeList(ctx context.Context, addr address.Address, changes map[string]*string) (*list.List, error) {
+	var l *list.List
+	err := s.update(ctx, func(tx *sql.Tx) error {
+		var err error
+		if l, err = scanList(tx.StmtContext(ctx, s.q.lockList).QueryRowContext(ctx, key(addr))); err != nil {
+			return notFound(err)
+		}
+		before := l.Settings.Overrides()
+		if err := apply(&l.Settings, changes); err != nil {
+			return err
+		}
+		after := l.Settings.Overrides()
+		if maps.Equal(before, after) {
+			return errUnchanged
+		}
+		settings, err := json.Marshal(after)
+		if err != nil {
+			return err
+		}
+		_, err = tx.StmtContext(ctx, s.q.setSettings).ExecContext(ctx, l.ID, string(settings))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("change list %s: %w", addr, err)
+	}
+	return l, nil
+}
+
+// apply makes changes in the order of their names, so that the same one is always the
+// first bad one.
+func apply(settings *list.Settings, changes map[string]*string) error {
+	for _, name := range slices.Sorted(maps.Keys(changes)) {
+		text := changes[name]
+		if text == nil {
+			d, err := list.Describe(name)
+			if err != nil {
+				return err
+			}
+			text = &d.Default
+		}
+		if err := settings.Set(name, *text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changedOne turns a change of no row into ErrNotFound.
+func changedOne(result sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n == 0 {
+		err = store.ErrNotFound
+	}
+	return err
+}

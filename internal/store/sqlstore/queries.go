@@ -1,0 +1,118 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// queries are the statements, prepared once; database/sql keeps one per connection.
+type queries struct {
+	// on the reader
+	resolve, list, buriedList, memberships, countMembers, peekPost *sql.Stmt
+	// on the stream
+	lists, members, recipients, bounceEvents *sql.Stmt
+	// on the writer
+	addDomain, addList, listsOf, lockList, setSettings           *sql.Stmt
+	buryList, clearMembers, clearPosts, clearBounces, deleteList *sql.Stmt
+	addMember, setMember, removeMember                           *sql.Stmt
+	nextNumber, filedPost, addPost, numberPost                   *sql.Stmt
+	addBounce                                                    *sql.Stmt
+	noticeOf, countNotices, addNotice, prunePosts, pruneNotices  *sql.Stmt
+}
+
+const (
+	// listColumns are what scanList reads.
+	listColumns = `id, address_key, local, settings, created`
+
+	// memberColumns are what scanMember reads.
+	memberColumns = `role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name, added`
+
+	// chosen is what a filter means: modes and statuses are masks, and an address is a
+	// range of one, so that one statement serves every filter, each by the primary key.
+	chosen = `FROM members WHERE list_id = $1 AND role = $2 AND address_key >= $3 AND address_key <= $4
+		AND ((1 << mode) & $5) <> 0 AND ((1 << status) & $6) <> 0`
+
+	// filed finds the row of post $2 of list $1 itself, or else the first with digest $3
+	// since $4. No row: no list.
+	filed = `SELECT l.posts, coalesce(own.entry, other.entry), CASE WHEN own.entry IS NULL THEN other.number ELSE own.number END
+		FROM lists l
+		LEFT JOIN posts own ON own.list_id = l.id AND own.entry = $2
+		LEFT JOIN posts other ON other.list_id = l.id AND other.digest = $3 AND other.at >= $4
+		WHERE l.id = $1 ORDER BY other.at, other.entry LIMIT 1`
+
+	// part deletes a part of what a condition on $1 chooses, so that no transaction is long.
+	part = `DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT 5000)`
+
+	// lastKey is after every key of an address. Keys that begin with it are those of
+	// lists that have been deleted, but not yet all their rows.
+	lastKey = "\U0010FFFF"
+)
+
+// query is one of queries, the pool that runs it, and what it says.
+type query struct {
+	stmt **sql.Stmt
+	db   *sql.DB
+	text string
+}
+
+func (s *Store) queries() []query {
+	return []query{
+		{&s.q.resolve, s.reader, `SELECT address_key, local FROM lists WHERE address_key IN ($1, $2)`},
+		{&s.q.list, s.reader, `SELECT ` + listColumns + ` FROM lists WHERE address_key = $1`},
+		{&s.q.buriedList, s.reader, `SELECT id FROM lists WHERE address_key >= $1 LIMIT 1`},
+		{&s.q.memberships, s.reader, `SELECT ` + memberColumns + ` FROM members
+			WHERE list_id = $1 AND role IN (1, 2, 3, 4) AND address_key IN ($2, $3, $4, $5, $6) ORDER BY role, address_key`},
+		{&s.q.countMembers, s.reader, `SELECT count(*) ` + chosen},
+		{&s.q.peekPost, s.reader, filed},
+
+		{&s.q.lists, s.stream, `SELECT ` + listColumns + ` FROM lists WHERE address_key >= $1 AND address_key < $2 ORDER BY address_key`},
+		{&s.q.members, s.stream, `SELECT ` + memberColumns + ` ` + chosen + ` ORDER BY address_key`},
+		{&s.q.recipients, s.stream, `SELECT address_key, local, no_own_posts + 2 * no_duplicates ` + chosen + ` ORDER BY address_key`},
+		{&s.q.bounceEvents, s.stream, `SELECT address_key, local, entry, at, status, hard, text FROM bounce_events
+			WHERE list_id = $1 ORDER BY at DESC, entry, address_key`},
+
+		{&s.q.addDomain, s.writer, `INSERT INTO domains (name, created) VALUES ($1, $2) ON CONFLICT DO NOTHING`},
+		{&s.q.addList, s.writer, `INSERT INTO lists (address_key, domain, local, settings, posts, created)
+			VALUES ($1, $2, $3, $4, 0, $5) RETURNING id`},
+		{&s.q.listsOf, s.writer, `SELECT ` + listColumns + ` FROM lists WHERE address_key >= $1 AND address_key < $2`},
+		{&s.q.lockList, s.writer, `UPDATE lists SET settings = settings WHERE address_key = $1 RETURNING ` + listColumns},
+		{&s.q.setSettings, s.writer, `UPDATE lists SET settings = $2 WHERE id = $1`},
+		{&s.q.buryList, s.writer, `UPDATE lists SET address_key = $2 || id WHERE address_key = $1 RETURNING id`},
+		{&s.q.clearMembers, s.writer, fmt.Sprintf(part, "members", "list_id, role, address_key", "list_id = $1")},
+		{&s.q.clearPosts, s.writer, fmt.Sprintf(part, "posts", "list_id, entry", "list_id = $1")},
+		{&s.q.clearBounces, s.writer, fmt.Sprintf(part, "bounce_events", "list_id, entry, address_key", "list_id = $1")},
+		{&s.q.deleteList, s.writer, `DELETE FROM lists WHERE id = $1`},
+
+		{&s.q.addMember, s.writer, s.dialect.insertMembers(1)},
+		{&s.q.setMember, s.writer, `UPDATE members SET display_name = coalesce($4, display_name), mode = coalesce($5, mode),
+			status = coalesce($6, status), action = coalesce($7, action), no_own_posts = coalesce($8, no_own_posts),
+			no_duplicates = coalesce($9, no_duplicates) WHERE list_id = $1 AND role = $2 AND address_key = $3`},
+		{&s.q.removeMember, s.writer, `DELETE FROM members WHERE list_id = $1 AND role = $2 AND address_key = $3`},
+
+		{&s.q.nextNumber, s.writer, `UPDATE lists SET posts = posts + $2 WHERE id = $1 RETURNING posts`},
+		{&s.q.filedPost, s.writer, filed},
+		{&s.q.addPost, s.writer, `INSERT INTO posts (list_id, entry, digest, number, at) VALUES ($1, $2, $3, $4, $5)`},
+		{&s.q.numberPost, s.writer, `UPDATE posts SET number = $3 WHERE list_id = $1 AND entry = $2`},
+		{&s.q.addBounce, s.writer, `INSERT INTO bounce_events (list_id, entry, address_key, local, at, status, hard, text)
+			SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM lists WHERE id = $1 ON CONFLICT DO NOTHING`},
+		{&s.q.noticeOf, s.writer, `SELECT allowed FROM notices WHERE address_key = $1 AND entry = $2`},
+		{&s.q.countNotices, s.writer, `SELECT count(*) FROM notices WHERE address_key = $1 AND at > $2 AND allowed = 1`},
+		{&s.q.addNotice, s.writer, `INSERT INTO notices (address_key, entry, at, allowed) VALUES ($1, $2, $3, $4)`},
+		{&s.q.prunePosts, s.writer, fmt.Sprintf(part, "posts", "list_id, entry", "at < $1")},
+		{&s.q.pruneNotices, s.writer, fmt.Sprintf(part, "notices", "address_key, entry", "at < $1")},
+	}
+}
+
+func (s *Store) prepare(ctx context.Context) error {
+	for _, q := range s.queries() {
+		err := s.patiently(ctx, func() (err error) {
+			*q.stmt, err = q.db.PrepareContext(ctx, q.text)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("prepare %q: %w", q.text, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package storetest
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/store"
+)
+
+var listTests = []test{
+	{"a list is found again as it was created", func(w *world) {
+		l := &list.List{Address: w.addr("Dev@Lists.Test"), Settings: list.Defaults()}
+		w.ok(l.Settings.Set("subject_prefix", "[dev é] "))
+		w.ok(l.Settings.Set("accept_these_nonmembers", "ann@net.test\n^.*@corp.test$"))
+		w.ok(w.CreateList(w.ctx, l))
+		if l.ID == 0 || time.Since(l.Created).Abs() > time.Minute {
+			w.Fatalf("ID %d, created %s", l.ID, l.Created)
+		}
+		got, err := w.List(w.ctx, w.addr("dev@lists.test"))
+		w.ok(err)
+		if !reflect.DeepEqual(got, l) {
+			w.Fatalf("got %+v, want %+v", got, l)
+		}
+	}},
+	{"a list that is not there is not found", func(w *world) {
+		w.list("dev@l.test")
+		_, err := w.List(w.ctx, w.addr("dev@other.test"))
+		w.wants(err, store.ErrNotFound)
+		_, err = w.ChangeList(w.ctx, w.addr("ops@l.test"), nil)
+		w.wants(err, store.ErrNotFound)
+		w.wants(w.DeleteList(w.ctx, w.addr("ops@l.test")), store.ErrNotFound)
+	}},
+	{"an address has one list, however it is spelled", func(w *world) {
+		w.list("dev@l.test")
+		l := &list.List{Address: w.addr("DEV@L.test"), Settings: list.Defaults()}
+		w.wants(w.CreateList(w.ctx, l), store.ErrExists)
+		if l.ID != 0 {
+			w.Errorf("a refused list got ID %d", l.ID)
+		}
+	}},
+	{"a list may not have the role address of another one", func(w *world) {
+		w.list("Dev@l.test")
+		for _, bad := range []string{"dev-owner@l.test", "DEV-subscribe@l.test", "dev-bounces+ann=net.test@l.test"} {
+			w.wants(w.CreateList(w.ctx, &list.List{Address: w.addr(bad), Settings: list.Defaults()}), store.ErrExists)
+		}
+		w.list("dev-owners@l.test")
+		w.list("dev-owner@other.test")
+		w.list("dev-owner+x@l.test")
+		w.list("devel@l.test")
+	}},
+	{"a list may not have a role address that is another list", func(w *world) {
+		for _, taken := range []string{"a-owner@l.test", "B-Unsubscribe@l.test", "c-bounces+x@l.test"} {
+			w.list(taken)
+		}
+		for _, bad := range []string{"a@l.test", "b@l.test", "C@l.test"} {
+			w.wants(w.CreateList(w.ctx, &list.List{Address: w.addr(bad), Settings: list.Defaults()}), store.ErrExists)
+		}
+		w.list("a@other.test")
+	}},
+	{"a list without an address is refused", func(w *world) {
+		w.fails(w.CreateList(w.ctx, &list.List{Settings: list.Defaults()}))
+	}},
+	{"an address resolves to a list and a role", testResolve},
+	{"settings change together or not at all", testChangeList},
+	{"lists come by domain and then by name", func(w *world) {
+		for _, a := range []string{"zoo@a.test", "Ann@b.test", "all@a.test", "bob@b.test", "x@b.test.org"} {
+			w.list(a)
+		}
+		all := func(domain string) (out []string) {
+			for _, l := range collect(w, w.AllLists(w.ctx, domain)) {
+				out = append(out, l.Address.String())
+			}
+			return out
+		}
+		want := []string{"all@a.test", "zoo@a.test", "Ann@b.test", "bob@b.test", "x@b.test.org"}
+		if got := all(""); !slices.Equal(got, want) {
+			w.Errorf("all lists are %v, want %v", got, want)
+		}
+		if got := all("B.test"); !slices.Equal(got, want[2:4]) {
+			w.Errorf("lists of b.test are %v, want %v", got, want[2:4])
+		}
+		if got := all("c.test"); len(got) != 0 {
+			w.Errorf("lists of c.test are %v", got)
+		}
+		for range w.AllLists(w.ctx, "") {
+			break
+		}
+	}},
+	{"a deleted list takes everything of it along", func(w *world) {
+		l, other := w.list("dev@l.test"), w.list("ops@l.test")
+		w.add(l, list.Member, "ann@net.test", "bob@net.test")
+		w.add(other, list.Member, "ann@net.test")
+		p := store.Post{ListID: l.ID, Entry: "e1", Digest: []byte("d"), At: time.Now()}
+		_, err := w.FilePost(w.ctx, p, true, time.Hour)
+		w.ok(err)
+		w.ok(w.RecordBounces(w.ctx, []store.BounceEvent{{ListID: l.ID, Recipient: w.addr("ann@net.test"), Entry: "b", At: time.Now()}}))
+		w.ok(w.DeleteList(w.ctx, w.addr("DEV@l.test")))
+
+		if got := collect(w, w.Members(w.ctx, l.ID, store.Filter{})); len(got) != 0 {
+			w.Errorf("members %v are left", names(got))
+		}
+		if got := collect(w, w.BounceEvents(w.ctx, l.ID)); len(got) != 0 {
+			w.Errorf("bounces %v are left", got)
+		}
+		if _, err := w.FilePost(w.ctx, p, true, time.Hour); !errors.Is(err, store.ErrNotFound) {
+			w.Errorf("filing a post of it: %v, want ErrNotFound", err)
+		}
+		if got := collect(w, w.Members(w.ctx, other.ID, store.Filter{})); len(got) != 1 {
+			w.Errorf("the other list has members %v, want one", names(got))
+		}
+		if again := w.list("dev@l.test"); again.ID == l.ID {
+			w.Errorf("a new list got the ID of the deleted one")
+		}
+	}},
+}
+
+func testResolve(w *world) {
+	w.list("Dev@l.test")
+	w.list("ops-team@l.test")
+	w.list("a-owner@m.test")
+	for _, tt := range []struct {
+		addr string
+		want store.Target
+	}{
+		{"dev@l.test", store.Target{Role: address.RolePost}},
+		{"DEV@L.TEST", store.Target{Role: address.RolePost}},
+		{"dev-owner@l.test", store.Target{Role: address.RoleOwner}},
+		{"dev-subscribe@l.test", store.Target{Role: address.RoleJoin}},
+		{"dev-confirm+Tok@l.test", store.Target{Role: address.RoleConfirm, Detail: "Tok"}},
+		{"dev-bounces+ann=net.test@l.test", store.Target{Role: address.RoleBounces, Detail: "ann=net.test"}},
+	} {
+		got, err := w.Resolve(w.ctx, w.addr(tt.addr))
+		w.ok(err)
+		tt.want.List = w.addr("Dev@l.test")
+		if got != tt.want {
+			w.Errorf("%s is %+v, want %+v", tt.addr, got, tt.want)
+		}
+	}
+	for addr, want := range map[string]store.Target{
+		"ops-team@l.test":       {List: w.addr("ops-team@l.test"), Role: address.RolePost},
+		"ops-team-leave@l.test": {List: w.addr("ops-team@l.test"), Role: address.RoleLeave},
+		"a-owner@m.test":        {List: w.addr("a-owner@m.test"), Role: address.RolePost},
+	} {
+		got, err := w.Resolve(w.ctx, w.addr(addr))
+		w.ok(err)
+		if got != want {
+			w.Errorf("%s is %+v, want %+v", addr, got, want)
+		}
+	}
+	for _, addr := range []string{"ops@l.test", "dev@m.test", "dev+x@l.test", "dev-owner-owner@l.test", "a@m.test"} {
+		if got, err := w.Resolve(w.ctx, w.addr(addr)); !errors.Is(err, store.ErrNotFound) {
+			w.Errorf("%s is %+v, %v; want ErrNotFound", addr, got, err)
+		}
+	}
+}
+
+func testChangeList(w *world) {
+	l := w.list("dev@l.test")
+	got, err := w.ChangeList(w.ctx, w.addr("Dev@l.test"), map[string]*string{"max_message_size": ptr("0"), "emergency": ptr("yes")})
+	w.ok(err)
+	if got.ID != l.ID || got.Settings.MaxMessageSize != 0 || !got.Settings.Emergency {
+		w.Fatalf("changed to %+v", got)
+	}
+	_, err = w.ChangeList(w.ctx, l.Address, map[string]*string{"emergency": ptr("no"), "max_message_sise": ptr("1"), "no_such": ptr("")})
+	w.fails(err)
+	if !strings.Contains(err.Error(), "max_message_sise") || !strings.Contains(err.Error(), "max_message_size?") {
+		w.Errorf("error %q names neither the first bad setting nor the likely one", err)
+	}
+	_, err = w.ChangeList(w.ctx, l.Address, map[string]*string{"emergency": ptr("no"), "max_message_size": ptr("big")})
+	w.fails(err)
+	_, err = w.ChangeList(w.ctx, l.Address, map[string]*string{"emergency": ptr("no"), "no_such": nil})
+	w.fails(err)
+	again, err := w.List(w.ctx, l.Address)
+	w.ok(err)
+	if !reflect.DeepEqual(again, got) {
+		w.Errorf("failed changes left %+v, want %+v", again, got)
+	}
+	got, err = w.ChangeList(w.ctx, l.Address, map[string]*string{"max_message_size": nil, "emergency": nil})
+	w.ok(err)
+	if !reflect.DeepEqual(got.Settings, list.Defaults()) {
+		w.Errorf("back to the defaults is %+v", got.Settings)
+	}
+}
