@@ -55,10 +55,26 @@ func (r *relay) Mail(from string, _ *smtp.MailOptions) error {
 	return nil
 }
 
+// Rcpt asks mlist, for an address of its own, whether it exists.
 func (r *relay) Rcpt(to string, _ *smtp.RcptOptions) error {
+	if isList(to) {
+		c, err := r.dial(to)
+		if err != nil {
+			return &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 4, 0}, Message: err.Error()}
+		}
+		defer c.Close()
+		if err := c.Mail("", nil); err != nil {
+			return err
+		}
+		if err := c.Rcpt(to, nil); err != nil {
+			return err
+		}
+	}
 	r.to = append(r.to, to)
 	return nil
 }
+
+func isList(addr string) bool { return strings.HasSuffix(strings.ToLower(addr), "@lists.test") }
 
 func (r *relay) Data(body io.Reader) error {
 	text, err := io.ReadAll(body)
@@ -100,7 +116,7 @@ func (r *relay) hand(to string, text []byte) error {
 }
 
 func (r *relay) dial(to string) (*smtp.Client, error) {
-	if !strings.HasSuffix(strings.ToLower(to), "@lists.test") {
+	if !isList(to) {
 		return smtp.Dial(r.boxes)
 	}
 	conn, err := net.Dial("unix", r.lmtp)

@@ -95,6 +95,9 @@ func run(ctx context.Context, keep, noPostfix bool) error {
 	if err := d.createList(ctx); err != nil {
 		return err
 	}
+	if err := d.ask(); err != nil {
+		return err
+	}
 	if err := d.memberPosts(ctx); err != nil {
 		return err
 	}

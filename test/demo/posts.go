@@ -21,9 +21,32 @@ func message(from, subject, id, text string) string {
 		from, listAddr, subject, id, time.Now().Format(time.RFC1123Z), text)
 }
 
+// ask shows how the mail server finds out which addresses exist: no map is generated,
+// it asks mlist while the sender waits, and remembers.
+func (d *demo) ask() error {
+	title("3. A sender is told at once whether an address exists")
+	c, err := smtp.Dial(d.mta.smtp)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer c.Close()
+	if err := c.Mail(author); err != nil {
+		return fmt.Errorf("MAIL: %w", err)
+	}
+	for _, to := range []string{listAddr, "nosuch@lists.test"} {
+		start := time.Now()
+		answer := "accepted"
+		if err := c.Rcpt(to); err != nil {
+			answer, _, _ = strings.Cut(err.Error(), "\n")
+		}
+		fmt.Printf("   RCPT TO:<%s>  %s (%s)\n", to, answer, ms(time.Since(start)))
+	}
+	return c.Quit()
+}
+
 // memberPosts follows a member's post all the way.
 func (d *demo) memberPosts(ctx context.Context) error {
-	title("3. A member posts")
+	title("4. A member posts")
 	sent := time.Now()
 	const id = "1@demo.test"
 	if err := smtp.SendMail(d.mta.smtp, nil, author, []string{listAddr}, []byte(message("Ann <"+author+">", "Lunch?", id, "At noon, by the river."))); err != nil {
@@ -35,7 +58,7 @@ func (d *demo) memberPosts(ctx context.Context) error {
 		return err
 	}
 	d.tellSteps(sent, copies)
-	title("4. What each member received")
+	title("5. What each member received")
 	for _, tx := range copies {
 		for _, rcpt := range tx.Recipients {
 			fmt.Printf("   %s (envelope sender %s)\n", rcpt, tx.Sender)
@@ -143,7 +166,7 @@ func show(text []byte) {
 
 // strangerPosts shows moderation.
 func (d *demo) strangerPosts(ctx context.Context) error {
-	title("5. Somebody else posts: it waits for a moderator")
+	title("6. Somebody else posts: it waits for a moderator")
 	const id = "2@demo.test"
 	if err := smtp.SendMail(d.mta.smtp, nil, stranger, []string{listAddr}, []byte(message(stranger, "May I join?", id, "I heard of the river."))); err != nil {
 		return fmt.Errorf("send: %w", err)

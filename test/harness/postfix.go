@@ -226,9 +226,10 @@ relayhost = {{.Relay}}
 disable_dns_lookups = yes
 smtp_host_lookup = native
 smtpd_peername_lookup = no
-smtpd_recipient_restrictions = check_recipient_access inline:{ {{.Opts.Domain}} = reject_unverified_recipient }
+smtpd_recipient_restrictions = check_recipient_access inline:{ {{.Opts.Domain}}=reject_unverified_recipient }
 unverified_recipient_reject_code = 550
-address_verify_negative_cache = no
+address_verify_negative_expire_time = 60s
+address_verify_negative_refresh_time = 30s
 address_verify_poll_delay = 1s
 address_verify_map =
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination

@@ -41,7 +41,7 @@ func TestACopyThatPostfixSendsAgainIsDropped(t *testing.T) {
 func TestPostsWaitInPostfixWhileMlistIsDown(t *testing.T) {
 	list := newList(t, nil, three...)
 	// The address is verified, and so known to Postfix, before mlist goes down.
-	send(t, "ann@net.test", list, strings.Replace(message(t, "ann@net.test", list, "first"), id(t), id(t)+".1", 1))
+	send(t, "ann@net.test", list, strings.Replace(message(t, "ann@net.test", list, "first"), "<"+id(t), "<"+id(t)+".1", 1))
 	delivered(t, id(t)+".1@net.test", 3)
 	if err := mlist.Stop(); err != nil {
 		t.Fatal(err)

@@ -37,12 +37,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
+	if code != 0 {
+		fmt.Fprintf(os.Stderr, "mlist's log:\n%s\nPostfix's log:\n%s\n", mlist.Log(), postfix.Log())
+	}
 	if err := stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stories:", err)
 		code = 1
-	}
-	if code != 0 {
-		fmt.Fprintf(os.Stderr, "mlist's log:\n%s\nPostfix's log:\n%s\n", mlist.Log(), postfix.Log())
 	}
 	return code
 }
