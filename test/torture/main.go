@@ -36,7 +36,7 @@ var (
 func main() {
 	flag.Parse()
 	fmt.Printf("torture: seed %d\n", *seed)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute+time.Duration(*rounds)*6*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute+time.Duration(*rounds)*10*time.Second)
 	defer cancel()
 	dist, err := harness.Build(ctx)
 	if err != nil {
@@ -60,7 +60,7 @@ func fail(err error) {
 }
 
 var faults = sink.Faults{
-	Greeting421: 0.05, Mail4xx: 0.05, Rcpt4xx: 0.02, Data4xx: 0.05,
+	Greeting421: 0.01, Mail4xx: 0.05, Rcpt4xx: 0.02, Data4xx: 0.05,
 	DropAtRcpt: 0.001, DropInData: 0.05, DropBeforeEnd: 0.02,
 }
 
@@ -172,7 +172,7 @@ func (w *world) storm(ctx context.Context, rnd *rand.Rand) ([]checker.Accepted, 
 	go func() {
 		_, err := inject.Run(posting, inject.Options{
 			Addr: "unix:" + w.daemons[0].LMTP, Lists: w.lists, Sender: "author@net.test", Tag: "torture",
-			Messages: 1 << 30, Connections: 4, Size: 2000, Pause: 5 * time.Millisecond,
+			Messages: 1 << 30, Connections: 4, Size: 2000, Pause: 20 * time.Millisecond,
 			Accepted: func(id, list string, _ time.Duration) {
 				mu.Lock()
 				accepted = append(accepted, checker.Accepted{MessageID: id, Recipients: w.members})
@@ -239,23 +239,26 @@ func (w *world) killPlugins() int {
 	return n
 }
 
+// stuck is how long nothing may move before torture gives up.
+const stuck = 30 * time.Second
+
 // drain waits until nothing is left in any queue.
 func (w *world) drain(ctx context.Context) error {
-	deadline := time.Now().Add(time.Minute)
+	before, moved := "", time.Now()
 	for {
-		left, err := w.left()
-		if err != nil {
-			return err
-		}
+		left := w.left()
 		if left == "" {
 			break
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("after a minute there is still %s in %s\n%s", left, w.dir, w.logs())
+		if left != before {
+			before, moved = left, time.Now()
+		}
+		if time.Since(moved) > stuck {
+			return fmt.Errorf("for %s nothing has moved: there is %s in %s\n%s", stuck, left, w.dir, w.logs())
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("%w: there is still %s in %s\n%s", ctx.Err(), left, w.dir, w.logs())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -267,14 +270,15 @@ func (w *world) drain(ctx context.Context) error {
 	return nil
 }
 
-func (w *world) left() (string, error) {
+// left says what is in the queues; nothing if they are empty.
+func (w *world) left() string {
 	var left []string
 	for _, q := range []string{"incoming", "outgoing", "bounces"} {
 		if n := count(filepath.Join(w.daemons[0].Spool, q)); n > 0 {
 			left = append(left, fmt.Sprintf("%d in %s", n, q))
 		}
 	}
-	return strings.Join(left, ", "), nil
+	return strings.Join(left, ", ")
 }
 
 // count counts the entries or posts in a directory. Names with a dot are their states,
