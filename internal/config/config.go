@@ -1,25 +1,33 @@
 // Package config reads mlist's one configuration file.
 //
 // Every key has a default that works on one machine. An unknown key, a wrong type or
-// an impossible value is an error that names the file, the line and the key.
+// an impossible value is an error that names the file, the line and the key, and all
+// of a file's errors are told at once. What a key is called, its default, its words
+// and its help stand in the tags of [Config] and nowhere else: reading, checking,
+// `mlist config` and etc/mlist.toml all follow them.
 package config
 
 import (
-	"time"
-
-	"github.com/mlist/mlist/internal/segment"
+	"fmt"
+	"io/fs"
+	"os"
 )
+
+//go:generate go run github.com/mlist/mlist/cmd/mlist config --defaults --force --output ../../etc/mlist.toml
+
+// DefaultPath is where the configuration is unless --config or MLIST_CONFIG says otherwise.
+const DefaultPath = "/etc/mlist/mlist.toml"
 
 // Config is the effective configuration.
 type Config struct {
 	Hostname string                    `toml:"hostname" help:"how mlist names itself to the MTA; the machine's name when empty"`
-	Store    Store                     `toml:"store"`
-	Spool    Spool                     `toml:"spool"`
-	LMTPD    LMTPD                     `toml:"lmtpd"`
-	Pipeline Pipeline                  `toml:"pipeline"`
-	Plugin   map[string]map[string]any `toml:"plugin" help:"handed to the handler of that stage"`
-	Outbound Outbound                  `toml:"outbound"`
-	Log      Log                       `toml:"log"`
+	Store    Store                     `toml:"store" help:"lists, members, settings"`
+	Spool    Spool                     `toml:"spool" help:"messages on their way"`
+	LMTPD    LMTPD                     `toml:"lmtpd" help:"mail in: the MTA's transport hands list mail over here"`
+	Pipeline Pipeline                  `toml:"pipeline" help:"mail prepared: the stages that every post passes"`
+	Plugin   map[string]map[string]any `toml:"plugin" help:"[plugin.NAME] is handed to the handler of the stage NAME, which checks it"`
+	Outbound Outbound                  `toml:"outbound" help:"mail out: the MTA's port that takes prepared mail"`
+	Log      Log                       `toml:"log" help:"to standard error"`
 }
 
 // Store is [store].
@@ -36,61 +44,97 @@ type Spool struct {
 type LMTPD struct {
 	Listen         []string `toml:"listen" default:"unix:/run/mlist/lmtp.sock" help:"unix:PATH or tcp:HOST:PORT, one or more"`
 	SocketMode     string   `toml:"socket_mode" default:"0666" help:"permissions of unix sockets, in octal"`
-	MaxMessageSize Size     `toml:"max_message_size" default:"40MB"`
-	MaxHeaderSize  Size     `toml:"max_header_size" default:"256KB"`
-	MaxConnections int      `toml:"max_connections" default:"100"`
-	MaxRecipients  int      `toml:"max_recipients" default:"1000"`
-	IdleTimeout    Duration `toml:"idle_timeout" default:"5m"`
+	MaxMessageSize Size     `toml:"max_message_size" default:"40MB" min:"1KB" help:"a larger message is refused"`
+	MaxHeaderSize  Size     `toml:"max_header_size" default:"256KB" min:"1KB" help:"of a message; 1MB is the most"`
+	MaxConnections int      `toml:"max_connections" default:"100" min:"1" help:"at once, on all addresses together"`
+	MaxRecipients  int      `toml:"max_recipients" default:"1000" min:"1" help:"of one transaction"`
+	IdleTimeout    Duration `toml:"idle_timeout" default:"5m" min:"1s" help:"without a command, or without progress of a message"`
 }
 
 // Pipeline is [pipeline].
 type Pipeline struct {
-	PluginDir     string   `toml:"plugin_dir" default:"/usr/lib/mlist/plugins"`
+	PluginDir     string   `toml:"plugin_dir" default:"/usr/lib/mlist/plugins" help:"the programs that offer stages"`
 	Stages        []string `toml:"stages" default:"loop,posting,limits,cleanse,subject,reply-to,list-headers,footer,recipients" help:"in order"`
-	Workers       int      `toml:"workers" default:"8" help:"posts of different lists prepared at once"`
-	Timeout       Duration `toml:"timeout" default:"30s" help:"of one call to a plugin"`
-	MaxTries      int      `toml:"max_tries" default:"5" help:"tries before a post goes to failed"`
+	Workers       int      `toml:"workers" default:"8" min:"1" help:"posts of different lists prepared at once"`
+	Timeout       Duration `toml:"timeout" default:"30s" min:"1s" help:"of one call to a plugin"`
+	MaxTries      int      `toml:"max_tries" default:"5" min:"1" help:"tries before a post goes to failed"`
 	PluginMemory  Size     `toml:"plugin_memory" default:"512MB" help:"that one plugin may use; 0 is no limit"`
 	CheckOwner    bool     `toml:"check_owner" default:"true" help:"refuse plugins that others than root can write"`
-	RetryMin      Duration `toml:"retry_min" default:"1s"`
-	RetryMax      Duration `toml:"retry_max" default:"10m"`
-	NoticesPerDay int      `toml:"notices_per_day" default:"10" help:"automatic replies to one address"`
+	RetryMin      Duration `toml:"retry_min" default:"1s" min:"1ms" help:"wait after the first failure; doubles each time"`
+	RetryMax      Duration `toml:"retry_max" default:"10m" min:"1ms" help:"the longest wait"`
+	NoticesPerDay int      `toml:"notices_per_day" default:"10" min:"0" help:"automatic replies to one address"`
 }
 
 // Outbound is [outbound].
 type Outbound struct {
-	MTA                      string   `toml:"mta" default:"smtp://127.0.0.1:10025" help:"smtp:// (with STARTTLS where tls says so), smtps://, or unix:PATH"`
+	MTA                      string   `toml:"mta" default:"smtp://127.0.0.1:10025" help:"smtp://HOST:PORT (with STARTTLS where tls says so), smtps://HOST:PORT, or unix:PATH"`
 	Username                 string   `toml:"username" help:"for AUTH; none when empty"`
-	PasswordFile             string   `toml:"password_file"`
+	PasswordFile             string   `toml:"password_file" help:"a file with the password on its first line"`
 	TLS                      string   `toml:"tls" default:"opportunistic" of:"never,opportunistic,require" help:"STARTTLS"`
 	TLSCAFile                string   `toml:"tls_ca_file" help:"certificates to trust, beside the system's"`
 	TLSServerName            string   `toml:"tls_server_name" help:"the name to check; the MTA's host when empty"`
 	Segments                 Segments `toml:"segments" default:"0000-ffff" help:"what this daemon owns"`
-	RecipientsPerTransaction int      `toml:"recipients_per_transaction" default:"1000"`
-	Connections              int      `toml:"connections" default:"8"`
-	RetryMin                 Duration `toml:"retry_min" default:"1m"`
-	RetryMax                 Duration `toml:"retry_max" default:"2h"`
-	MaxAge                   Duration `toml:"max_age" default:"120h" help:"when deferral ends"`
-	Timeout                  Duration `toml:"timeout" default:"5m" help:"of one SMTP reply"`
+	RecipientsPerTransaction int      `toml:"recipients_per_transaction" default:"1000" min:"1" help:"at most what the MTA's port allows"`
+	Connections              int      `toml:"connections" default:"8" min:"1" help:"to the MTA at once"`
+	RetryMin                 Duration `toml:"retry_min" default:"1m" min:"1ms" help:"wait after the first deferral; doubles each time"`
+	RetryMax                 Duration `toml:"retry_max" default:"2h" min:"1ms" help:"the longest wait"`
+	MaxAge                   Duration `toml:"max_age" default:"5d" min:"1s" help:"since the post came in, when deferral ends in a bounce"`
+	Timeout                  Duration `toml:"timeout" default:"5m" min:"1s" help:"of one SMTP reply"`
 }
 
 // Log is [log].
 type Log struct {
-	Level  string `toml:"level" default:"info" of:"debug,info,warn,error"`
-	Format string `toml:"format" default:"text" of:"text,json"`
+	Level  string `toml:"level" default:"info" of:"debug,info,warn,error" help:"the least that is logged"`
+	Format string `toml:"format" default:"text" of:"text,json" help:"text is key=value; json is one object a line"`
 }
 
-// Size is a number of octets; its text form may have KB, MB or GB (of 1024).
-type Size int64
-
-// Duration is a time.Duration whose text form may have d for 24 hours.
-type Duration time.Duration
-
-// Segments is a set of keys; its text form is that of segment.Parse.
-type Segments struct{ segment.Set }
-
 // Load reads and checks the file.
-func Load(path string) (*Config, error) { panic("TODO") }
+func Load(path string) (*Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return Parse(path, b)
+}
+
+// Parse reads and checks the text of a configuration file; name stands for the file in
+// errors. Every error in it is an [*Error], joined with the others.
+func Parse(name string, text []byte) (*Config, error) {
+	c, at, err := decode(name, text)
+	if err != nil {
+		return nil, err
+	}
+	c.complete()
+	if err := c.check(name, at); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
 
 // Default returns the configuration of an empty file.
-func Default() *Config { panic("TODO") }
+func Default() *Config {
+	c := defaults()
+	c.complete()
+	return c
+}
+
+// complete fills in what depends on the machine.
+func (c *Config) complete() {
+	if c.Hostname != "" {
+		return
+	}
+	if name, err := os.Hostname(); err == nil && checkHostname(name) == nil {
+		c.Hostname = name
+	} else {
+		c.Hostname = "localhost"
+	}
+}
+
+// Mode is SocketMode as a number.
+func (l LMTPD) Mode() (fs.FileMode, error) {
+	mode, err := parseMode(l.SocketMode)
+	if err != nil {
+		return 0, fmt.Errorf("lmtpd.socket_mode: %w", err)
+	}
+	return mode, nil
+}

@@ -43,11 +43,8 @@ func (c *candidates) check(cfg Config, offered map[string][]string) error {
 // candidates.
 func (c *candidates) build(cfg Config, used map[string][]string, tables map[string]map[string][]byte, offered map[string][]string) *generation {
 	g := &generation{timeout: cfg.Timeout, logger: cfg.Logger, idle: make(chan struct{}), force: c.force}
-	plugins, needs := map[string]*supervised{}, map[string]bool{}
+	plugins := map[string]*supervised{}
 	for _, path := range slices.Sorted(maps.Keys(used)) {
-		for _, st := range c.running[path].stages {
-			needs[st.GetName()] = needs[st.GetName()] || offered[st.GetName()][0] == path && slices.Contains(st.GetNeeds(), "body")
-		}
 		plugins[path] = c.supervise(path, c.running[path], used[path], tables[path])
 		g.plugins = append(g.plugins, plugins[path])
 		delete(c.running, path)
@@ -58,7 +55,7 @@ func (c *candidates) build(cfg Config, used map[string][]string, tables map[stri
 			g.groups = append(g.groups, group{plugin: p})
 		}
 		last := &g.groups[len(g.groups)-1]
-		last.stages, last.body = append(last.stages, stage), last.body || needs[stage]
+		last.stages = append(last.stages, stage)
 	}
 	return g
 }

@@ -26,7 +26,6 @@ type generation struct {
 type group struct {
 	plugin *supervised
 	stages []string
-	body   bool // one of them needs it
 }
 
 // enter counts a run in; it fails when the generation is being replaced.

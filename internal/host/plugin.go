@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -35,6 +36,7 @@ type supervised struct {
 
 	end   context.CancelFunc
 	owner sync.WaitGroup // the owner and processes that are ending
+	turns *semaphore.Weighted
 
 	mu       sync.Mutex
 	process  *process // nil while it is down
@@ -48,7 +50,7 @@ type supervised struct {
 func (l *launcher) supervise(path string, p *process, want []string, tables map[string][]byte) *supervised {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &supervised{launcher: l, path: path, name: p.name, want: want, tables: tables, end: cancel,
-		process: p, version: p.version, changed: make(chan struct{})}
+		turns: semaphore.NewWeighted(everyone), process: p, version: p.version, changed: make(chan struct{})}
 	s.owner.Go(func() { s.own(ctx, p) })
 	return s
 }
@@ -161,21 +163,31 @@ func (s *supervised) watch(ctx context.Context, p *process) error {
 	}
 }
 
-// get returns the process, and waits for it while it is down. Its error is ErrDown
-// with what keeps it so.
-func (s *supervised) get(ctx context.Context) (*process, error) {
+// get returns the process, and waits for it while it is down, but not for long. Its
+// error is ErrDown with what keeps it so, or that of ctx if the caller gave up.
+func (s *supervised) get(ctx context.Context, patience time.Duration) (*process, error) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
 	for {
 		s.mu.Lock()
 		p, why, changed := s.process, s.why, s.changed
 		s.mu.Unlock()
-		if p != nil && !p.ended() {
+		if p != nil && !p.dead() {
 			return p, nil
+		}
+		if why == nil {
+			why = errors.New("it has just ended")
+		}
+		if errors.Is(why, ErrClosed) {
+			return nil, fmt.Errorf("%w: %w", ErrDown, why)
 		}
 		select {
 		case <-changed: // soon, if it ended and its owner has yet to notice
+		case <-timer.C:
+			return nil, fmt.Errorf("%w: %w", ErrDown, why)
 		case <-ctx.Done():
-			if why == nil {
-				why = errors.New("it has just ended")
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return nil, ctx.Err()
 			}
 			return nil, fmt.Errorf("%w: %w", ErrDown, why)
 		}

@@ -8,8 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -30,7 +33,13 @@ type process struct {
 	stages        []*proto.Stage
 	rpc           proto.PluginClient
 	output        *stderrLog
-	begun         time.Time
+	launched      time.Time
+	removed       atomic.Bool // this side takes it out of service: its end is nobody's fault
+
+	mu     sync.Mutex
+	begun  int // calls so far
+	active int // calls under way
+	shared int // the last call that began while another was under way
 }
 
 // runnerHandle is the process and go-plugin's client of it.
@@ -46,7 +55,7 @@ type runnerHandle struct {
 func (l *launcher) launch(ctx context.Context, path string) (*process, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timing.start)
 	defer cancel()
-	p := &process{begun: time.Now()}
+	p := &process{launched: time.Now()}
 	p.output = newStderrLog(l.logger.With("plugin", filepath.Base(path)))
 	p.runnerHandle = l.prepare(path, p.output)
 	err := p.connect(ctx)
@@ -162,6 +171,17 @@ func (p *process) describe(ctx context.Context, version string) error {
 	return nil
 }
 
+// needBody tells whether one of the stages wants to see the body. Every process is asked
+// anew: a program that was replaced on disk may have come to want it.
+func (p *process) needBody(stages []string) bool {
+	for _, s := range p.stages {
+		if slices.Contains(stages, s.GetName()) && slices.Contains(s.GetNeeds(), "body") {
+			return true
+		}
+	}
+	return false
+}
+
 // isWord tells whether a name can stand in configuration and logs.
 func isWord(name string) bool {
 	return name != "" && len(name) <= 64 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == ""
@@ -187,7 +207,7 @@ func (p *process) configure(ctx context.Context, l *launcher, tables map[string]
 func (p *process) startError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return fmt.Errorf("not ready after %s%s", time.Since(p.begun).Round(time.Millisecond), p.said())
+			return fmt.Errorf("not ready after %s%s", time.Since(p.launched).Round(time.Millisecond), p.said())
 		}
 		return ctx.Err()
 	}
@@ -236,6 +256,7 @@ func (p *process) stop(force context.Context, l *launcher) {
 	select {
 	case <-p.done:
 	default:
+		p.removed.Store(true)
 		ctx, cancel := context.WithTimeout(force, l.timing.drain)
 		_, err := p.rpc.Drain(ctx, &proto.DrainRequest{})
 		cancel()

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	protobuf "google.golang.org/protobuf/proto"
-
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -74,20 +72,10 @@ func (h *Host) enter() (*generation, error) {
 
 // call runs one group of stages, and applies what they answer.
 func (g *generation) call(ctx context.Context, c *group, p *Post) ([]wire.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, g.timeout)
-	defer cancel()
 	post := (*wire.Post)(p)
-	req := wire.Request(post, c.stages, c.body && p.Body != nil)
-	if n := protobuf.Size(req); n > sdk.MaxMessage {
-		return nil, c.fail(fmt.Errorf("the request has %d bytes, at most %d can be sent", n, sdk.MaxMessage))
-	}
-	proc, err := c.plugin.get(ctx)
+	reply, err := g.handle(ctx, c, post)
 	if err != nil {
-		return nil, c.fail(err)
-	}
-	reply, err := proc.rpc.Handle(ctx, req)
-	if err != nil {
-		return nil, g.explain(ctx, c, proc, err)
+		return nil, err
 	}
 	results, err := wire.Apply(post, c.stages, reply)
 	if err != nil {

@@ -202,14 +202,16 @@ func (r *runner) cutLifeline() {
 	})
 }
 
-// ended tells whether done is closed.
-func (r *runner) ended() bool {
-	select {
-	case <-r.done:
+// dead tells whether the process has ended, be it a moment ago and not cleaned up after.
+func (r *runner) dead() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pid == 0 || r.reaped {
 		return true
-	default:
-		return false
 	}
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, r.pid, &info, unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, nil)
+	return err == nil && info.Signo != 0
 }
 
 // status tells how the process ended, once done is closed.

@@ -59,6 +59,8 @@ var zoo = map[string]func(){
 	"old":      func() { handshake(sdk.CookieValue, 99) },
 	"tcp":      func() { fmt.Println("1|1|tcp|127.0.0.1:1|grpc"); time.Sleep(time.Minute) },
 	"once":     beOnce,
+	"bodiless": beBodiless,
+	"flood":    beFlood,
 	"nameless": func() { serveRaw(&nameless{}) },
 }
 
@@ -194,6 +196,32 @@ func beOnce() {
 	}
 	note(".once")
 	sdk.Serve("once", "1.0", stage("once", wild))
+}
+
+// beBodiless wants no body, until it finds that a newer program is there.
+func beBodiless() {
+	_, err := os.Stat(filepath.Join(filepath.Dir(os.Args[0]), ".newer"))
+	st := stage("z", func(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
+		if err == nil && p.Body == nil {
+			return sdk.Verdict{}, errors.New("no body")
+		}
+		return sdk.Accept, nil
+	})
+	st.Body = err == nil
+	sdk.Serve("bodiless", "1.0", st)
+}
+
+// beFlood prints without end, in lines and then without any.
+func beFlood() {
+	go func() {
+		for range 20_000 {
+			fmt.Fprintln(os.Stderr, strings.Repeat("flood ", 20))
+		}
+		for {
+			fmt.Fprint(os.Stderr, strings.Repeat("flood ", 1000))
+		}
+	}()
+	sdk.Serve("flood", "1.0", stage("flood", accept))
 }
 
 // beDeaf speaks the contract without go-plugin, and does not want to end.

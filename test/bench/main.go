@@ -95,7 +95,7 @@ func (b *bench) alone(ctx context.Context, p part) error {
 		return err
 	}
 	defer b.out.Close()
-	b.mlist, err = harness.Install(dir, b.dist, harness.Options{MTA: b.out.Addr().String(), Set: map[string]string{"log.level": `"warn"`}})
+	b.mlist, err = harness.Install(dir, b.dist, harness.Options{MTA: b.out.Addr().String()})
 	if err != nil {
 		return err
 	}

@@ -19,27 +19,26 @@ func (s *Spool) Entries(ctx context.Context, q spool.Queue) iter.Seq2[spool.Entr
 			yield(spool.Entry{}, fmt.Errorf("entries of %s: not a queue of messages", q))
 			return
 		}
-		for g, err := range groups(s.path(q, ""), func(name string) { s.foreign(q, name) }) {
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
-				yield(spool.Entry{}, fmt.Errorf("entries of %s: %w", q, err))
-				return
-			}
-			if !g.exists {
-				continue
+		stopped := false
+		err := s.eachGroup(q, func(g group) bool {
+			if ctx.Err() != nil || !g.exists {
+				return ctx.Err() == nil
 			}
 			e, err := s.show(q, g.name, g.st)
 			if errors.Is(err, os.ErrNotExist) {
-				continue // gone meanwhile
+				return true // gone meanwhile
 			}
 			if err != nil {
 				err = fmt.Errorf("entries of %s: %w", q, err)
 			}
-			if !yield(e, err) {
-				return
-			}
+			stopped = !yield(e, err)
+			return !stopped
+		})
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil && !stopped {
+			yield(spool.Entry{}, fmt.Errorf("entries of %s: %w", q, err))
 		}
 	}
 }
@@ -54,6 +53,11 @@ func (s *Spool) show(q spool.Queue, n entryName, st state) (spool.Entry, error) 
 	e.Key = n.key
 	if info, err := os.Lstat(s.path(q, n.String())); err == nil {
 		e.Size = info.Size()
+	}
+	if q == spool.Held || q == spool.Failed { // whoever found the damage may have told more
+		if nt, _, err := s.loadNote(q, n, st); err == nil && nt.reason != "" {
+			e.Reason, e.Tries = nt.reason, nt.tries
+		}
 	}
 	return e, nil
 }
@@ -151,6 +155,8 @@ func (s *Spool) dueNow(q spool.Queue, n entryName, flags []string) error {
 // unpark moves an entry back to the queue it came from. Its flags and notes go first,
 // as the state that no event needs to tell of.
 func (s *Spool) unpark(from spool.Queue, n entryName, flags []string) error {
+	whyPath := s.sidePath(from, n, state{})
+	why, _ := os.Lstat(whyPath) // nil if there is none
 	e, _, err := s.load(from, n, state{})
 	if err != nil && !isDamaged(err) {
 		return err
@@ -169,13 +175,16 @@ func (s *Spool) unpark(from spool.Queue, n entryName, flags []string) error {
 	if err := s.writeSide(to, n, first, note{flags: union(e.Flags, flags), notes: e.Notes}); err != nil {
 		return err
 	}
-	if err := s.move(from, to, n); err != nil {
+	if err := s.move(from, n, to, n, false); err != nil {
 		if there, _ := exists(s.path(to, n.String())); !there {
 			s.removeSide(to, n, first)
 		}
 		return err
 	}
-	_ = s.fs.removeIf(s.path(from, n.String()+whySuffix)) // else it is an orphan
+	// An owner may have parked the entry anew by now: then there is a new reason.
+	if now, err := os.Lstat(whyPath); err == nil && os.SameFile(why, now) {
+		_ = s.fs.removeIf(whyPath) // else it is an orphan
+	}
 	return nil
 }
 
@@ -184,7 +193,7 @@ func (s *Spool) origin(q spool.Queue, n entryName, e spool.Entry) spool.Queue {
 	if nt, _, err := s.loadNote(q, n, state{}); err == nil && (nt.queue == spool.Incoming || nt.queue == spool.Bounces) {
 		return nt.queue
 	}
-	f, info, err := openRegular(s.path(q, n.String()))
+	f, info, err := s.fs.openRegular(s.path(q, n.String()))
 	if err == nil {
 		defer f.Close()
 		if put, _, _, _, err := readEntry(f, info); err == nil && put == spool.Bounces {

@@ -78,7 +78,7 @@ func parseChunk(data []byte) (*spool.Chunk, error) {
 
 // loadChunk reads a chunk of a post.
 func (s *Spool) loadChunk(post entryName, file chunkFile) (*spool.Chunk, error) {
-	f, info, err := openRegular(s.chunkPath(post, file.String()))
+	f, info, err := s.fs.openRegular(s.chunkPath(post, file.String()))
 	if err != nil {
 		return nil, err
 	}

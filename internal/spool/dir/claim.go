@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -66,7 +67,7 @@ func (s *Spool) checkClaims(q spool.Queue, set segment.Set) error {
 		return err
 	}
 	for _, d := range files {
-		if d.Name() == lockFile || !d.Type().IsRegular() {
+		if !isClaim(d) {
 			continue
 		}
 		if err := s.checkClaim(filepath.Join(dir, d.Name()), q, set); err != nil {
@@ -74,6 +75,13 @@ func (s *Spool) checkClaims(q spool.Queue, set segment.Set) error {
 		}
 	}
 	return nil
+}
+
+// isClaim tells whether a file in owners/ is ours: QUEUE-ID. Others stay.
+func isClaim(d os.DirEntry) bool {
+	q, id, _ := strings.Cut(d.Name(), "-")
+	_, err := spool.CheckID(id)
+	return err == nil && d.Type().IsRegular() && slices.Contains(spool.Queues, spool.Queue(q))
 }
 
 func (s *Spool) checkClaim(path string, q spool.Queue, set segment.Set) error {

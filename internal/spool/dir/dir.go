@@ -20,7 +20,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/mlist/mlist/internal/spool"
@@ -98,10 +97,16 @@ func (s *Spool) layout() error {
 		dirs = append(dirs, string(q))
 		s.syncs[q] = &syncer{path: s.path(q, ""), fs: &s.fs}
 	}
+	parents := []string{filepath.Dir(s.root)}
+	for p := parents[0]; ; p = filepath.Dir(p) {
+		if there, err := exists(p); err != nil || there || p == filepath.Dir(p) {
+			break
+		}
+		parents = append(parents, filepath.Dir(p))
+	}
 	if err := os.MkdirAll(s.root, 0o700); err != nil {
 		return err
 	}
-	made := false
 	var dev uint64
 	for i, d := range dirs {
 		p := filepath.Join(s.root, d)
@@ -109,31 +114,26 @@ func (s *Spool) layout() error {
 		if err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
-		made = made || err == nil
-		info, err := os.Lstat(p)
+		on, err := s.fs.device(p)
 		if err != nil {
 			return err
 		}
-		if !info.IsDir() {
-			return fmt.Errorf("%s is not a directory", p)
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return fmt.Errorf("%s: no device number", p)
-		}
 		if i == 0 {
-			dev = st.Dev
-		} else if st.Dev != dev {
+			dev = on
+		} else if on != dev {
 			return fmt.Errorf("%s is on another file system than %s: a spool must be on one", p, filepath.Join(s.root, dirs[0]))
 		}
 	}
-	if !made {
-		return nil
-	}
+	// Every time, for they may have been made by a start that was killed before this.
 	if err := s.fs.syncDir(s.root); err != nil {
 		return err
 	}
-	return s.fs.syncDir(filepath.Dir(s.root))
+	for _, p := range parents {
+		if err := s.fs.syncDir(p); err != nil && !errors.Is(err, os.ErrPermission) {
+			return err
+		}
+	}
+	return nil
 }
 
 // path is where a file of a queue lies.

@@ -85,7 +85,7 @@ func (s *Spool) sidePath(q spool.Queue, n entryName, st state) string {
 // failed has a first state that no event tells of.
 func (s *Spool) loadNote(q spool.Queue, n entryName, st state) (note, state, error) {
 	read := func(st state) (note, error) {
-		f, _, err := openRegular(s.sidePath(q, n, st))
+		f, _, err := s.fs.openRegular(s.sidePath(q, n, st))
 		if err != nil {
 			return note{}, err
 		}
@@ -116,7 +116,7 @@ func (s *Spool) loadNote(q spool.Queue, n entryName, st state) (note, state, err
 
 // load reads an entry, and tells in what state it really is.
 func (s *Spool) load(q spool.Queue, n entryName, st state) (spool.Entry, state, error) {
-	f, info, err := openRegular(s.path(q, n.String()))
+	f, info, err := s.fs.openRegular(s.path(q, n.String()))
 	if err != nil {
 		return spool.Entry{}, st, err
 	}
@@ -223,6 +223,7 @@ func (o *owner) Defer(_ context.Context, e spool.Entry, due time.Time, reason st
 		}
 	}
 	if err != nil {
+		o.failed(it)
 		return fmt.Errorf("defer entry %s: %w", e.ID, err)
 	}
 	o.s.removeSide(o.q, it.name, it.st)
@@ -244,22 +245,24 @@ func (o *owner) Park(_ context.Context, e spool.Entry, q spool.Queue, reason str
 	}
 	defer o.life.RUnlock()
 	n := note{queue: o.q, tries: it.st.tries, reason: reason, flags: e.Flags, notes: merge(e.Notes, notes)}
-	if err := o.s.park(o.q, it.name, it.st, q, n); err != nil {
+	if err := o.s.park(o.q, it.name, it.st, q, it.name, n); err != nil {
+		o.failed(it)
 		return fmt.Errorf("park entry %s: %w", e.ID, err)
 	}
 	o.gone(it)
 	return nil
 }
 
-// park moves an entry to held or failed: first the note, then the entry.
-func (s *Spool) park(from spool.Queue, n entryName, st state, to spool.Queue, nt note) error {
-	if err := s.writeSide(to, n, state{}, nt); err != nil {
+// park moves an entry to held or failed, under the name there: first the note, then
+// the entry.
+func (s *Spool) park(from spool.Queue, n entryName, st state, to spool.Queue, there entryName, nt note) error {
+	if err := s.writeSide(to, there, state{}, nt); err != nil {
 		return err
 	}
-	err := s.move(from, to, n)
+	err := s.move(from, n, to, there, true)
 	if err != nil {
-		if there, _ := exists(s.path(to, n.String())); !there {
-			_ = s.fs.removeIf(s.sidePath(to, n, state{}))
+		if moved, _ := exists(s.path(to, there.String())); !moved {
+			_ = s.fs.removeIf(s.sidePath(to, there, state{}))
 		}
 		return err
 	}
@@ -269,10 +272,17 @@ func (s *Spool) park(from spool.Queue, n entryName, st state, to spool.Queue, nt
 
 // move moves an entry's file to another queue, and syncs both directories. After an
 // error it is where it was, or, if even that failed, moved: then moving it again works.
-// (An NFS server too may have moved it, and its answer been lost.)
-func (s *Spool) move(from, to spool.Queue, n entryName) error {
-	a, b := s.path(from, n.String()), s.path(to, n.String())
+// (An NFS server too may have moved it, and its answer been lost.) With replace it takes
+// the place of one of its name, which is the same message: it was put again after the
+// other was parked.
+func (s *Spool) move(from spool.Queue, n entryName, to spool.Queue, there entryName, replace bool) error {
+	a, b := s.path(from, n.String()), s.path(to, there.String())
 	err := s.fs.renameNew(a, b)
+	if replace && errors.Is(err, os.ErrExist) {
+		if err = s.fs.rename(a, b); err == nil {
+			err = s.fs.removeIf(a) // which is still there if both were links to one file
+		}
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		if there, _ := exists(b); !there {
 			return fmt.Errorf("%s: %w", a, spool.ErrNotFound)
@@ -290,6 +300,14 @@ func (s *Spool) move(from, to spool.Queue, n entryName) error {
 	return err
 }
 
+// failed remembers that an entry could not be deferred or parked: if it is released now
+// it waits a little, or a full disk would keep everyone busy.
+func (o *owner) failed(it *item) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	it.fails++
+}
+
 // Release implements spool.Owner.
 func (o *owner) Release(e spool.Entry) {
 	it, err := o.handed(e)
@@ -298,7 +316,7 @@ func (o *owner) Release(e spool.Entry) {
 	}
 	defer o.life.RUnlock()
 	o.mu.Lock()
-	o.table.give(it, it.st, 0, time.Now())
+	o.table.give(it, it.st, it.pause(time.Now()), time.Now())
 	o.cond.Broadcast()
 	o.mu.Unlock()
 	o.look()

@@ -17,14 +17,15 @@ import (
 	"github.com/mlist/mlist/internal/spool"
 )
 
-// faults makes the n-th call, or all from the n-th on, fail. Removals work: a disk on
-// which nothing can be undone leaves what it leaves.
+// faults makes the n-th call, or all from the n-th on, fail.
 type faults struct {
-	mu     sync.Mutex
-	calls  []string
-	at     int // 0: no fault
-	sticky bool
-	err    error
+	mu       sync.Mutex
+	calls    []string
+	at       int // 0: no fault
+	sticky   bool
+	removals bool // removals count, and fail too; else all can be undone
+	nfs      bool // the file system cannot refuse to replace
+	err      error
 }
 
 func (f *faults) call(what string) error {
@@ -76,17 +77,44 @@ func (f *faults) files() files {
 		}
 		return system.sync(file)
 	}
+	fs.open = func(path string, flags int) (*os.File, error) {
+		if err := f.call("open " + path); err != nil {
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		return system.open(path, flags)
+	}
+	fs.close = func(file *os.File) error {
+		err := f.call("close " + file.Name())
+		return errors.Join(err, system.close(file))
+	}
 	fs.rename = func(from, to string) error {
 		if err := f.call("rename " + to); err != nil {
 			return err
 		}
 		return system.rename(from, to)
 	}
-	fs.renameNew = func(from, to string) error {
+	fs.noReplace = func(from, to string) error {
+		if f.nfs {
+			return unix.EINVAL
+		}
 		if err := f.call("rename " + to); err != nil {
 			return err
 		}
-		return system.renameNew(from, to)
+		return system.noReplace(from, to)
+	}
+	fs.link = func(from, to string) error {
+		if err := f.call("link " + to); err != nil {
+			return err
+		}
+		return system.link(from, to)
+	}
+	fs.remove = func(path string) error {
+		if f.removals {
+			if err := f.call("remove " + path); err != nil {
+				return &os.PathError{Op: "remove", Path: path, Err: err}
+			}
+		}
+		return system.remove(path)
 	}
 	fs.mkdir = func(path string) error {
 		if err := f.call("mkdir " + path); err != nil {
@@ -104,6 +132,9 @@ type step struct {
 	run func(ctx context.Context, x *world) error
 	// want is what the spool holds in the end: see world.look.
 	want string
+	// inForce tells that the step may be done although an error was returned: doing it
+	// again then changes nothing.
+	inForce bool
 }
 
 // world is a spool with one owner of each kind.
@@ -118,14 +149,14 @@ type world struct {
 }
 
 var steps = []step{
-	{"put", func(ctx context.Context, x *world) error { return x.put(ctx, 10) }, "incoming incoming"},
-	{"put a large message", func(ctx context.Context, x *world) error { return x.put(ctx, 2*inMemory) }, "incoming incoming"},
+	{"put", func(ctx context.Context, x *world) error { return x.put(ctx, 10) }, "incoming incoming", false},
+	{"put a large message", func(ctx context.Context, x *world) error { return x.put(ctx, 2*inMemory) }, "incoming incoming", false},
 	{"defer", func(ctx context.Context, x *world) error {
 		return x.in.Defer(ctx, x.entry, time.Now().Add(time.Hour), "busy")
-	}, "incoming:busy:1"},
+	}, "incoming:busy:1", false},
 	{"park", func(ctx context.Context, x *world) error {
 		return x.in.Park(ctx, x.entry, spool.Held, "why", nil)
-	}, "held:why"},
+	}, "held:why", false},
 	{"commit", func(ctx context.Context, x *world) error {
 		if done, err := x.in.Finished(ctx, x.entry); err != nil {
 			return err
@@ -148,20 +179,37 @@ var steps = []step{
 			return errors.Join(err, p.Abort())
 		}
 		return p.Commit(ctx)
-	}, "r1 r2"},
+	}, "r1 r2", true},
+	{"done", func(ctx context.Context, x *world) error { return x.in.Done(ctx, x.entry) }, "", true},
 	{"settle", func(ctx context.Context, x *world) error {
 		return x.out.Settle(ctx, x.chunk, spool.Settlement{})
-	}, ""},
+	}, "", false},
 	{"settle with a deferral", func(ctx context.Context, x *world) error {
 		return x.out.Settle(ctx, x.chunk, spool.Settlement{Deferred: []string{"r2"}, Due: time.Now().Add(time.Hour)})
-	}, "r2"},
+	}, "r2", false},
 	{"retry of a parked entry", func(ctx context.Context, x *world) error {
 		e, err := x.s.Find(ctx, x.entry.ID)
 		if err != nil {
 			return err
 		}
 		return x.s.Retry(ctx, e, spool.FlagApproved)
-	}, "incoming[approved]"},
+	}, "incoming[approved]", true},
+	{"remove a parked entry", func(ctx context.Context, x *world) error {
+		x.entry.Queue = spool.Held
+		if err := x.s.Remove(ctx, x.entry); err != nil && !errors.Is(err, spool.ErrNotFound) {
+			return err
+		}
+		return nil
+	}, "", true},
+	{"retry the chunks of a post", func(ctx context.Context, x *world) error {
+		return x.s.RetryChunks(ctx, x.chunk.Post)
+	}, "r2", false},
+	{"remove a post", func(ctx context.Context, x *world) error {
+		if err := x.s.RemovePost(ctx, x.chunk.Post); err != nil && !errors.Is(err, spool.ErrNotFound) {
+			return err
+		}
+		return nil
+	}, "", true},
 }
 
 func (x *world) put(ctx context.Context, size int) error {
@@ -237,10 +285,10 @@ func newWorld(t *testing.T, f *faults, name string) *world {
 	check(err)
 	x.entry, err = x.in.Next(ctx)
 	check(err)
-	if strings.HasPrefix(name, "retry") {
+	if strings.Contains(name, "parked") {
 		check(x.in.Park(ctx, x.entry, spool.Held, "why", nil))
 	}
-	if strings.HasPrefix(name, "settle") {
+	if strings.HasPrefix(name, "settle") || strings.Contains(name, "post") {
 		for _, st := range steps {
 			if st.name == "commit" {
 				check(st.run(ctx, x))
@@ -251,20 +299,36 @@ func newWorld(t *testing.T, f *faults, name string) *world {
 		x.chunk, err = x.out.Next(ctx)
 		check(err)
 	}
+	if strings.HasPrefix(name, "retry the chunks") {
+		check(x.out.Settle(ctx, x.chunk, spool.Settlement{Deferred: []string{"r2"}, Due: time.Now().Add(time.Hour)}))
+	}
 	return x
 }
 
 func TestEachCallFails(t *testing.T) {
+	modes := []struct {
+		name string
+		faults
+	}{
+		{"once, with no space left", faults{err: unix.ENOSPC, removals: true}},
+		{"once, with an error of the disk", faults{err: unix.EIO, removals: true}},
+		{"for ever, but removals work", faults{err: unix.ENOSPC, sticky: true}},
+		{"for ever, removals too", faults{err: unix.EIO, sticky: true, removals: true}},
+		{"once, on NFS", faults{err: unix.EIO, removals: true, nfs: true}},
+		{"for ever, on NFS", faults{err: unix.EIO, removals: true, nfs: true, sticky: true}},
+	}
 	for _, st := range steps {
-		for _, sticky := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, for ever after %v", st.name, sticky), func(t *testing.T) {
+		for i := range modes {
+			t.Run(st.name+" "+modes[i].name, func(t *testing.T) {
+				t.Parallel()
 				fired := true
 				n := 0
 				for fired {
 					n++
-					fired = failAt(t, st, n, sticky)
+					f := &faults{err: modes[i].err, sticky: modes[i].sticky, removals: modes[i].removals, nfs: modes[i].nfs}
+					fired = failAt(t, st, n, f)
 				}
-				if n < 2 && st.name != "settle" {
+				if n < 2 && f0(st, modes[i].removals) {
 					t.Fatal("no call was made to fail")
 				}
 			})
@@ -272,10 +336,12 @@ func TestEachCallFails(t *testing.T) {
 	}
 }
 
+// f0 tells whether a step makes any call that can fail.
+func f0(st step, removals bool) bool { return removals || st.name != "settle" }
+
 // failAt has the n-th call fail, and tells whether there was one.
-func failAt(t *testing.T, st step, n int, sticky bool) bool {
+func failAt(t *testing.T, st step, n int, f *faults) bool {
 	t.Helper()
-	f := &faults{sticky: sticky, err: unix.ENOSPC}
 	x := newWorld(t, f, st.name)
 	before := x.look()
 	f.begin(n)
@@ -284,27 +350,37 @@ func failAt(t *testing.T, st step, n int, sticky bool) bool {
 	if !fired && err != nil {
 		t.Fatalf("without a fault: %v", err)
 	}
+	undone := !(f.sticky && f.removals) // what failed was taken back
+	isPut := strings.HasPrefix(st.name, "put")
 	if err != nil {
 		// Of what was tried nothing may be left, unless it is in force already: a
-		// commit whose last sync failed, which Finished recognises; a move that could not
-		// be undone.
-		if got := x.look(); got != before && !(sticky && got == st.want) && st.name != "commit" && !strings.HasPrefix(st.name, "put") {
+		// commit whose last sync failed, which Finished recognises; a removal whose sync
+		// failed; what could not be undone.
+		got := x.look()
+		switch {
+		case isPut:
+			if extra := len(strings.Fields(got)) - x.puts; extra != 0 && (undone || extra != 1) {
+				t.Fatalf("call %d failed (%v): the spool holds %q after %d puts", n, err, got, x.puts)
+			}
+		case got == before || got == st.want && (f.sticky || st.inForce):
+		case st.name == "commit" && got == before+" "+st.want: // Finished tells
+		case !undone && f.nfs && strings.Contains(got, before) && strings.Contains(got, st.want): // a link, and no unlink
+		default:
 			t.Fatalf("call %d failed (%v): the spool holds %q, before it was %q", n, err, got, before)
 		}
-		if got := x.look(); strings.HasPrefix(st.name, "put") && len(strings.Fields(got)) != x.puts {
-			t.Fatalf("call %d failed (%v): the spool holds %q after %d puts", n, err, got, x.puts)
-		}
-		if !errors.Is(err, unix.ENOSPC) {
+		if !errors.Is(err, f.err) {
 			t.Fatalf("call %d failed: error %v does not tell why", n, err)
 		}
 		if err := st.run(t.Context(), x); err != nil {
-			t.Fatalf("call %d failed once, and then: %v", n, err)
+			t.Fatalf("call %d failed, and when all works again: %v", n, err)
 		}
 	}
-	if got := x.look(); got != st.want {
+	if got := x.look(); got != st.want && !(isPut && !undone && got == st.want+" incoming") &&
+		!(f.nfs && !undone && got == st.want+" "+before) {
 		t.Fatalf("call %d failed (%v): the spool holds %q, want %q", n, err, got, st.want)
 	}
-	if left, _ := filepath.Glob(filepath.Join(x.s.root, tempDir, "*", "*-*")); len(left) > 0 {
+	// What stays in tmp goes with the process.
+	if left, _ := filepath.Glob(filepath.Join(x.s.root, tempDir, "*", "*-*")); len(left) > 0 && !f.removals {
 		t.Fatalf("call %d failed (%v): tmp has %v", n, err, left)
 	}
 	if err := x.s.Close(); err != nil {
@@ -334,7 +410,7 @@ func TestPutSyncsBeforeAndAfterItRenames(t *testing.T) {
 		op, path, _ := strings.Cut(c, " ")
 		got = append(got, op+" "+strings.Split(strings.TrimPrefix(path, s.root+"/"), "/")[0])
 	}
-	want := "create tmp, write tmp, write tmp, sync tmp, rename incoming, sync incoming"
+	want := "create tmp, write tmp, write tmp, sync tmp, close tmp, rename incoming, open incoming, sync incoming"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("calls  %s\nwanted %s", strings.Join(got, ", "), want)
 	}

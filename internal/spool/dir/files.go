@@ -5,39 +5,52 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// files are the system calls that change the spool: the seam where tests make them fail.
+// files are the system calls that change the spool, and those that open its files: the
+// seam where tests make them fail, and watch their order.
 type files struct {
-	create    func(path string) (*os.File, error) // a new file, to read and write
+	create    func(path string) (*os.File, error)            // a new file, to read and write
+	open      func(path string, flags int) (*os.File, error) // a file or directory, to read
 	write     func(f *os.File, p []byte) (int, error)
 	copy      func(dst, src *os.File, offset, length int64) error // appends src's bytes to dst
 	sync      func(f *os.File) error
+	close     func(f *os.File) error
 	rename    func(from, to string) error
-	renameNew func(from, to string) error // fails with os.ErrExist rather than replace
+	noReplace func(from, to string) error // rename, but unix.EEXIST rather than replace
+	link      func(from, to string) error
 	remove    func(path string) error
 	mkdir     func(path string) error
+	device    func(path string) (uint64, error) // of a directory
 }
 
 var system = files{
 	create: func(path string) (*os.File, error) {
 		return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	},
-	write:     (*os.File).Write,
-	copy:      copyRange,
-	sync:      (*os.File).Sync,
-	rename:    os.Rename,
-	renameNew: renameNew,
-	remove:    os.Remove,
-	mkdir:     func(path string) error { return os.Mkdir(path, 0o700) },
+	open:   func(path string, flags int) (*os.File, error) { return os.OpenFile(path, flags, 0) },
+	write:  (*os.File).Write,
+	copy:   copyRange,
+	sync:   (*os.File).Sync,
+	close:  (*os.File).Close,
+	rename: os.Rename,
+	noReplace: func(from, to string) error {
+		return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	},
+	link:   os.Link,
+	remove: os.Remove,
+	mkdir:  func(path string) error { return os.Mkdir(path, 0o700) },
+	device: device,
 }
 
-// renameNew falls back to link and unlink where the file system (NFS) cannot refuse
-// to replace. Directories have no links there: their one owner has to look first.
-func renameNew(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+// renameNew is rename, but fails with os.ErrExist rather than replace. It falls back to
+// link and unlink where the file system (NFS) cannot refuse to replace. Directories have
+// no links there: their one owner has to look first.
+func (fs *files) renameNew(from, to string) error {
+	err := fs.noReplace(from, to)
 	if err == nil {
 		return nil
 	}
@@ -52,16 +65,33 @@ func renameNew(from, to string) error {
 		if _, err := os.Lstat(to); err == nil {
 			return &os.LinkError{Op: "rename", Old: from, New: to, Err: unix.EEXIST}
 		}
-		return os.Rename(from, to)
+		return fs.rename(from, to)
 	}
-	if err := os.Link(from, to); err != nil {
+	if err := fs.link(from, to); err != nil {
 		// An NFS server may have done it, and its answer been lost.
 		there, statErr := os.Lstat(to)
 		if statErr != nil || !os.SameFile(info, there) {
 			return err
 		}
 	}
-	return os.Remove(from)
+	if err := fs.removeIf(from); err != nil {
+		// In both places it would be done twice.
+		return errors.Join(err, fs.removeIf(to))
+	}
+	return nil
+}
+
+// device tells on which file system a directory is, and refuses all that is none.
+func device(path string) (uint64, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !info.IsDir() || !ok {
+		return 0, fmt.Errorf("%s is not a directory", path)
+	}
+	return st.Dev, nil
 }
 
 // copyRange lets the kernel copy, which shares the blocks where it can.
@@ -86,7 +116,7 @@ func copyRange(dst, src *os.File, offset, length int64) error {
 // syncDir opens the directory anew each time: after a failed sync the same
 // descriptor may not be believed again.
 func (fs *files) syncDir(path string) error {
-	d, err := os.Open(path)
+	d, err := fs.open(path, os.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
@@ -116,7 +146,7 @@ func (fs *files) finish(f *os.File, err error) error {
 	if err == nil {
 		err = fs.sync(f)
 	}
-	if closeErr := f.Close(); err == nil {
+	if closeErr := fs.close(f); err == nil {
 		err = closeErr
 	}
 	if err != nil {
@@ -144,8 +174,8 @@ func exists(path string) (bool, error) {
 }
 
 // openRegular opens a file to read, and never a link, a pipe or a device.
-func openRegular(path string) (*os.File, os.FileInfo, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+func (fs *files) openRegular(path string) (*os.File, os.FileInfo, error) {
+	f, err := fs.open(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
 		return nil, nil, damaged("%s is not a regular file", path)
 	}

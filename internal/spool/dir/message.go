@@ -44,7 +44,7 @@ func (s *Spool) read(ctx context.Context, e spool.Entry) (spool.Message, error) 
 	if err != nil {
 		return nil, err
 	}
-	f, info, err := openRegular(s.path(e.Queue, name.String()))
+	f, info, err := s.fs.openRegular(s.path(e.Queue, name.String()))
 	if err != nil {
 		return nil, err
 	}

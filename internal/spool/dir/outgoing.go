@@ -77,10 +77,12 @@ func (o *outgoing) Next(ctx context.Context) (*spool.Chunk, error) {
 		}
 		c, err := o.s.loadChunk(p.name, file)
 		if err == nil {
-			o.mu.Lock()
-			o.out[c.ID()] = handed{p, file}
-			o.mu.Unlock()
-			return c, nil
+			if o.handOut(c, handed{p, file}) {
+				return c, nil
+			}
+			o.s.opts.Log.Error("two posts have one id: they are sent one after the other", "entry", c.Post, "list", c.List)
+			o.back(p, file, time.Now().Add(time.Second))
+			continue
 		}
 		switch {
 		case isDamaged(err):
@@ -95,6 +97,18 @@ func (o *outgoing) Next(ctx context.Context) (*spool.Chunk, error) {
 		}
 		o.finished(p, file, 0)
 	}
+}
+
+// handOut remembers what is handed out. Chunks of two posts that share an id (and so
+// differ in their key) could not be told apart when they come back: the second waits.
+func (o *outgoing) handOut(c *spool.Chunk, h handed) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, taken := o.out[c.ID()]; taken {
+		return false
+	}
+	o.out[c.ID()] = h
+	return true
 }
 
 // wait takes a chunk whose turn it is.
@@ -303,9 +317,13 @@ func (o *outgoing) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	lost := false
+	clock := stopwatch{time.Now()}
 	for {
 		now := time.Now()
 		o.mu.Lock()
+		if steppedBack(clock.lap(now)) {
+			o.turns.endHolds()
+		}
 		due := o.turns.wake()
 		more := o.turns.more && len(o.turns.posts) <= o.turns.max/2
 		o.cond.Broadcast()
@@ -344,6 +362,7 @@ const pokeSuffix = ".poke" // a file whose coming tells owners to look at a post
 func (o *outgoing) apply(names []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.turns.makeRoom(time.Now().Add(o.s.opts.Rescan).UnixMicro())
 	for _, s := range names {
 		n, st, err := parseName(strings.TrimSuffix(s, pokeSuffix))
 		if err != nil || st.side {

@@ -12,7 +12,8 @@ import (
 	"github.com/mlist/mlist/internal/spool"
 )
 
-// retryIO is how long an entry waits that could not be read or moved.
+// retryIO is how long an entry waits that could not be read or moved. An entry's wait
+// doubles when it fails again, up to 64 times this.
 const retryIO = 5 * time.Second
 
 // tenure is what owners of both kinds have in common: a claim, and its end.
@@ -117,7 +118,7 @@ func (o *owner) Next(ctx context.Context) (spool.Entry, error) {
 		e, st, err := o.s.load(o.q, it.name, it.st)
 		if err == nil {
 			o.mu.Lock()
-			it.st = st
+			it.st, it.fails = st, 0
 			o.mu.Unlock()
 			return e, nil
 		}
@@ -131,11 +132,13 @@ func (o *owner) Next(ctx context.Context) (spool.Entry, error) {
 				continue
 			}
 		}
+		// One entry must not stop the others.
+		o.s.opts.Log.Error("an entry cannot be read: others go on", "entry", it.name.id, "queue", o.q, "err", err)
+		o.failed(it)
 		o.mu.Lock()
-		o.table.give(it, it.st, time.Now().Add(retryIO).UnixMicro(), time.Now())
+		o.table.give(it, it.st, it.pause(time.Now()), time.Now())
 		o.mu.Unlock()
 		o.look()
-		return spool.Entry{}, fmt.Errorf("next entry of %s: %w", o.q, err)
 	}
 }
 
@@ -170,7 +173,12 @@ func (o *owner) quarantine(it *item, why error) error {
 	}
 	defer o.life.RUnlock()
 	n := note{queue: o.q, tries: it.st.tries, reason: why.Error()}
-	err := o.s.park(o.q, it.name, it.st, spool.Failed, n)
+	as := it.name
+	if there, _ := exists(o.s.path(spool.Failed, as.String())); there { // and may be whole
+		as.id = o.s.newID()
+		n.reason += fmt.Sprintf(" (it was entry %s, which is in failed too)", it.name.id)
+	}
+	err := o.s.park(o.q, it.name, it.st, spool.Failed, as, n)
 	if err == nil || errors.Is(err, spool.ErrNotFound) {
 		o.gone(it)
 		return nil
@@ -203,9 +211,13 @@ func (o *owner) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	lost := false
+	clock := stopwatch{time.Now()}
 	for {
 		now := time.Now()
 		o.mu.Lock()
+		if steppedBack(clock.lap(now)) {
+			o.table.endHolds()
+		}
 		due := o.table.wake(now)
 		more := o.table.more
 		o.cond.Broadcast()

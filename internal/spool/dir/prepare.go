@@ -198,6 +198,9 @@ func (p *prepared) commit(ctx context.Context) error {
 			return fmt.Errorf("a chunk refers to variant %s, which has no content", v)
 		}
 	}
+	if err := p.complete(); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -206,6 +209,21 @@ func (p *prepared) commit(ctx context.Context) error {
 	}
 	defer p.o.life.RUnlock()
 	return p.o.publish(p.it, p.dir, p.chunks)
+}
+
+// complete makes sure that all that was written is still there: another program may
+// have tidied up in tmp.
+func (p *prepared) complete() error {
+	for path, want := range map[string]int{p.dir: len(p.variants) + 1, filepath.Join(p.dir, chunksDir): p.chunks} {
+		files, err := os.ReadDir(path)
+		if err != nil {
+			return err
+		}
+		if len(files) != want {
+			return fmt.Errorf("%s has %d files, want %d: did another program remove some?", path, len(files), want)
+		}
+	}
+	return nil
 }
 
 // publish is the one step: a rename. What follows it is done again after a crash,

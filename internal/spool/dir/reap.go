@@ -115,14 +115,13 @@ func (r *reaper) round() bool {
 		return left
 	}
 	// The entries must not come back after a power cut when their posts do not.
-	err := errors.Join(r.s.syncs[spool.Incoming].sync(), r.s.syncs[spool.Bounces].sync())
+	if err := errors.Join(r.s.syncs[spool.Incoming].sync(), r.s.syncs[spool.Bounces].sync()); err != nil {
+		r.s.opts.Log.Error("cannot remove the posts that are done", "posts", len(ready), "err", err)
+		return left // a scan finds them again
+	}
 	for _, n := range ready {
-		if err == nil {
-			err = r.s.removePost(n)
-		}
-		if err != nil {
-			r.s.opts.Log.Error("cannot remove a post that is done", "entry", n.id, "err", err)
-			return left // a scan finds it again
+		if err := r.s.removePost(n); err != nil {
+			r.s.opts.Log.Error("cannot remove a post that is done", "entry", n.id, "err", err) // a scan finds it again
 		}
 	}
 	return left

@@ -50,7 +50,7 @@ func (o *outgoing) content(ctx context.Context, c *spool.Chunk) (spool.Message, 
 		return nil, err
 	}
 	defer o.life.RUnlock()
-	f, info, err := openRegular(filepath.Join(o.s.postPath(h.post.name), contentPrefix+c.Variant))
+	f, info, err := o.s.fs.openRegular(filepath.Join(o.s.postPath(h.post.name), contentPrefix+c.Variant))
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +128,7 @@ func (o *outgoing) replace(h handed, c *spool.Chunk, r spool.Settlement) (int64,
 	removeErr := o.removeChunk(h)
 	if err := o.s.fs.syncDir(o.s.chunksPath(h.post.name)); err != nil || removeErr != nil {
 		o.s.opts.Log.Error("a deferral may be undone by a power cut", "entry", h.post.name.id, "err", errors.Join(removeErr, err))
+		o.reaper.wrote(h.post.name) // which syncs once more
 	}
 	return max(file.due, 1), nil
 }

@@ -37,6 +37,15 @@ type item struct {
 	hold  int64 // not before this either; in memory only
 	pos   int   // in delayed
 	again bool  // it appeared anew while it was handed out
+	fails int   // how often it could not be read, or given back, since it last could
+}
+
+// pause is until when an item must wait that failed; 0 if it did not.
+func (it *item) pause(now time.Time) int64 {
+	if it.fails == 0 {
+		return 0
+	}
+	return now.Add(retryIO << min(it.fails-1, 6)).UnixMicro()
 }
 
 func (it *item) due() int64 { return max(it.st.due, it.hold) }
@@ -100,7 +109,7 @@ func (t *table) place(it *item, now time.Time) {
 	l.items = slices.Insert(l.items, i, it)
 	t.ready++
 	t.settle(l)
-	if t.ready > 2*t.max {
+	if t.ready > 2*max(t.max, len(t.lanes)) { // each lane keeps one: no less would be left
 		t.trim()
 	}
 }
@@ -225,6 +234,15 @@ func (t *table) trim() {
 		l.items = l.items[:share]
 		l.more = true
 	}
+}
+
+// endHolds ends all waiting that is known in memory only: the clock that it was
+// measured by has been put back.
+func (t *table) endHolds() {
+	for _, it := range t.delayed {
+		it.hold = 0
+	}
+	heap.Init(&t.delayed)
 }
 
 // trimDelayed leaves those that are due last on disk; the slow scan finds them.

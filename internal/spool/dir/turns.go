@@ -1,8 +1,10 @@
 package dir
 
 import (
+	"cmp"
 	"container/heap"
 	"container/list"
+	"slices"
 	"time"
 )
 
@@ -155,6 +157,42 @@ func (t *turns) evict(until int64) {
 		if p.idle() && len(p.busy) == 0 && p.next > until {
 			t.forget(p)
 		}
+	}
+}
+
+// makeRoom forgets an eighth of the posts when there is no room for a new one: those
+// that wait longest, and longer than until. The scan then finds them again.
+func (t *turns) makeRoom(until int64) {
+	if len(t.posts) < t.max {
+		return
+	}
+	var waiting []*post
+	for _, p := range t.posts {
+		if p.idle() && len(p.busy) == 0 && p.next > until {
+			waiting = append(waiting, p)
+		}
+	}
+	slices.SortFunc(waiting, func(a, b *post) int { return cmp.Compare(b.next, a.next) })
+	for _, p := range waiting[:min(len(waiting), max(1, t.max/8))] {
+		t.forget(p)
+		t.more = true
+	}
+}
+
+// endHolds ends all waiting that is known in memory only: the clock that it was
+// measured by has been put back.
+func (t *turns) endHolds() {
+	for _, p := range t.posts {
+		for base, until := range p.busy {
+			if until != never {
+				delete(p.busy, base)
+				p.stale = true
+			}
+		}
+		if p.hold != 0 {
+			p.hold, p.stale = 0, true
+		}
+		t.settle(p)
 	}
 }
 
