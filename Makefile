@@ -1,0 +1,56 @@
+# What there is to do with mlist: `make help`.
+
+GO      ?= go
+DIST    ?= dist
+VERSION ?=
+
+# A release says which it is; any other build shows the commit that Go notes in it.
+LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION))
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+
+.PHONY: help build test lint generate clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build dist/mlist, and the handlers in dist/plugins/
+	@mkdir -p $(DIST)/plugins
+	$(BUILD) -o $(DIST)/mlist ./cmd/mlist
+	$(BUILD) -o $(DIST)/plugins/standard ./plugins/standard
+	@chmod 755 $(DIST)/plugins $(DIST)/plugins/standard # mlist refuses what a group can write
+
+# Packages that start goroutines or processes: their tests run under the race detector,
+# which needs a C compiler; without one they run as they are.
+RACE  := cmd lmtpd pipeline outbound sdk internal/host internal/spool internal/store
+race  := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
+space := $(subst ,, )
+those := /mlist/($(subst $(space),|,$(RACE)))(/|$$)
+
+# Stories are apart: they need root and Postfix, and say so where they cannot run.
+apart := /mlist/test/(stories|harness)$$
+
+test: build ## run all tests; as root on Debian this installs Postfix if it is missing
+	$(GO) test $$($(GO) list ./... | grep -Ev '$(those)|$(apart)')
+	$(if $(race),,@echo "no C compiler: what is concurrent runs without the race detector" >&2)
+	$(GO) test $(race) $$($(GO) list ./... | grep -E '$(those)')
+	@$(MAKE) -s stories
+
+lint: $(DIST)/tools/staticcheck ## check style: gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard --deduplicate -- '*.go' | xargs ls -d 2>/dev/null)); \
+		test -z "$$unformatted" || { echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(abspath $(DIST))/tools/staticcheck ./...
+
+# Tools have a go.mod of their own, so that what they need does not pull mlist's modules along.
+$(DIST)/tools/%: tools/go.mod tools/go.sum
+	@mkdir -p $(DIST)/tools
+	cd tools && $(GO) build -o $(abspath $(DIST))/tools/$* $$($(GO) list tool | grep '/$*$$')
+
+generate: ## write again what is made from other files: etc/mlist.toml, the plugin contract's Go form
+	$(GO) generate ./internal/config ./sdk/proto
+
+clean: ## remove what was built
+	rm -rf $(DIST)
+
+# demo, torture, bench and story are beside what they run.
+-include test/*/*.mk

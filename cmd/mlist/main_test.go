@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/segment"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/spool/dir"
+)
+
+// This test program is the command, too: scripts, and tests that exec mlist, run it.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"mlist": func() { os.Exit(run()) }})
+}
+
+func TestCommands(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			path := filepath.Join(e.WorkDir, "mlist.toml")
+			e.Setenv("MLIST_CONFIG", path)
+			e.Setenv("TZ", "UTC")
+			return os.WriteFile(path, []byte(configIn(e.WorkDir, "")), 0o600)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"status": cmdStatus, "json": cmdJSON, "put": cmdPut, "post": cmdPost, "numbered": cmdNumbered, "timed": cmdTimed,
+		},
+	})
+}
+
+// configIn is a configuration of which everything is in a directory; more is TOML for
+// the top of the file.
+func configIn(dir, more string) string {
+	return more + fmt.Sprintf("\nhostname = \"lists.test\"\nstore.url = %q\nspool.url = %q\nlmtpd.listen = [%q]\n",
+		"sqlite:"+filepath.Join(dir, "mlist.db"), "dir:"+filepath.Join(dir, "spool"), "unix:"+filepath.Join(dir, "lmtp.sock"))
+}
+
+// status N COMMAND...: the command ends with this exit status.
+func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N command...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	have := 0
+	if e, ok := err.(interface{ ExitCode() int }); ok {
+		have = e.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if strconv.Itoa(have) != args[0] {
+		ts.Fatalf("exit status %d, want %s", have, args[0])
+	}
+}
+
+// json PATH VALUE: at a path such as 0.list or settings.footer, stdout holds the value;
+// json PATH len N: an array of so many items.
+func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
+	var v any
+	if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &v); err != nil {
+		ts.Fatalf("stdout is no JSON: %v", err)
+	}
+	for step := range strings.SplitSeq(args[0], ".") {
+		switch at := v.(type) {
+		case map[string]any:
+			v = at[step]
+		case []any:
+			if i, err := strconv.Atoi(step); err == nil && i < len(at) {
+				v = at[i]
+			} else if step != "" {
+				ts.Fatalf("no item %q in an array of %d", step, len(at))
+			}
+		default:
+			if step != "" {
+				ts.Fatalf("nothing at %q", step)
+			}
+		}
+	}
+	have := fmt.Sprint(v)
+	if len(args) == 3 && args[1] == "len" {
+		have = strconv.Itoa(reflect.ValueOf(v).Len())
+	}
+	if (have == args[len(args)-1]) == neg {
+		ts.Fatalf("%s is %q", args[0], have)
+	}
+}
+
+func openTestSpool(ts *testscript.TestScript) spool.Spool {
+	sp, err := dir.Open(ts.MkAbs("spool"), dir.Options{})
+	ts.Check(err)
+	return sp
+}
+
+// put QUEUE ID LIST FILE [REASON]: an entry is in the spool.
+func cmdPut(ts *testscript.TestScript, _ bool, args []string) {
+	sp := openTestSpool(ts)
+	defer sp.Close()
+	ctx := context.Background()
+	draft, err := sp.Create(ctx)
+	ts.Check(err)
+	defer draft.Close()
+	_, err = draft.Write([]byte(ts.ReadFile(args[3])))
+	ts.Check(err)
+	addr, err := address.Parse(args[2])
+	ts.Check(err)
+	env := spool.Envelope{List: addr.Key(), Role: "post", Key: segment.KeyOf(addr.Key()), Sender: "eve@else.test",
+		Recipient: args[2], Received: time.Now(), Notes: map[string]string{"code": "nonmember", "stage": "posting"}}
+	_, err = draft.Put(ctx, spool.Queue(args[0]), spool.ID(args[1]), env)
+	ts.Check(err)
+}
+
+// post ID LIST RECIPIENT...: a post with these recipients is in outgoing, each in a
+// chunk of its own.
+func cmdPost(ts *testscript.TestScript, _ bool, args []string) {
+	cmdPut(ts, false, []string{"incoming", args[0], args[1], "post.eml"})
+	sp := openTestSpool(ts)
+	defer sp.Close()
+	ctx := context.Background()
+	own, err := sp.Own(ctx, spool.Incoming, segment.All, "test")
+	ts.Check(err)
+	defer own.Close()
+	e, err := own.Next(ctx)
+	ts.Check(err)
+	p, err := own.Prepare(ctx, e)
+	ts.Check(err)
+	w, err := p.Content("plain")
+	ts.Check(err)
+	_, err = w.Write([]byte("Subject: x\r\n\r\nx\r\n"))
+	ts.Check(err)
+	ts.Check(w.Close())
+	for _, r := range args[2:] {
+		ts.Check(p.AddChunk(ctx, spool.Chunk{List: args[1], Variant: "plain", Sender: "dev-bounces@lists.test", Created: e.Received, Recipients: []string{r}}))
+	}
+	ts.Check(p.Commit(ctx))
+}
+
+// numbered FILE N FORMAT: a file with so many lines.
+func cmdNumbered(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, args[2]+"\n", i)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o600))
+}
+
+// timed COMMAND...: exec that logs how long it took.
+func cmdTimed(ts *testscript.TestScript, _ bool, args []string) {
+	start := time.Now()
+	ts.Check(ts.Exec(args[0], args[1:]...))
+	ts.Logf("took %v", time.Since(start).Round(time.Millisecond))
+}

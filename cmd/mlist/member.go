@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/store"
+)
+
+func (a *app) memberCommand() *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "member",
+		Short: "add, remove, change and list the people of a list",
+		Example: `  mlist member add dev@lists.example.org ann@example.net "Bob <bob@example.com>"
+  mlist member add dev@lists.example.org --file members.txt
+  mlist member ls dev@lists.example.org --role owner
+  mlist member set dev@lists.example.org ann@example.net --status by_user
+  mlist member remove dev@lists.example.org bob@example.com`,
+	}, a.memberAdd(), a.memberRemove(), a.memberSet(), a.memberLs())
+}
+
+// memberFlags are what a member can be set to; an empty word leaves it as it is.
+type memberFlags struct {
+	role                     string
+	mode, status, action     string
+	name                     string
+	noOwnPosts, noDuplicates string
+}
+
+func (f *memberFlags) roleFlag(c *cobra.Command) {
+	c.Flags().StringVar(&f.role, "role", string(list.Member), "what the address is to the list: "+words(list.Roles))
+}
+
+func (f *memberFlags) add(c *cobra.Command) {
+	f.roleFlag(c)
+	c.Flags().StringVar(&f.mode, "mode", "", "how posts are received: "+words(list.Modes))
+	c.Flags().StringVar(&f.status, "status", "", "whether delivery is on, or who turned it off: "+words(list.Statuses))
+	c.Flags().StringVar(&f.action, "action", "", "what happens to their posts: "+words(list.Actions)+", or default")
+	for _, b := range []struct {
+		to         *string
+		name, help string
+	}{{&f.noOwnPosts, "no-own-posts", "do not send them their own posts (=false: do)"},
+		{&f.noDuplicates, "no-duplicates", "no copy of posts that name them in To or Cc (=false: do)"}} {
+		c.Flags().StringVar(b.to, b.name, "", b.help)
+		c.Flags().Lookup(b.name).NoOptDefVal = "true"
+	}
+}
+
+// change reads the flags.
+func (f *memberFlags) change(c *cobra.Command) (store.MemberChange, error) {
+	var out store.MemberChange
+	if c.Flags().Changed("mode") {
+		out.Mode = (*list.Mode)(&f.mode)
+	}
+	if c.Flags().Changed("status") {
+		out.Status = (*list.Status)(&f.status)
+	}
+	if c.Flags().Changed("action") {
+		if f.action == "default" {
+			f.action = ""
+		}
+		out.Action = (*list.Action)(&f.action)
+	}
+	if c.Flags().Changed("name") {
+		out.DisplayName = &f.name
+	}
+	for name, to := range map[string]**bool{"no-own-posts": &out.NoOwnPosts, "no-duplicates": &out.NoDuplicates} {
+		if !c.Flags().Changed(name) {
+			continue
+		}
+		b, err := strconv.ParseBool(c.Flags().Lookup(name).Value.String())
+		if err != nil {
+			return out, usageError{fmt.Errorf("--%s: want true or false", name)}
+		}
+		*to = &b
+	}
+	// A membership knows which of its fields have a meaning.
+	m := list.Membership{Address: address.Address{Local: "x", Domain: "x"}, Role: list.Role(f.role)}
+	apply(&m, out)
+	if err := m.Validate(); err != nil {
+		return out, usageError{err}
+	}
+	return out, nil
+}
+
+// apply makes a change in a membership that is not in the store yet.
+func apply(m *list.Membership, c store.MemberChange) {
+	set(&m.DisplayName, c.DisplayName)
+	set(&m.Mode, c.Mode)
+	set(&m.Status, c.Status)
+	set(&m.Action, c.Action)
+	set(&m.NoOwnPosts, c.NoOwnPosts)
+	set(&m.NoDuplicates, c.NoDuplicates)
+}
+
+func set[T any](to, value *T) {
+	if value != nil {
+		*to = *value
+	}
+}
+
+func words[T ~string](all []T) string {
+	s := ""
+	for i, w := range all {
+		if i > 0 {
+			s += ", "
+		}
+		s += string(w)
+	}
+	return s
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/store"
+)
+
+func (a *app) memberRemove() *cobra.Command {
+	var f memberFlags
+	var files []string
+	c := &cobra.Command{
+		Use:     "remove LIST [ADDRESS...]",
+		Aliases: []string{"rm"},
+		Short:   "remove members, or take another role away",
+		Example: `  mlist member remove dev@lists.example.org bob@example.com
+  mlist member remove dev@lists.example.org --file gone.txt
+  mlist member remove dev@lists.example.org cy@example.net --role moderator`,
+		Args: between(1, -1, "the address of a list, and members"),
+	}
+	f.roleFlag(c)
+	fileFlag(c, &files)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if _, err := f.change(cmd); err != nil {
+			return err
+		}
+		in, err := a.input(args[1:], files)
+		if err != nil {
+			return err
+		}
+		return a.withStore(cmd.Context(), false, func(st store.Store) error {
+			l, err := findList(cmd.Context(), st, args[0])
+			if err != nil {
+				return err
+			}
+			return a.removeMembers(cmd, st, l, list.Role(f.role), in)
+		})
+	}
+	return c
+}
+
+func (a *app) removeMembers(cmd *cobra.Command, st store.Store, l *list.List, role list.Role, in *memberInput) error {
+	var asked int64
+	addrs := func(yield func(address.Address, error) bool) {
+		for m, err := range in.members() {
+			if err == nil {
+				asked++
+			}
+			if !yield(m.Address, err) {
+				return
+			}
+		}
+	}
+	removed, err := st.RemoveMembers(cmd.Context(), l.ID, role, addrs)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		err = printJSON(cmd.OutOrStdout(), map[string]any{"list": l.Address.String(), "role": role,
+			"removed": removed, "missing": asked - removed, "bad": in.bad})
+	} else {
+		text := fmt.Sprintf("Removed %s from %s", count(removed, string(role), string(role)+"s"), l.Address)
+		if missing := asked - removed; missing > 0 {
+			text += fmt.Sprintf("; %s not there", count(missing, "was", "were"))
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), text+".")
+	}
+	if err != nil {
+		return err
+	}
+	if asked > 0 && removed == 0 {
+		return withHint(fmt.Errorf("no such %s on %s", role, l.Address), "`mlist member ls %s --role any` shows everybody.", l.Address)
+	}
+	return in.verdict()
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/spool/dir"
+	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/store/sqlstore"
+)
+
+// withStore runs f on the store. Only the daemons and `list create` make a store or
+// bring one up to date: a command with a wrong --config should not leave one behind.
+func (a *app) withStore(ctx context.Context, migrate bool, f func(st store.Store) error) error {
+	c, err := a.load()
+	if err != nil {
+		return err
+	}
+	st, err := sqlstore.Open(ctx, c.Store.URL, sqlstore.Options{Migrate: migrate})
+	if err != nil {
+		return err
+	}
+	return closing(f(st), st.Close)
+}
+
+// withSpool runs f on the spool, which the daemons make.
+func (a *app) withSpool(f func(sp spool.Admin) error) error {
+	c, err := a.load()
+	if err != nil {
+		return err
+	}
+	path := spoolPath(c)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return withHint(fmt.Errorf("there is no spool at %s", path), "mlist's daemons make it: `mlist serve`. `mlist config` shows what is configured.")
+	}
+	sp, err := openSpool(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return closing(f(sp), sp.Close)
+}
+
+func openSpool(c *config.Config, log *slog.Logger) (spool.Spool, error) {
+	return dir.Open(spoolPath(c), dir.Options{Log: log})
+}
+
+// spoolPath is the directory of a spool url, which config has checked.
+func spoolPath(c *config.Config) string { return strings.TrimPrefix(c.Spool.URL, "dir:") }
+
+// closing closes something after its use; an error of the use matters more.
+func closing(err error, close func() error) error {
+	if cerr := close(); err == nil {
+		return cerr
+	}
+	return err
+}
+
+// listAddress reads an argument that names a list.
+func listAddress(arg string) (address.Address, error) {
+	addr, err := address.Parse(arg)
+	if err != nil {
+		return addr, usageError{fmt.Errorf("list %w", err)}
+	}
+	return addr, nil
+}
+
+// findList looks a list up, and says which one may have been meant.
+func findList(ctx context.Context, st store.Lists, arg string) (*list.List, error) {
+	addr, err := address.Parse(arg)
+	if err == nil {
+		var l *list.List
+		if l, err = st.List(ctx, addr); err == nil {
+			return l, nil
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+	} else {
+		addr.Local, _, _ = strings.Cut(arg, "@")
+	}
+	missing := fmt.Errorf("no list %s", arg)
+	const all = "`mlist list ls` shows all."
+	n := 0
+	for l, err := range st.AllLists(ctx, "") {
+		if n++; err != nil || n > 10_000 {
+			break // a hint is not worth more
+		}
+		if strings.EqualFold(l.Address.Local, addr.Local) {
+			return nil, withHint(missing, "Did you mean %s? %s", l.Address, all)
+		}
+	}
+	return nil, withHint(missing, "%s", all)
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/mlist/mlist/internal/config"
+)
+
+// reload reads the configuration again. What can fail comes first, and an error leaves
+// everything as it was.
+func (s *server) reload(ctx context.Context) {
+	next, err := s.load()
+	if err == nil {
+		err = s.take(ctx, next)
+	}
+	if err != nil {
+		s.log.Error("configuration not taken on: the old one stays in effect", "err", err)
+		return
+	}
+	for _, key := range needRestart(s.cfg, next) {
+		s.log.Warn("a change of this key needs a restart", "key", key)
+	}
+	s.keep(next)
+	s.log.Info("configuration taken on")
+}
+
+// take hands the configuration to the daemons.
+func (s *server) take(ctx context.Context, next *config.Config) error {
+	set, err := translate(next, s.log)
+	if err != nil {
+		return err
+	}
+	if s.lmtpd != nil {
+		if err := s.lmtpd.Reload(set.lmtpd); err != nil {
+			return err
+		}
+	}
+	if s.host != nil {
+		if err := s.host.Reload(ctx, set.host); err != nil {
+			if s.lmtpd != nil {
+				if back := s.lmtpd.Reload(s.set.lmtpd); back != nil {
+					s.log.Error("lmtpd keeps the new configuration", "err", back)
+				}
+			}
+			return fmt.Errorf("plugins: %w", err)
+		}
+	}
+	if s.pipeline != nil {
+		s.pipeline.Reload(set.pipeline)
+	}
+	if s.outbound != nil {
+		s.outbound.Reload(set.outbound)
+	}
+	s.level.Set(logLevel(next.Log))
+	s.set = set
+	return nil
+}
+
+// keep makes next the configuration in effect, except for what needs a restart.
+func (s *server) keep(next *config.Config) {
+	kept := *next
+	for _, k := range fixed {
+		k.copy(&kept, s.cfg)
+	}
+	s.cfg = &kept
+}
+
+// fixed are the keys that a running mlist cannot change.
+var fixed = []struct {
+	key  string
+	get  func(c *config.Config) string
+	copy func(to, from *config.Config)
+}{
+	{"store.url", func(c *config.Config) string { return c.Store.URL }, func(to, from *config.Config) { to.Store = from.Store }},
+	{"spool.url", func(c *config.Config) string { return c.Spool.URL }, func(to, from *config.Config) { to.Spool = from.Spool }},
+	{"outbound.segments", func(c *config.Config) string { return c.Outbound.Segments.String() }, func(to, from *config.Config) { to.Outbound.Segments = from.Outbound.Segments }},
+	{"pipeline.workers", func(c *config.Config) string { return fmt.Sprint(c.Pipeline.Workers) }, func(to, from *config.Config) { to.Pipeline.Workers = from.Pipeline.Workers }},
+	{"log.format", func(c *config.Config) string { return c.Log.Format }, func(to, from *config.Config) { to.Log.Format = from.Log.Format }},
+}
+
+// needRestart names the keys that differ and cannot be changed in a running mlist.
+func needRestart(have, next *config.Config) []string {
+	var out []string
+	for _, k := range fixed {
+		if k.get(have) != k.get(next) {
+			out = append(out, k.key)
+		}
+	}
+	return out
+}

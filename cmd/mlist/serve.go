@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "run all daemons in the foreground",
+		Long: `Runs lmtpd, pipeline and outbound in one process, in the foreground, and logs to standard error; "ready" says that
+all of them work. SIGTERM and SIGINT let what is under way finish; a second one ends mlist at once, and loses nothing.
+SIGHUP reads the configuration again: a bad file changes nothing.`,
+		Example: "  mlist serve\n  mlist --config /tmp/try/mlist.toml serve",
+		Args:    between(0, 0, "nothing"),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), parts{true, true, true}) },
+	}
+}
+
+// daemonCommands run one daemon each.
+func (a *app) daemonCommands() []*cobra.Command {
+	var out []*cobra.Command
+	for _, d := range []struct {
+		name, short string
+		parts       parts
+	}{
+		{"lmtpd", "run only the daemon that takes mail in", parts{lmtpd: true}},
+		{"pipeline", "run only the daemon that prepares mail", parts{pipeline: true}},
+		{"outbound", "run only the daemon that hands mail to the MTA", parts{outbound: true}},
+	} {
+		out = append(out, &cobra.Command{
+			Use:     d.name,
+			Short:   d.short,
+			Long:    "As `mlist serve`, with this daemon alone. Daemons in processes of their own meet in the spool.",
+			Example: "  mlist " + d.name,
+			Args:    between(0, 0, "nothing"),
+			RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), d.parts) },
+		})
+	}
+	return out
+}
+
+// parts are the daemons that a process runs.
+type parts struct{ lmtpd, pipeline, outbound bool }
+
+// serve runs daemons until a signal or an error ends them.
+func (a *app) serve(ctx context.Context, which parts) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	hangups := a.signals(ctx, stop)
+	path, _ := a.path()
+	c, err := a.load()
+	if err != nil {
+		return err
+	}
+	tuneMemory()
+	var level slog.LevelVar
+	log := newLogger(a.err, c.Log, &level)
+	if _, err := os.Stat(path); err != nil {
+		log.Warn("no configuration file: the defaults hold", "config", path)
+	}
+	s := &server{which: which, cfg: c, log: log, level: &level, load: a.load}
+	if err := s.run(ctx, hangups); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// errStopped is why ctx ends when a signal asked for it.
+var errStopped = errors.New("stopped by a signal")
+
+// signals ends ctx at the first SIGTERM or SIGINT, and the process at the second. It
+// returns SIGHUPs, of which one may wait.
+func (a *app) signals(ctx context.Context, stop context.CancelCauseFunc) <-chan os.Signal {
+	ends := make(chan os.Signal, 2)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(ends, syscall.SIGTERM, os.Interrupt)
+	signal.Notify(hangups, syscall.SIGHUP)
+	// The goroutine lives as long as the process: the second signal may come at any time.
+	go func() {
+		<-ends
+		stop(errStopped)
+		<-ends
+		fmt.Fprintln(a.err, "mlist: ended at once by a second signal; what was under way is taken up at the next start")
+		os.Exit(exitError)
+	}()
+	return hangups
+}
+
+// memoryLimit is when Go's collector begins to work harder: everything together, plugins
+// included, is to stay below 100 MiB.
+const memoryLimit = 64 << 20
+
+// tuneMemory sets limits for the collector where the user did not.
+func tuneMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+}

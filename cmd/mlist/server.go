@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/host"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/store/sqlstore"
+	"github.com/mlist/mlist/lmtpd"
+	"github.com/mlist/mlist/outbound"
+	"github.com/mlist/mlist/pipeline"
+)
+
+// server is daemons in one process, with what they share. What a daemon does not use is
+// not opened: outbound works while the store is down.
+type server struct {
+	which parts
+	cfg   *config.Config
+	log   *slog.Logger
+	level *slog.LevelVar
+	load  func() (*config.Config, error)
+
+	set      *settings // what the daemons have
+	spool    spool.Spool
+	store    store.Store
+	host     *host.Host
+	lmtpd    *lmtpd.Daemon
+	pipeline *pipeline.Daemon
+	outbound *outbound.Daemon
+}
+
+// pluginGrace is how long plugins may take to stop, after the pipeline has.
+const pluginGrace = 10 * time.Second
+
+// daemon is what all daemons are.
+type daemon interface {
+	Run(ctx context.Context) error
+	Ready() <-chan struct{}
+}
+
+// run opens what is needed, runs the daemons until ctx ends or one of them fails, and
+// closes everything again.
+func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) {
+	defer func() { err = errors.Join(err, s.close()) }()
+	if s.set, err = translate(s.cfg, s.log); err != nil {
+		return err
+	}
+	if err := s.open(ctx, s.set); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop before it had started
+		}
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	daemons := s.daemons()
+	for _, d := range daemons {
+		g.Go(func() error { return runOne(ctx, d.name, d.daemon) })
+	}
+	g.Go(func() error { return s.watch(ctx, daemons, hangups) })
+	return g.Wait()
+}
+
+// runOne runs a daemon; one that ends by itself has failed, so that the others end too.
+func runOne(ctx context.Context, name string, d daemon) error {
+	if err := d.Run(ctx); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if ctx.Err() == nil {
+		return fmt.Errorf("%s: ended by itself", name)
+	}
+	return nil
+}
+
+// watch says when all are ready, and takes on the configuration at each SIGHUP.
+func (s *server) watch(ctx context.Context, daemons []namedDaemon, hangups <-chan os.Signal) error {
+	started := time.Now()
+	for _, d := range daemons {
+		select {
+		case <-d.Ready():
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	s.log.Info("ready", "version", versionText(), "pid", os.Getpid(), "daemons", names(daemons), "took", time.Since(started).Round(time.Millisecond))
+	for {
+		select {
+		case <-hangups:
+			s.reload(ctx)
+		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), errStopped) {
+				s.log.Info("stopping; a second signal ends at once")
+			}
+			return nil
+		}
+	}
+}
+
+type namedDaemon struct {
+	name string
+	daemon
+}
+
+func names(daemons []namedDaemon) []string {
+	var out []string
+	for _, d := range daemons {
+		out = append(out, d.name)
+	}
+	return out
+}
+
+// open opens spool, store and plugins as far as the daemons need them, and makes the daemons.
+func (s *server) open(ctx context.Context, set *settings) error {
+	var err error
+	if s.spool, err = openSpool(s.cfg, s.log); err != nil {
+		return err
+	}
+	if s.which.lmtpd || s.which.pipeline {
+		if s.store, err = sqlstore.Open(ctx, s.cfg.Store.URL, sqlstore.Options{Migrate: true}); err != nil {
+			s.store = nil // not a nil *sqlstore.Store
+			return err
+		}
+	}
+	if s.which.pipeline {
+		if s.host, err = host.Start(ctx, set.host); err != nil {
+			return withHint(fmt.Errorf("start the plugins: %w", err), "pipeline.plugin_dir says where they are, pipeline.stages which of them are needed.")
+		}
+		s.pipeline = pipeline.New(set.pipeline, s.spool, s.store, s.host, s.log)
+	}
+	if s.which.lmtpd {
+		s.lmtpd = lmtpd.New(set.lmtpd, s.store, s.spool, s.log)
+	}
+	if s.which.outbound {
+		s.outbound = outbound.New(set.outbound, s.spool, s.log)
+	}
+	return nil
+}
+
+func (s *server) daemons() []namedDaemon {
+	var out []namedDaemon
+	if s.which.lmtpd {
+		out = append(out, namedDaemon{"lmtpd", s.lmtpd})
+	}
+	if s.which.pipeline {
+		out = append(out, namedDaemon{"pipeline", s.pipeline})
+	}
+	if s.which.outbound {
+		out = append(out, namedDaemon{"outbound", s.outbound})
+	}
+	return out
+}
+
+// close closes what was opened, in the reverse order.
+func (s *server) close() error {
+	var errs []error
+	if s.host != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), pluginGrace)
+		defer cancel()
+		errs = append(errs, s.host.Close(ctx))
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.spool != nil {
+		errs = append(errs, s.spool.Close())
+	}
+	return errors.Join(errs...)
+}

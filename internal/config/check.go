@@ -1,0 +1,182 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/mlist/mlist/internal/address"
+)
+
+const (
+	// maxSocketPath is what fits into the kernel's sockaddr_un with its final NUL.
+	maxSocketPath = 107
+	// maxHeader is what the parser of header blocks takes.
+	maxHeader = 1 << 20
+)
+
+// check looks at what no single value tells.
+func (c *Config) check(file string, at lines) error {
+	p := &problems{file: file, at: at}
+	expect := func(key string, err error) {
+		if err != nil {
+			p.add(key, err)
+		}
+	}
+	expect("hostname", checkHostname(c.Hostname))
+	expect("store.url", checkPathURL(c.Store.URL, "sqlite"))
+	expect("spool.url", checkPathURL(c.Spool.URL, "dir"))
+
+	expect("lmtpd.listen", checkListen(c.LMTPD.Listen))
+	_, err := parseMode(c.LMTPD.SocketMode)
+	expect("lmtpd.socket_mode", err)
+	if c.LMTPD.MaxHeaderSize > maxHeader {
+		p.addf("lmtpd.max_header_size", "%v: want %v or less", c.LMTPD.MaxHeaderSize, Size(maxHeader))
+	} else if c.LMTPD.MaxHeaderSize > c.LMTPD.MaxMessageSize {
+		p.addf("lmtpd.max_header_size", "%v: want no more than lmtpd.max_message_size (%v)", c.LMTPD.MaxHeaderSize, c.LMTPD.MaxMessageSize)
+	}
+
+	expect("pipeline.plugin_dir", checkPath(c.Pipeline.PluginDir))
+	expect("pipeline.stages", checkStages(c.Pipeline.Stages))
+	expect("pipeline.retry_max", checkOrder(c.Pipeline.RetryMax, c.Pipeline.RetryMin, "pipeline.retry_min"))
+
+	expect("outbound.mta", checkMTA(c.Outbound.MTA))
+	expect("outbound.retry_max", checkOrder(c.Outbound.RetryMax, c.Outbound.RetryMin, "outbound.retry_min"))
+	switch {
+	case c.Outbound.Username != "" && c.Outbound.PasswordFile == "":
+		p.addf("outbound.username", "want password_file beside it")
+	case c.Outbound.Username == "" && c.Outbound.PasswordFile != "":
+		p.addf("outbound.password_file", "want username beside it")
+	}
+	for key, path := range map[string]string{"outbound.password_file": c.Outbound.PasswordFile, "outbound.tls_ca_file": c.Outbound.TLSCAFile} {
+		if path != "" {
+			expect(key, checkPath(path))
+		}
+	}
+	return p.err()
+}
+
+func checkHostname(name string) error {
+	domain, err := address.ParseDomain(name)
+	if err != nil {
+		return err
+	}
+	if !(address.Address{Local: "x", Domain: domain}).IsASCII() {
+		return fmt.Errorf("%q: want letters, digits, dots and hyphens", name)
+	}
+	return nil
+}
+
+func checkPath(path string) error {
+	switch {
+	case !filepath.IsAbs(path):
+		return fmt.Errorf("%q: want an absolute path", path)
+	case strings.ContainsRune(path, 0):
+		return fmt.Errorf("%q: NUL in a path", path)
+	}
+	return nil
+}
+
+// checkPathURL wants scheme:PATH. Only the scheme is printed of another: what follows
+// it may hold a password.
+func checkPathURL(s, scheme string) error {
+	have, path, ok := strings.Cut(s, ":")
+	if !ok || have != scheme {
+		return fmt.Errorf("%q: want %s:PATH", have, scheme)
+	}
+	return checkPath(path)
+}
+
+func checkListen(listen []string) error {
+	if len(listen) == 0 {
+		return errors.New("want one address or more")
+	}
+	seen := map[string]bool{}
+	for _, a := range listen {
+		network, rest, _ := strings.Cut(a, ":")
+		switch network {
+		case "unix":
+			if err := checkPath(rest); err != nil {
+				return err
+			}
+			if len(rest) > maxSocketPath {
+				return fmt.Errorf("%q: a socket's path has at most %d octets", a, maxSocketPath)
+			}
+		case "tcp":
+			if err := checkHostPort(rest); err != nil {
+				return fmt.Errorf("%q: want tcp:HOST:PORT: %w", a, err)
+			}
+		default:
+			return fmt.Errorf("%q: want unix:PATH or tcp:HOST:PORT", a)
+		}
+		if seen[a] {
+			return fmt.Errorf("%s is there twice", a)
+		}
+		seen[a] = true
+	}
+	return nil
+}
+
+func checkHostPort(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		var ae *net.AddrError
+		if errors.As(err, &ae) {
+			return errors.New(ae.Err)
+		}
+		return err
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
+		return fmt.Errorf("port %q", port)
+	}
+	return nil
+}
+
+// checkMTA wants a form that outbound understands.
+func checkMTA(s string) error {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		return checkPath(path)
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Scheme != "smtp" && u.Scheme != "smtps" || u.Hostname() == "":
+		if err == nil && u.User != nil {
+			s = u.Redacted()
+		}
+		return fmt.Errorf("%q: want smtp://HOST:PORT, smtps://HOST:PORT or unix:PATH", s)
+	case u.User != nil:
+		return errors.New("credentials belong in username and password_file")
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("%q: want %s://HOST:PORT and nothing else", s, u.Scheme)
+	case u.Port() == "":
+		return nil
+	}
+	return checkHostPort(u.Host)
+}
+
+func checkStages(stages []string) error {
+	if len(stages) == 0 {
+		return errors.New("want one stage or more")
+	}
+	seen := map[string]bool{}
+	for _, s := range stages {
+		if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			return fmt.Errorf("%q is not the name of a stage", s)
+		}
+		if seen[s] {
+			return fmt.Errorf("%s is there twice", s)
+		}
+		seen[s] = true
+	}
+	return nil
+}
+
+func checkOrder(most, least Duration, leastKey string) error {
+	if most < least {
+		return fmt.Errorf("%v: want no less than %s (%v)", most, leastKey, least)
+	}
+	return nil
+}

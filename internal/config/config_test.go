@@ -1,0 +1,216 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestWhatIsWrongIsToldWithFileLineAndKey(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"text that is not TOML", "hostname = \"a\"\nhost name = 1\n", "x.toml:2: "},
+		{"an unknown key", "[outbound]\n\nconections = 3\n", "x.toml:3: outbound.conections: no such key; did you mean outbound.connections?"},
+		{"a key of another section", "mta = \"smtp://h\"\n", "x.toml:1: mta: no such key; did you mean outbound.mta?"},
+		{"an unknown section", "[lmtp]\nlisten = []\n", "x.toml:1: lmtp: no such key; did you mean [lmtpd]?"},
+		{"a key that resembles none", "[log]\nzzzzzzzzz = 1\n", "x.toml:2: log.zzzzzzzzz: no such key"},
+		{"a key in another case", "Hostname = \"a\"\n", "x.toml:1: Hostname: no such key; did you mean hostname?"},
+		{"a key within an inline table", "\nlog = { level = \"info\",\n  fromat = \"text\" }\n", "x.toml:3: log.fromat: no such key; did you mean log.format?"},
+		{"a dotted key", "outbound.connections = \"4\"\n", "x.toml:1: outbound.connections: want a whole number, not a string"},
+		{"a section that is no table", "log = 1\n", "x.toml:1: log: want a table [log], not 1"},
+		{"a section that is an array of tables", "[[log]]\n", "x.toml:1: log: want a table [log], not a list"},
+		{"a list in place of a string", "hostname = []\n", "x.toml:1: hostname: want a string in quotes, not a list"},
+		{"a date in place of a string", "hostname = 2026-11-24\n", "x.toml:1: hostname: want a string in quotes, not a date or time"},
+		{"a string in place of a list", "[lmtpd]\nlisten = \"unix:/x\"\n", `x.toml:2: lmtpd.listen: want a list of strings, such as ["a", "b"], not a string`},
+		{"a number within a list of strings", "[lmtpd]\nlisten = [\n 1 ]\n", "x.toml:2: lmtpd.listen: want strings in quotes in the list, not 1"},
+		{"a string in place of a boolean", "[pipeline]\ncheck_owner = \"yes\"\n", "x.toml:2: pipeline.check_owner: want true or false, not a string"},
+		{"a fraction", "[outbound]\nconnections = 1.5\n", "x.toml:2: outbound.connections: want a whole number, not 1.5"},
+		{"no connections", "[outbound]\nconnections = 0\n", "x.toml:2: outbound.connections: 0: want 1 or more"},
+		{"a negative size", "[lmtpd]\nmax_message_size = -1\n", "x.toml:2: lmtpd.max_message_size: want a string in quotes, not -1"},
+		{"a size with an unknown unit", "[lmtpd]\nmax_message_size = \"40TB\"\n", `x.toml:2: lmtpd.max_message_size: "40TB": want a size such as 256KB, 40MB or 1GB`},
+		{"a size that is too large for a machine", "[lmtpd]\nmax_message_size = \"99999999999GB\"\n", "want a size"},
+		{"a size below the least", "[lmtpd]\nmax_message_size = \"1\"\n", "x.toml:2: lmtpd.max_message_size: 1: want 1KB or more"},
+		{"a duration without a unit", "[lmtpd]\nidle_timeout = 30\n", "x.toml:2: lmtpd.idle_timeout: want a string in quotes, not 30"},
+		{"a negative duration", "[lmtpd]\nidle_timeout = \"-3s\"\n", `x.toml:2: lmtpd.idle_timeout: "-3s": want a duration such as 30s, 5m, 2h or 5d`},
+		{"a duration below the least", "[lmtpd]\nidle_timeout = \"0s\"\n", "x.toml:2: lmtpd.idle_timeout: 0s: want 1s or more"},
+		{"an unknown word", "[log]\nlevel = \"loud\"\n", `x.toml:2: log.level: "loud": want one of debug, info, warn, error`},
+		{"segments that overlap", "[outbound]\nsegments = \"0000-8000,7000-ffff\"\n", "x.toml:2: outbound.segments: "},
+		{"no listener", "[lmtpd]\nlisten = []\n", "x.toml:2: lmtpd.listen: want one address or more"},
+		{"a listener of an unknown kind", "[lmtpd]\nlisten = [\"/run/x\"]\n", `x.toml:2: lmtpd.listen: "/run/x": want unix:PATH or tcp:HOST:PORT`},
+		{"a listener without a port", "[lmtpd]\nlisten = [\"tcp:localhost\"]\n", `x.toml:2: lmtpd.listen: "tcp:localhost": want tcp:HOST:PORT: missing port in address`},
+		{"a listener with an impossible port", "[lmtpd]\nlisten = [\"tcp:localhost:99999\"]\n", `want tcp:HOST:PORT: port "99999"`},
+		{"a listener twice", "[lmtpd]\nlisten = [\"unix:/x\", \"unix:/x\"]\n", "x.toml:2: lmtpd.listen: unix:/x is there twice"},
+		{"a socket path over the kernel's limit", "[lmtpd]\nlisten = [\"unix:/" + strings.Repeat("x", 107) + "\"]\n", "at most 107 octets"},
+		{"a socket mode that is not octal", "[lmtpd]\nsocket_mode = \"0999\"\n", `x.toml:2: lmtpd.socket_mode: "0999": want permissions in octal, such as 0660`},
+		{"a header limit over the message limit", "[lmtpd]\nmax_message_size = \"1KB\"\n", "x.toml:1: lmtpd.max_header_size: 256KB: want no more than lmtpd.max_message_size (1KB)"},
+		{"a header limit over what can be parsed", "[lmtpd]\nmax_header_size = \"2MB\"\n", "x.toml:2: lmtpd.max_header_size: 2MB: want 1MB or less"},
+		{"a store of another kind", "[store]\nurl = \"mysql://user:secret@db/x\"\n", `x.toml:2: store.url: "mysql": want sqlite:PATH`},
+		{"a relative path", "[spool]\nurl = \"dir:spool\"\n", `x.toml:2: spool.url: "spool": want an absolute path`},
+		{"an MTA without a scheme", "[outbound]\nmta = \"127.0.0.1:25\"\n", `x.toml:2: outbound.mta: "127.0.0.1:25": want smtp://HOST:PORT, smtps://HOST:PORT or unix:PATH`},
+		{"an MTA with a password", "[outbound]\nmta = \"smtp://u:secret@h:25\"\n", "x.toml:2: outbound.mta: credentials belong in username and password_file"},
+		{"an MTA with an impossible port", "[outbound]\nmta = \"smtp://h:0x19\"\n", "x.toml:2: outbound.mta: "},
+		{"a user without a password", "[outbound]\nusername = \"u\"\n", "x.toml:2: outbound.username: want password_file beside it"},
+		{"a stage twice", "[pipeline]\nstages = [\"a\", \"a\"]\n", "x.toml:2: pipeline.stages: a is there twice"},
+		{"a longest wait below the first", "[pipeline]\nretry_min = \"5m\"\nretry_max = \"1m\"\n", "x.toml:3: pipeline.retry_max: 1m: want no less than pipeline.retry_min (5m)"},
+		{"a host name with a space", "hostname = \"a b\"\n", "x.toml:1: hostname: "},
+		{"a host name that is not ASCII", "hostname = \"bücher.example\"\n", "x.toml:1: hostname: "},
+		{"a plugin's table that is none", "[plugin]\nloop = 3\n", "x.toml:2: plugin.loop: want a table [plugin.loop], not 3"},
+		{"a key after strings that look like others", "hostname = \"h\" # ]\n[plugin.a]\nx = \"\"\"\n[log]\nlevel = 1\n\"\"\"\ny = ['''\n[''', \"#\"] # [\n[log]\nlevel = 1\n", "x.toml:10: log.level: want a string in quotes, not 1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("x.toml", []byte(tt.text))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got %v\nwant %s", err, tt.want)
+			}
+			if strings.Contains(err.Error(), "secret") {
+				t.Fatalf("the error shows a password: %v", err)
+			}
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatalf("%T is not an *Error", err)
+			}
+		})
+	}
+}
+
+func TestAllThatIsWrongIsToldInTheOrderOfTheFile(t *testing.T) {
+	_, err := Parse("x.toml", []byte("zeal = 1\n[log]\nlevel = 2\n[lmtpd]\nlisten = 3\nmax_connections = 0\n"))
+	want := "x.toml:1: zeal: no such key\nx.toml:3: log.level: want a string in quotes, not 2\n" +
+		"x.toml:5: lmtpd.listen: want a list of strings, such as [\"a\", \"b\"], not 3\nx.toml:6: lmtpd.max_connections: 0: want 1 or more"
+	if err == nil || err.Error() != want {
+		t.Fatalf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+func TestValuesAreRead(t *testing.T) {
+	c, err := Parse("x.toml", []byte(`
+hostname = "lists.example.org"
+[lmtpd]
+listen = ["tcp:127.0.0.1:8024", "unix:/run/x"]
+socket_mode = "660"
+max_message_size = 1048576
+idle_timeout = "1d12h30m"
+[plugin.loop]
+max_received = 30
+nested = { a = [1, 2] }
+[outbound]
+segments = "0000-3fff, 8000-bfff"
+mta = "smtps://[::1]:465"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mode, err := c.LMTPD.Mode()
+	if err != nil || mode != 0o660 {
+		t.Errorf("mode %o, %v", mode, err)
+	}
+	if c.LMTPD.MaxMessageSize.String() != "1MB" || c.LMTPD.IdleTimeout.Std() != 36*time.Hour+30*time.Minute {
+		t.Errorf("size %v, duration %v", c.LMTPD.MaxMessageSize, c.LMTPD.IdleTimeout)
+	}
+	if got := c.Outbound.Segments.String(); got != "0000-3fff,8000-bfff" {
+		t.Errorf("segments %s", got)
+	}
+	if c.Plugin["loop"]["max_received"] != int64(30) {
+		t.Errorf("plugin tables %v", c.Plugin)
+	}
+	if c.Outbound.Connections != 8 {
+		t.Errorf("a key that is not in the file is %d, not its default", c.Outbound.Connections)
+	}
+}
+
+func TestAnEmptyFileIsTheDefault(t *testing.T) {
+	c, err := Parse("x.toml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(c, Default()) {
+		t.Errorf("got %+v, want %+v", c, Default())
+	}
+	if c.Hostname == "" {
+		t.Error("no host name")
+	}
+}
+
+func TestLoadNamesTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mlist.toml")
+	if _, err := Load(path); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), path) {
+		t.Errorf("a missing file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("x = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil || !strings.HasPrefix(err.Error(), path+":1: x: ") {
+		t.Errorf("a bad file: %v", err)
+	}
+}
+
+func TestTheInstalledFileIsUpToDate(t *testing.T) {
+	path := filepath.Join("..", "..", "etc", "mlist.toml")
+	have, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want bytes.Buffer
+	if err := WriteDefaults(&want); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(have, want.Bytes()) {
+		t.Fatalf("%s differs from the tags of Config; run: go generate ./internal/config", path)
+	}
+	c, err := Parse(path, have)
+	if err != nil || !reflect.DeepEqual(c, Default()) {
+		t.Fatalf("as installed it is not the default: %+v, %v", c, err)
+	}
+	active := regexp.MustCompile(`(?m)^#([a-z])`).ReplaceAll(have, []byte("$1"))
+	c, err = Parse(path, active)
+	if err != nil || !reflect.DeepEqual(c, Default()) {
+		t.Fatalf("with each # taken away it is not the default: %+v, %v", c, err)
+	}
+	if keys := bytes.Count(active, []byte(" = ")); keys < 30 {
+		t.Fatalf("it shows %d keys only", keys)
+	}
+}
+
+func TestEveryKeyIsDocumented(t *testing.T) {
+	for _, s := range schema {
+		if s.name != "" && s.help == "" {
+			t.Errorf("[%s] has no help", s.name)
+		}
+		for _, k := range s.keys {
+			if k.help == "" {
+				t.Errorf("%s has no help", k)
+			}
+		}
+	}
+}
+
+func TestWhatIsWrittenReadsBack(t *testing.T) {
+	c, err := Parse("x.toml", []byte("hostname = \"h\"\n[pipeline]\nplugin_dir = \"/a \\\"b\\\\\\u007f\"\n"+
+		"[plugin.b]\nx = 1\n[plugin.\"a b\"]\nwhen = 2026-11-24T12:00:00Z\nlist = [{ a = 1 }, { a = 2 }]\n[plugin.b.deep]\ny = [[1], [\"é\"]]\n[plugin.none]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	if err := c.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	back, err := Parse("written", text.Bytes())
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text.Bytes())
+	}
+	a, _ := json.Marshal(c)
+	b, _ := json.Marshal(back)
+	if !bytes.Equal(a, b) {
+		t.Errorf("read back as\n%s\nnot\n%s\nfrom\n%s", b, a, text.Bytes())
+	}
+	if !strings.Contains(string(a), `"max_message_size":"40MB"`) || !strings.Contains(string(a), `"a b"`) {
+		t.Errorf("as JSON: %s", a)
+	}
+}
