@@ -328,7 +328,7 @@ func TestEachCallFails(t *testing.T) {
 					f := &faults{err: modes[i].err, sticky: modes[i].sticky, removals: modes[i].removals, nfs: modes[i].nfs}
 					fired = failAt(t, st, n, f)
 				}
-				if n < 2 && f0(st, modes[i].removals) {
+				if n < 2 && canFail(st, modes[i].removals) {
 					t.Fatal("no call was made to fail")
 				}
 			})
@@ -336,8 +336,8 @@ func TestEachCallFails(t *testing.T) {
 	}
 }
 
-// f0 tells whether a step makes any call that can fail.
-func f0(st step, removals bool) bool { return removals || st.name != "settle" }
+// canFail tells whether a step makes any call that can fail.
+func canFail(st step, removals bool) bool { return removals || st.name != "settle" }
 
 // failAt has the n-th call fail, and tells whether there was one.
 func failAt(t *testing.T, st step, n int, f *faults) bool {

@@ -25,7 +25,7 @@ type outgoing struct {
 	turns  *turns
 	out    map[string]handed // by the chunk's ID
 	ending bool
-	after  string // where the next scan goes on
+	after  string // where the next scan goes on; run's alone
 }
 
 // handed is a chunk that was handed out.
@@ -325,14 +325,25 @@ func (o *outgoing) run() {
 			o.turns.endHolds()
 		}
 		due := o.turns.wake()
-		more := o.turns.more && len(o.turns.posts) <= o.turns.max/2
+		if lost {
+			lost, next, o.after = false, now, ""
+		}
+		// A look that had to stop goes on when there is room: posts that only wait for a
+		// time make some. Looks from the start are Rescan apart.
+		more := o.turns.more && o.after != "" && len(o.turns.posts)-len(o.turns.due) <= o.turns.max/2
 		o.cond.Broadcast()
 		o.mu.Unlock()
-		if lost || !now.Before(next) || more && !now.Before(soonest) {
-			lost = false
+		if !now.Before(next) || more && !now.Before(soonest) {
+			start := o.after
 			o.scan()
 			took := time.Since(now)
-			next, soonest = time.Now().Add(max(o.s.opts.Rescan, 4*took)), time.Now().Add(4*took)
+			soonest = time.Now().Add(4 * took)
+			if stuck := start == o.after; start == "" || stuck || !now.Before(next) {
+				next = time.Now().Add(max(o.s.opts.Rescan, 4*took))
+				if stuck {
+					soonest = next
+				}
+			}
 			continue
 		}
 		wake := next
@@ -382,7 +393,7 @@ func (o *outgoing) scan() {
 	if o.turns.more {
 		o.turns.evict(time.Now().Add(o.s.opts.Rescan).UnixMicro())
 	}
-	o.turns.more, o.after = false, ""
+	o.turns.more = false
 	o.mu.Unlock()
 	err := o.s.eachPost(after, func(n entryName) bool {
 		o.mu.Lock()
