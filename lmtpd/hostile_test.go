@@ -110,7 +110,7 @@ func TestIdle(t *testing.T) {
 		}
 	})
 	t.Run("one that is slow but sends goes on, within the bound of the whole message", func(t *testing.T) {
-		w := start(t, func(c *Config) { c.IdleTimeout, c.DataTimeout = 200*time.Millisecond, 600*time.Millisecond }, nil)
+		w := start(t, func(c *Config) { c.IdleTimeout, c.DataTimeout = time.Second, 1500*time.Millisecond }, nil)
 		p := w.greet(t)
 		p.send("MAIL FROM:<ann@net.test>\r\nRCPT TO:<dev@l.test>\r\nDATA\r\n")
 		p.want("250", "250", "354")
@@ -123,7 +123,7 @@ func TestIdle(t *testing.T) {
 				t.Fatal(err)
 			}
 			if line, err := p.reply(); err == nil {
-				if !strings.HasPrefix(line, "451 4.4.2") || time.Since(begun) < 590*time.Millisecond {
+				if !strings.HasPrefix(line, "451 4.4.2") || time.Since(begun) < 1490*time.Millisecond {
 					t.Errorf("reply %q after %v", line, time.Since(begun))
 				}
 				break

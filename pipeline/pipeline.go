@@ -133,8 +133,12 @@ func (d *Daemon) work(ctx context.Context, owner spool.Owner, do step) error {
 				owner.Release(e)
 			}
 			return ctx.Err()
-		case err != nil:
+		case errors.Is(err, spool.ErrFenced):
 			return fmt.Errorf("take an entry: %w", err)
+		case err != nil: // a disk in trouble, perhaps: mail waits for it to come back
+			d.log.Error("take an entry", "err", err)
+			wait(ctx, d.cfg.Load().RetryMin)
+			continue
 		}
 		if err := do(ctx, owner, e); err != nil {
 			d.giveBack(ctx, owner, e, err)

@@ -470,6 +470,43 @@ func TestMailOfADeletedListIsParked(t *testing.T) {
 	}
 }
 
+func TestARefusedMessageIsNoBounceOfItsRecipients(t *testing.T) {
+	w := newWorld(t, verdict(sdk.Accept))
+	w.put(spool.Bounces, spool.Envelope{Role: "bounces", Flags: []string{spool.FlagOutbound}}, strings.ReplaceAll(`From: MAILER-DAEMON@lists.test
+Content-Type: multipart/report; report-type=delivery-status; boundary=b
+MIME-Version: 1.0
+
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; lists.test
+
+Final-Recipient: rfc822; gone@x.test
+Action: failed
+Status: 5.1.1
+X-Mlist-Scope: recipient
+
+Final-Recipient: rfc822; fine@x.test
+Action: failed
+Status: 5.7.1
+Diagnostic-Code: smtp; 554 5.7.1 looks like spam
+X-Mlist-Scope: message
+
+--b--
+`, "\n", "\r\n"))
+	w.idle()
+	var filed []string
+	for e, err := range w.store.BounceEvents(t.Context(), w.list.ID) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		filed = append(filed, e.Recipient.String())
+	}
+	if !slices.Equal(filed, []string{"gone@x.test"}) {
+		t.Errorf("filed %v", filed)
+	}
+}
+
 func TestBouncesAreFiled(t *testing.T) {
 	w := newWorld(t, verdict(sdk.Accept))
 	w.put(spool.Bounces, spool.Envelope{Role: "bounces"}, strings.ReplaceAll(`From: MAILER-DAEMON@net.test
