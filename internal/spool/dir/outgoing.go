@@ -350,19 +350,13 @@ func (o *outgoing) run() {
 		if more {
 			wake = soonest
 		}
-		if t := time.UnixMicro(due); due != 0 && t.Before(wake) {
-			wake = t
-		}
-		timer.Reset(max(time.Until(wake), time.Microsecond))
-		select {
-		case <-o.stop:
+		names, gone, ok := o.w.wait(timer, earlier(wake, atMicros(due)), o.kick, o.stop)
+		if !ok {
 			return
-		case names := <-o.w.events:
+		}
+		lost = gone
+		if len(names) > 0 {
 			o.apply(names)
-		case <-o.w.lost:
-			lost = true
-		case <-o.kick:
-		case <-timer.C:
 		}
 	}
 }

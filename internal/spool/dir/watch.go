@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,4 +98,36 @@ func parseEvents(b []byte) (names []string, lost bool) {
 		b = b[end:]
 	}
 	return names, lost
+}
+
+// wait waits until a time, a kick or an event, whichever comes first. It returns the
+// names that were seen, and whether events were lost; ok is false after stop.
+func (w *watcher) wait(timer *time.Timer, until time.Time, kick, stop <-chan struct{}) (names []string, lost, ok bool) {
+	timer.Reset(max(time.Until(until), time.Microsecond))
+	select {
+	case <-stop:
+		return nil, false, false
+	case names = <-w.events:
+	case <-w.lost:
+		lost = true
+	case <-kick:
+	case <-timer.C:
+	}
+	return names, lost, true
+}
+
+// earlier returns the earlier of two times, of which the second may be zero for never.
+func earlier(a, b time.Time) time.Time {
+	if !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// atMicros is the time of a due stamp; 0 is never.
+func atMicros(due int64) time.Time {
+	if due == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(due)
 }
