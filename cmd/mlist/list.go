@@ -171,11 +171,7 @@ func (a *app) listDelete() *cobra.Command {
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.withStore(cmd.Context(), false, func(st store.Store) error {
-			l, err := findList(cmd.Context(), st, args[0])
-			if err != nil {
-				return err
-			}
+		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
 			n, err := st.CountMembers(cmd.Context(), l.ID, store.Filter{Roles: []list.Role{list.Member}})
 			if err != nil {
 				return err

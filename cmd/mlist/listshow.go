@@ -23,11 +23,7 @@ func (a *app) listShow() *cobra.Command {
 	c.Flags().BoolVar(&all, "all", false, "show every setting")
 	c.Flags().BoolVar(&help, "help-settings", false, "explain each setting that is shown")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.withStore(cmd.Context(), false, func(st store.Store) error {
-			l, err := findList(cmd.Context(), st, args[0])
-			if err != nil {
-				return err
-			}
+		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
 			if a.json {
 				return a.printList(cmd, st, l)
 			}

@@ -35,11 +35,7 @@ with # are nothing. A line that cannot be read is named and counted, the others 
 		if err != nil {
 			return err
 		}
-		return a.withStore(cmd.Context(), false, func(st store.Store) error {
-			l, err := findList(cmd.Context(), st, args[0])
-			if err != nil {
-				return err
-			}
+		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
 			return a.addMembers(cmd, st, l, list.Role(f.role), change, in)
 		})
 	}

@@ -39,11 +39,7 @@ func (a *app) memberLs() *cobra.Command {
 		if err != nil {
 			return usageError{err}
 		}
-		return a.withStore(cmd.Context(), false, func(st store.Store) error {
-			l, err := findList(cmd.Context(), st, args[0])
-			if err != nil {
-				return err
-			}
+		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
 			if only {
 				return a.printCount(cmd, st, l, f)
 			}

@@ -32,11 +32,7 @@ func (a *app) memberRemove() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.withStore(cmd.Context(), false, func(st store.Store) error {
-			l, err := findList(cmd.Context(), st, args[0])
-			if err != nil {
-				return err
-			}
+		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
 			return a.removeMembers(cmd, st, l, list.Role(f.role), in)
 		})
 	}

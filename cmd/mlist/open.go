@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/list"
@@ -71,6 +73,17 @@ func listAddress(arg string) (address.Address, error) {
 		return addr, usageError{fmt.Errorf("list %w", err)}
 	}
 	return addr, nil
+}
+
+// withList opens the store and hands a list of it to what the command does.
+func (a *app) withList(cmd *cobra.Command, name string, do func(store.Store, *list.List) error) error {
+	return a.withStore(cmd.Context(), false, func(st store.Store) error {
+		l, err := findList(cmd.Context(), st, name)
+		if err != nil {
+			return err
+		}
+		return do(st, l)
+	})
 }
 
 // findList looks a list up, and says which one may have been meant.

@@ -87,11 +87,7 @@ A setting of several lines is one value with line ends in it.`,
 		if len(change) == 0 {
 			return usageError{fmt.Errorf("nothing to set: want NAME=VALUE")}
 		}
-		return a.withStore(cmd.Context(), false, func(st store.Store) error {
-			l, err := findList(cmd.Context(), st, args[0])
-			if err != nil {
-				return err
-			}
+		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
 			if l, err = st.ChangeList(cmd.Context(), l.Address, change); err != nil {
 				return err
 			}
