@@ -37,7 +37,8 @@ type Handler interface {
 // Configurer is a Handler that has a configuration of its own, the table
 // [plugin.STAGE]. Config returns a pointer to a struct with json tags, holding the
 // defaults; it is filled in before the first Handle. Unknown keys are refused. If the
-// struct has a Validate() error method it is called then.
+// struct has a Validate() error method it is called then. Config may be called more
+// than once before that, and never while a Handle runs.
 type Configurer interface {
 	Config() any
 }
@@ -124,14 +125,28 @@ func (l List) Lines(name string) []string {
 	return strings.Split(l.Settings[name], "\n")
 }
 
-// Local and Domain are the halves of the list's address.
-func (l List) Local() string { return l.Address[:strings.LastIndexByte(l.Address, '@')] }
+// Local is what stands before the @ of the list's address: all of it if there is none,
+// which only happens in tests.
+func (l List) Local() string {
+	if at := strings.LastIndexByte(l.Address, '@'); at >= 0 {
+		return l.Address[:at]
+	}
+	return l.Address
+}
 
-// Domain is the list's mail domain.
-func (l List) Domain() string { return l.Address[strings.LastIndexByte(l.Address, '@')+1:] }
+// Domain is the list's mail domain, what stands after the @.
+func (l List) Domain() string { return strings.TrimPrefix(l.Address[len(l.Local()):], "@") }
 
 // Sub returns a role address of the list: Sub("owner") is dev-owner@….
-func (l List) Sub(role string) string { return l.Local() + "-" + role + "@" + l.Domain() }
+func (l List) Sub(role string) string {
+	return l.Local() + "-" + role + l.Address[len(l.Local()):]
+}
+
+// ID is the list's identifier for List-Id; message.ListID says what it is worth.
+func (l List) ID() string { return message.ListID(l.Address) }
+
+// Mark is the list's address as X-BeenThere has it in every post that went through it.
+func (l List) Mark() string { return message.ListMark(l.Address) }
 
 // Name is the list's name for people.
 func (l List) Name() string {
@@ -147,7 +162,7 @@ type Envelope struct {
 	Recipient string
 	Peer      string
 	Received  time.Time
-	Flags     []string
+	Flags     []string // what mlist noted when it took the post in, such as "approved"
 }
 
 // Sender is one address that claims to have sent the post.
@@ -166,7 +181,8 @@ type Membership struct {
 	NoDuplicates bool
 }
 
-// Rule is one step in choosing recipients; proto.RecipientRule documents it.
+// Rule is one step in choosing recipients; proto.RecipientRule documents it. The methods
+// of Recipients make them; mlist takes every address that message.IsAddress takes.
 type Rule struct {
 	Kind      RuleKind
 	Roles     []string

@@ -55,6 +55,11 @@ type runnerHandle struct {
 func (l *launcher) launch(ctx context.Context, path string) (*process, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timing.start)
 	defer cancel()
+	// Something that cleans up may have taken the directory; the next start of mlist
+	// would otherwise be the first that works. 0700, as before.
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("plugin %s: sockets: %w", path, err)
+	}
 	p := &process{launched: time.Now()}
 	p.output = newStderrLog(l.logger.With("plugin", filepath.Base(path)))
 	p.runnerHandle = l.prepare(path, p.output)
@@ -67,7 +72,7 @@ func (l *launcher) launch(ctx context.Context, path string) (*process, error) {
 		p.abandon()
 		return nil, fmt.Errorf("plugin %s: %w", path, err)
 	}
-	p.output.logger = l.logger.With("plugin", p.name)
+	p.output.logTo(l.logger.With("plugin", p.name))
 	return p, nil
 }
 

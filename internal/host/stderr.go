@@ -25,10 +25,10 @@ const (
 // stderrLog turns what a plugin prints into log records. go-plugin has a parser of its
 // own that fails on JSON of unexpected types; it is switched off (see silent).
 type stderrLog struct {
-	logger *slog.Logger
-	now    func() time.Time
+	now func() time.Time
 
 	mu      sync.Mutex
+	logger  *slog.Logger
 	line    []byte
 	tail    []string
 	cause   string // the line that says why the program crashed
@@ -39,6 +39,13 @@ type stderrLog struct {
 
 func newStderrLog(logger *slog.Logger) *stderrLog {
 	return &stderrLog{logger: logger, now: time.Now}
+}
+
+// logTo changes the logger, while the plugin may be printing.
+func (l *stderrLog) logTo(logger *slog.Logger) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.logger = logger
 }
 
 // Write implements io.Writer; it never fails.

@@ -211,14 +211,18 @@ func beBodiless() {
 	sdk.Serve("bodiless", "1.0", st)
 }
 
-// beFlood prints without end, in lines and then without any.
+// beFlood prints a line that is longer than any memory should hold, then very many, and
+// then a few.
 func beFlood() {
 	go func() {
+		for range 4000 {
+			fmt.Fprint(os.Stderr, strings.Repeat("flood ", 1000))
+		}
 		for range 20_000 {
 			fmt.Fprintln(os.Stderr, strings.Repeat("flood ", 20))
 		}
-		for {
-			fmt.Fprint(os.Stderr, strings.Repeat("flood ", 1000))
+		for range time.Tick(100 * time.Millisecond) {
+			fmt.Fprintln(os.Stderr, "drip")
 		}
 	}()
 	sdk.Serve("flood", "1.0", stage("flood", accept))

@@ -29,7 +29,7 @@ func author(p *sdk.Post) (sdk.Verdict, bool) {
 	if n := countFields(p.Header, "From"); n > 1 {
 		return sdk.Hold("bad-from", fmt.Sprintf("The post has %d From fields, where one is allowed.", n)), true
 	}
-	if len(named(p.Header, "From")) == 0 {
+	if len(p.Header.Mailboxes("From")) == 0 {
 		return sdk.Hold("bad-from", "The post has no address in From."), true
 	}
 	return sdk.Verdict{}, false
@@ -55,7 +55,7 @@ func recipients(p *sdk.Post) (sdk.Verdict, bool) {
 	if limit == 0 {
 		return sdk.Verdict{}, false
 	}
-	n := len(named(p.Header, "To", "Cc"))
+	n := len(p.Header.Mailboxes("To", "Cc"))
 	if n < limit {
 		return sdk.Verdict{}, false
 	}
@@ -66,7 +66,7 @@ func (h *limits) destination(p *sdk.Post) (sdk.Verdict, bool) {
 	if !p.List.Bool("require_explicit_destination") {
 		return sdk.Verdict{}, false
 	}
-	for _, m := range named(p.Header, "To", "Cc", "Resent-To", "Resent-Cc") {
+	for _, m := range p.Header.Mailboxes("To", "Cc", "Resent-To", "Resent-Cc") {
 		if isList(p.List, m.Address) || h.patterns.match(p.List, "acceptable_aliases", m.Address) {
 			return sdk.Verdict{}, false
 		}

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mlist/mlist/sdk"
@@ -43,28 +44,11 @@ func (l *loop) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	return sdk.Accept, nil
 }
 
+// beenHere goes by X-BeenThere alone. A List-Id cannot tell: dev.eu@lists.example.org and
+// dev@eu.lists.example.org have the same.
 func beenHere(p *sdk.Post) bool {
-	id, ours := listID(p.List), mark(p.List)
-	for _, v := range p.Header.Values("List-Id") {
-		if strings.EqualFold(idIn(v), id) {
-			return true
-		}
-	}
-	for _, v := range p.Header.Values("X-BeenThere") {
-		if strings.EqualFold(v, ours) || strings.EqualFold(v, p.List.Address) {
-			return true
-		}
-	}
-	return false
-}
-
-// idIn takes the identifier out of a List-Id field: it stands last, in angle
-// brackets, after a phrase that may hold anything.
-func idIn(value string) string {
-	if i := strings.LastIndexByte(value, '<'); i >= 0 {
-		value, _, _ = strings.Cut(value[i+1:], ">")
-	}
-	return strings.TrimSpace(value)
+	ours := p.List.Mark()
+	return slices.ContainsFunc(p.Header.Values("X-BeenThere"), func(v string) bool { return strings.EqualFold(v, ours) })
 }
 
 func countFields(h *message.Header, name string) int {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/message"
 )
 
 // Bounds of the cache, over all lists: settings kept, and octets of their text.
@@ -38,7 +39,7 @@ func (c *patterns) match(l sdk.List, setting, addr string) bool {
 	if text == "" {
 		return false
 	}
-	return c.matcher(l, setting, text).match(key(addr))
+	return c.matcher(l, setting, text).match(message.AddressKey(addr))
 }
 
 func (c *patterns) matcher(l sdk.List, setting, text string) *matcher {
@@ -73,7 +74,7 @@ func compile(l sdk.List, setting, text string) *matcher {
 		switch {
 		case line == "":
 		case line[0] != '^':
-			m.exact[key(line)] = true
+			m.exact[message.AddressKey(line)] = true
 		default:
 			// The group makes ^ count for every alternative, as Mailman has it.
 			re, err := regexp.Compile("(?i)^(?:" + line + ")")

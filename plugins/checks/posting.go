@@ -136,5 +136,5 @@ func autoReply(h *message.Header) bool {
 
 // isList tells whether addr is the list's own address.
 func isList(l sdk.List, addr string) bool {
-	return key(addr) == key(l.Address)
+	return message.AddressKey(addr) == message.AddressKey(l.Address)
 }

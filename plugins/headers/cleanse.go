@@ -64,12 +64,12 @@ func complete(p *sdk.Post) {
 }
 
 func messageID(p *sdk.Post) string {
-	return "<" + p.Entry + "." + listID(p.List) + "@" + idDomain(p.List) + ">"
+	return "<" + p.Entry + "." + p.List.ID() + "@" + idDomain(p.List) + ">"
 }
 
 // idDomain is the list's domain in ASCII.
 func idDomain(l sdk.List) string {
-	m := mark(l)
+	m := l.Mark()
 	return m[strings.LastIndexByte(m, '@')+1:]
 }
 
@@ -111,7 +111,7 @@ func anonymise(p *sdk.Post) bool {
 
 // listMailbox is the list as an author.
 func listMailbox(l sdk.List) message.Mailbox {
-	return message.Mailbox{Name: l.Name(), Address: fieldAddress(l.Address)}
+	return message.Mailbox{Name: l.Name(), Address: message.ASCIIAddress(l.Address)}
 }
 
 // contains tells whether names has name; case does not matter.

@@ -16,8 +16,8 @@ var others = []string{
 	"List-Unsubscribe", "List-Unsubscribe-Post", "List-Archive",
 }
 
-// listHeaders is stage "list-headers". List-Id and X-BeenThere are always set: they
-// are how a loop is seen, and RFC 2919 is not RFC 2369.
+// listHeaders is stage "list-headers". List-Id and X-BeenThere are always set:
+// X-BeenThere is how a loop is seen, and RFC 2919 is not RFC 2369.
 type listHeaders struct{}
 
 // Handle implements sdk.Handler.
@@ -27,12 +27,12 @@ func (listHeaders) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 		h.Remove(name)
 	}
 	if p.List.Bool("include_sender_header") {
-		h.Replace("Sender", fieldAddress(l.Sub("bounces")))
+		h.Replace("Sender", message.ASCIIAddress(l.Sub("bounces")))
 	}
 	if !quiet(h.Get("Precedence")) {
 		h.Replace("Precedence", "list")
 	}
-	h.Append("X-BeenThere", mark(l))
+	h.Append("X-BeenThere", l.Mark())
 	h.Append("List-Id", listIDField(l))
 	if l.Bool("include_rfc2369_headers") {
 		commands(h, l)
@@ -49,18 +49,18 @@ func quiet(precedence string) bool {
 func commands(h *message.Header, l sdk.List) {
 	post := "NO"
 	if l.Bool("allow_list_posts") {
-		post = mailto(l.Address, "")
+		post = message.Mailto(l.Address, "")
 	}
-	h.Append("List-Help", mailto(l.Sub("request"), "subject=help"))
-	h.Append("List-Owner", mailto(l.Sub("owner"), ""))
+	h.Append("List-Help", message.Mailto(l.Sub("request"), "subject=help"))
+	h.Append("List-Owner", message.Mailto(l.Sub("owner"), ""))
 	h.Append("List-Post", post)
-	h.Append("List-Subscribe", mailto(l.Sub("join"), ""))
-	h.Append("List-Unsubscribe", mailto(l.Sub("leave"), ""))
+	h.Append("List-Subscribe", message.Mailto(l.Sub("join"), ""))
+	h.Append("List-Unsubscribe", message.Mailto(l.Sub("leave"), ""))
 }
 
 // listIDField is the identifier, after the list's description if it has one.
 func listIDField(l sdk.List) string {
-	id := "<" + listID(l) + ">"
+	id := "<" + l.ID() + ">"
 	text := l.String("description")
 	if text == "" {
 		text = l.String("display_name")

@@ -30,7 +30,7 @@ func (replyTo) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 		}
 		return sdk.Accept, nil
 	}
-	old := named(p.Header, "Reply-To")
+	old := p.Header.Mailboxes("Reply-To")
 	var field mailboxes
 	if explicit := p.List.String("reply_to_address"); goes != "point_to_list" && explicit != "" {
 		field.add(explicitMailbox(explicit))
@@ -38,7 +38,7 @@ func (replyTo) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	if !strip && goes != "explicit_header_only" {
 		for _, m := range old {
 			// The list's own address is wherever this stage puts it.
-			if key(m.Address) != key(p.List.Address) {
+			if message.AddressKey(m.Address) != message.AddressKey(p.List.Address) {
 				field.add(m)
 			}
 		}
@@ -61,7 +61,7 @@ func explicitMailbox(s string) message.Mailbox {
 	if found := message.ParseMailboxes(s); len(found) > 0 {
 		m = found[0]
 	}
-	m.Address = fieldAddress(m.Address)
+	m.Address = message.ASCIIAddress(m.Address)
 	return m
 }
 
@@ -69,14 +69,14 @@ func explicitMailbox(s string) message.Mailbox {
 type mailboxes struct{ list []message.Mailbox }
 
 func (ms *mailboxes) add(m message.Mailbox) {
-	if len(ms.list) >= maxReplyTo || !plausible(m.Address) {
+	if len(ms.list) >= maxReplyTo || !message.IsAddress(m.Address) {
 		return
 	}
 	if len(m.Name) > maxName {
 		m.Name = ""
 	}
 	for _, have := range ms.list {
-		if key(have.Address) == key(m.Address) {
+		if message.AddressKey(have.Address) == message.AddressKey(m.Address) {
 			return
 		}
 	}
@@ -96,7 +96,7 @@ func sameAddresses(a, b []message.Mailbox) bool {
 		return false
 	}
 	for i := range a {
-		if key(a[i].Address) != key(b[i].Address) {
+		if message.AddressKey(a[i].Address) != message.AddressKey(b[i].Address) {
 			return false
 		}
 	}

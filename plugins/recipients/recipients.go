@@ -7,9 +7,9 @@ package recipients
 
 import (
 	"context"
-	"strings"
 
 	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/message"
 )
 
 // maxNamed bounds the addresses of To and Cc that are looked at; members named
@@ -55,7 +55,7 @@ func authors(p *sdk.Post) []string {
 func copied(p *sdk.Post) []string {
 	var all set
 	all.add(p.List.Address) // never worth a rule
-	for _, m := range named(p.Header, "To", "Cc") {
+	for _, m := range p.Header.Mailboxes("To", "Cc") {
 		if all.add(m.Address); len(all.list) > maxNamed {
 			break
 		}
@@ -72,8 +72,8 @@ type set struct {
 // add takes what a member's address could be. A field may name anything, and mlist
 // refuses a rule with an address that is none.
 func (s *set) add(addr string) {
-	key := strings.ToLower(addr)
-	if !plausible(addr) || s.have[key] {
+	key := message.AddressKey(addr)
+	if !message.IsAddress(addr) || s.have[key] {
 		return
 	}
 	if s.have == nil {

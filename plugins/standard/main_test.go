@@ -94,15 +94,29 @@ func TestEveryListKnowsItsOwnPostsAgain(t *testing.T) {
 			if first.Verdict != sdk.Accept {
 				t.Fatalf("verdict %+v", first.Verdict)
 			}
-			for _, field := range []string{"List-Id", "X-BeenThere"} {
-				back := c
-				back.Approved = false
-				back.Message = field + ": " + first.Header.Get(field) + "\r\n\r\nbody\r\n"
-				if got := run(t, back); got.Verdict.Code != "loop" {
-					t.Errorf("verdict %+v on %s", got.Verdict, back.Message)
-				}
+			back := c
+			back.Approved = false
+			back.Message = "X-BeenThere: " + first.Header.Get("X-BeenThere") + "\r\n\r\nbody\r\n"
+			if got := run(t, back); got.Verdict.Code != "loop" {
+				t.Errorf("verdict %+v on %s", got.Verdict, back.Message)
 			}
 		})
+	}
+}
+
+func TestListsWithOneListIdTakeEachOthersPosts(t *testing.T) {
+	a := post("From: ann@example.org\r\nTo: dev.eu@lists.example.org, dev@eu.lists.example.org\r\nMessage-ID: <1@example.org>\r\n\r\nbody\r\n")
+	a.List = "dev.eu@lists.example.org"
+	first := run(t, a)
+	b := post(string(first.Message))
+	b.List = "dev@eu.lists.example.org"
+	second := run(t, b)
+	if first.Verdict != sdk.Accept || second.Verdict != sdk.Accept || first.Header.Get("List-Id") != second.Header.Get("List-Id") {
+		t.Errorf("verdicts %+v and %+v; %s and %s", first.Verdict, second.Verdict, first.Header.Get("List-Id"), second.Header.Get("List-Id"))
+	}
+	a.Message = string(second.Message)
+	if third := run(t, a); third.Verdict.Code != "loop" {
+		t.Errorf("back at the first list: %+v", third.Verdict)
 	}
 }
 
