@@ -33,13 +33,14 @@ const (
 type Scope string
 
 // Scopes. ScopeMessage, in reports that mlist's outbound makes, means that the MTA
-// refused the message itself: it says nothing about the recipients.
+// refused the message itself: it says nothing about the recipients. In the group of one
+// recipient it goes for that recipient alone (Recipient.Message).
 const (
 	ScopeRecipients Scope = "recipients"
 	ScopeMessage    Scope = "message"
 )
 
-// ScopeField is the field of the per-message part that says ScopeMessage.
+// ScopeField is the field that says ScopeMessage.
 const ScopeField = "X-Mlist-Scope"
 
 // Report is what a delivery status notification says.
@@ -59,6 +60,7 @@ type Recipient struct {
 	Status     string // RFC 3463, such as "5.1.1"; "" if there is none
 	Diagnostic string // what the far end said, without its type
 	RemoteMTA  string // who said it
+	Message    bool   // it was the message that was refused: that says nothing about the recipient
 }
 
 // Failed tells whether the message will not reach the recipient, for a permanent reason.

@@ -107,6 +107,21 @@ func TestWhatCounts(t *testing.T) {
 	}
 }
 
+func TestScopeOfOneRecipientSaysNothingOfAnother(t *testing.T) {
+	r, err := Parse(strings.NewReader(dsn("Reporting-MTA: dns; lists.test\n" +
+		"\nFinal-Recipient: rfc822; gone@b.test\nAction: failed\nStatus: 5.1.1\nX-Mlist-Scope: recipient\n" +
+		"\nX-Mlist-Scope: message\nFinal-Recipient: rfc822; fine@b.test\nAction: failed\nStatus: 5.7.1\n" +
+		"\nFinal-Recipient: rfc822; moved@b.test\nAction: failed\nStatus: 5.1.6\n")))
+	if err != nil || r.Scope != ScopeRecipients || len(r.Recipients) != 3 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for i, want := range []bool{false, true, false} {
+		if got := r.Recipients[i]; got.Message != want {
+			t.Errorf("%s: Message is %v", got.Address, got.Message)
+		}
+	}
+}
+
 func TestScope(t *testing.T) {
 	status := "Reporting-MTA: dns; lists.test\nX-Mlist-Scope: message\n\nFinal-Recipient: rfc822; a@b.test\nAction: failed\nStatus: 5.7.1\n"
 	r, err := Parse(strings.NewReader(dsn(status)))

@@ -70,9 +70,7 @@ func (p *parser) field(name, value string) {
 	case "original-envelope-id":
 		p.report.EnvelopeID = value
 	case strings.ToLower(ScopeField):
-		if strings.EqualFold(value, string(ScopeMessage)) {
-			p.report.Scope = ScopeMessage
-		}
+		p.current.Message = strings.EqualFold(value, string(ScopeMessage))
 	case "final-recipient":
 		if p.final {
 			p.group()
@@ -100,6 +98,9 @@ func (p *parser) group() {
 	p.current, p.final, p.about = Recipient{}, false, false
 	if r.Address == "" {
 		r.Address = r.Original
+	}
+	if !about && r.Message {
+		p.report.Scope = ScopeMessage
 	}
 	if !about || r.Address == "" || len(p.report.Recipients) >= maxRecipients {
 		return

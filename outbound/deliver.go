@@ -15,6 +15,16 @@ type refusal struct {
 	recipient string
 	reply     sender.Reply
 	message   bool // the reply was to the message, not to the recipient
+	expired   bool // a deferral that went on for too long: the last reply of many
+}
+
+// status is what the refusal means (RFC 3463), which is more than the reply said if that
+// was the last of many.
+func (r refusal) status() sender.Enhanced {
+	if r.expired {
+		return sender.Enhanced{4, 4, 7}
+	}
+	return r.reply.Status()
 }
 
 // outcome is what came of one transaction of a chunk. The recipients in none of the
@@ -186,7 +196,7 @@ func (d *Daemon) nothing(c *spool.Chunk, e *sender.Error) *outcome {
 func (d *Daemon) deferAll(c *spool.Chunk, reason string) *outcome {
 	out := &outcome{}
 	for _, a := range c.Recipients {
-		out.deferred = append(out.deferred, refusal{a, noReply(reason), true})
+		out.deferred = append(out.deferred, refusal{recipient: a, reply: noReply(reason), message: true})
 	}
 	return out
 }

@@ -131,7 +131,7 @@ func statusPart(c *spool.Chunk, refused []refusal, host string, now time.Time) [
 		b.WriteString("\r\n")
 		field("Final-Recipient", kind+clean(r.recipient))
 		field("Action", "failed")
-		field("Status", r.reply.Status().String())
+		field("Status", r.status().String())
 		field("Diagnostic-Code", "smtp; "+shorten(clean(r.reply.String())))
 		field("Last-Attempt-Date", now.Format(time.RFC1123Z))
 		field(HeaderScope, scope)

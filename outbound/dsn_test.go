@@ -18,6 +18,20 @@ import (
 	"github.com/mlist/mlist/outbound/sender"
 )
 
+func TestAnExpiredDeferralKeepsTheServersWords(t *testing.T) {
+	now := time.Now()
+	d := New(Config{MaxAge: time.Hour}, nil, nil)
+	d.now = func() time.Time { return now }
+	c := &spool.Chunk{Created: now.Add(-2 * time.Hour), Sender: "dev-bounces@l.test", List: "dev@l.test"}
+	out := &outcome{deferred: []refusal{{recipient: "b@m.test",
+		reply: sender.Reply{Code: 450, Enhanced: sender.Enhanced{4, 2, 1}, Text: "greylisted"}}}}
+	d.expire(c, out, 3)
+	got := groups(t, dsn("post", c, out.refused, "l.test", now))
+	if len(got) != 1 || got[0].status != "4.4.7" || !strings.HasSuffix(got[0].diagnostic, "450 4.2.1 greylisted") {
+		t.Errorf("%+v", got)
+	}
+}
+
 // group is one recipient of a report.
 type group struct{ recipient, status, scope, diagnostic string }
 

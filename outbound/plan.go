@@ -85,15 +85,15 @@ func (o *outcome) add(recipients []string, res sender.Result, e *sender.Error) b
 		switch r.Outcome {
 		case sender.Unsent, sender.Carried:
 			if e != nil && e.Kind == sender.Unknown {
-				o.deferred = append(o.deferred, refusal{a, noReply(unknownReason + e.Error()), true})
+				o.deferred = append(o.deferred, refusal{recipient: a, reply: noReply(unknownReason + e.Error()), message: true})
 			} else {
 				again = append(again, a)
 			}
 			continue
 		case sender.Deferred:
-			o.deferred = append(o.deferred, refusal{a, r.Reply, r.Message})
+			o.deferred = append(o.deferred, refusal{recipient: a, reply: r.Reply, message: r.Message})
 		case sender.Refused:
-			o.refused = append(o.refused, refusal{a, r.Reply, r.Message})
+			o.refused = append(o.refused, refusal{recipient: a, reply: r.Reply, message: r.Message})
 		}
 		progress = true
 	}

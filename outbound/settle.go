@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/mlist/mlist/internal/spool"
-	"github.com/mlist/mlist/outbound/sender"
 )
 
 // finish records an outcome: first the refusals in bounces, then the chunk itself. It
@@ -99,7 +98,7 @@ func (d *Daemon) expire(c *spool.Chunk, out *outcome, tries int) {
 		return
 	}
 	for _, r := range out.deferred {
-		r.reply.Enhanced = sender.Enhanced{4, 4, 7} // RFC 3463: delivery time expired
+		r.expired = true
 		out.refused = append(out.refused, r)
 	}
 	out.deferred = nil

@@ -16,7 +16,11 @@ func (d *Daemon) mayAnswer(ctx context.Context, p *post) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	return d.store.AllowNotice(ctx, to, string(p.entry.ID), d.now(), d.cfg.Load().NoticesPerDay, 24*time.Hour)
+	allowed, err := d.store.AllowNotice(ctx, to, string(p.entry.ID), d.now(), d.cfg.Load().NoticesPerDay, 24*time.Hour)
+	if err != nil {
+		return false, storeFailed("count a notice", err)
+	}
+	return allowed, nil
 }
 
 // personal tells whether a message with this envelope sender and header was written

@@ -30,6 +30,7 @@ func (d *Daemon) bounce(ctx context.Context, owner spool.Owner, e spool.Entry) e
 	if err != nil {
 		p.log.Info("bounce is in no form known here", "err", err)
 	}
+	warnRefused(p, report)
 	events := bounceEvents(p, report)
 	if auto := firstWord(p.header.Get("Auto-Submitted")); len(report.Recipients) == 0 && auto == "auto-replied" {
 		p.log.Info("automatic reply to the bounce address, dropped")
@@ -39,7 +40,7 @@ func (d *Daemon) bounce(ctx context.Context, owner spool.Owner, e spool.Entry) e
 		return d.forward(ctx, p)
 	}
 	if err := d.store.RecordBounces(ctx, events); err != nil {
-		return err
+		return storeFailed("file bounces", err)
 	}
 	p.log.Info("bounce filed", "recipients", len(events))
 	return owner.Done(ctx, e)
@@ -56,7 +57,7 @@ func bounceEvents(p *post, r bounce.Report) []store.BounceEvent {
 	var out []store.BounceEvent
 	for _, rcpt := range r.Recipients {
 		a, err := address.Parse(rcpt.Address)
-		if err != nil || !rcpt.Failed() && !rcpt.Delayed() {
+		if err != nil || rcpt.Message || !rcpt.Failed() && !rcpt.Delayed() {
 			continue
 		}
 		if verpErr == nil && len(r.Recipients) == 1 {
@@ -67,4 +68,18 @@ func bounceEvents(p *post, r bounce.Report) []store.BounceEvent {
 		out = append(out, e)
 	}
 	return out
+}
+
+// warnRefused tells the operator of recipients who did not get a post because the MTA did
+// not like the post itself: no member's record says so.
+func warnRefused(p *post, r bounce.Report) {
+	count, reason := 0, ""
+	for _, rcpt := range r.Recipients {
+		if (rcpt.Message || r.Scope == bounce.ScopeMessage) && (rcpt.Failed() || rcpt.Delayed()) {
+			count, reason = count+1, rcpt.Diagnostic
+		}
+	}
+	if count > 0 {
+		p.log.Warn("the MTA refused a post as it is", "recipients", count, "reason", reason, "chunk", r.EnvelopeID)
+	}
 }

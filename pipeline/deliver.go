@@ -31,10 +31,13 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		record, err := d.store.FilePost(gctx, filing, true, duplicateWindow)
-		if err == nil && (record.Number != number || record.Duplicate) {
-			err = fmt.Errorf("post number %d was taken while the post was prepared", number)
+		if err != nil {
+			return storeFailed("file the post", err)
 		}
-		return err
+		if record.Number != number || record.Duplicate {
+			return fmt.Errorf("post number %d was taken while the post was prepared", number)
+		}
+		return nil
 	})
 	g.Go(func() error {
 		var err error

@@ -11,14 +11,11 @@ import (
 // forward sends mail for a role address of a list (dev-owner, dev-request, ...) to the
 // list's owners and moderators.
 func (d *Daemon) forward(ctx context.Context, p *post) error {
-	loop := address.Sub(p.list.Address, address.RoleOwner).String()
-	for _, v := range p.header.Values("X-Loop") {
-		if v == loop {
-			p.log.Info("mail for the owners came back, dropped")
-			return p.owner.Done(ctx, p.entry)
-		}
+	if p.wasHere() {
+		p.log.Info("mail for the owners came back, dropped")
+		return p.owner.Done(ctx, p.entry)
 	}
-	p.header.Prepend("X-Loop", loop)
+	p.header.Prepend(loopField, address.Sub(p.list.Address, address.RoleOwner).String())
 	// The null reverse-path stays: an answer to a bounce must not bounce again.
 	sender := ""
 	if p.entry.Sender != "" {

@@ -18,7 +18,7 @@ func (w *world) takeAll() []string {
 	for len(w.outgoing()) > 0 {
 		c, text := w.take()
 		out = append(out, text)
-		if err := w.spool.Remove(w.t.Context(), spool.Outgoing, c.Post); err != nil {
+		if err := w.spool.RemovePost(w.t.Context(), c.Post); err != nil {
 			w.t.Fatal(err)
 		}
 	}

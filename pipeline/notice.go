@@ -95,6 +95,9 @@ func (d *Daemon) notice(p *post, kind, text string, v sdk.Verdict, to, subject s
 	}
 	h.Append("Auto-Submitted", "auto-replied")
 	h.Append("Precedence", "bulk")
+	for _, mark := range append(p.loopMarks(), owner.String()) {
+		h.Append(loopField, mark)
+	}
 	h.Append("MIME-Version", "1.0")
 
 	var out bytes.Buffer
@@ -142,7 +145,7 @@ func crlf(text []byte) []byte {
 // holdNotices tells the moderators and the author that the post waits.
 func (d *Daemon) holdNotices(ctx context.Context, p *post, v sdk.Verdict) error {
 	name := p.list.Address.String()
-	if p.list.Settings.AdminImmedNotify {
+	if p.list.Settings.AdminImmedNotify && !p.noticeCameBack() {
 		n, err := d.notice(p, "held-moderators", "held-moderators.txt", v,
 			address.Sub(p.list.Address, address.RoleOwner).String(), fmt.Sprintf("A message to %s waits for you", name), true)
 		if err != nil {

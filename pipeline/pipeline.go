@@ -6,7 +6,8 @@
 // entry is gone, or recognised as done. What is counted is keyed by the entry's id.
 // So an entry can be run again after a crash at any instant and nothing is lost or
 // done twice. An entry whose stages fail is tried again with back-off, and parked in
-// failed with the reason after MaxTries; posts of one list keep their order, and
+// failed with the reason after MaxTries (a store that is down or a disk that is full is
+// waited for instead); posts of one list keep their order, and
 // other lists do not wait.
 package pipeline
 
@@ -166,25 +167,33 @@ func (d *Daemon) giveBack(ctx context.Context, owner spool.Owner, e spool.Entry,
 		owner.Release(e)
 		return
 	}
+	if err := d.record(ctx, owner, e, cause); err != nil {
+		log.Error("record that a post was tried", "err", err)
+		wait(ctx, cfg.RetryMin) // what cannot be recorded must not go round in circles
+		owner.Release(e)
+	}
+}
+
+// record notes in the spool that a try failed: the entry comes up again later, or goes
+// to failed after its last try.
+func (d *Daemon) record(ctx context.Context, owner spool.Owner, e spool.Entry, cause error) error {
+	log, cfg := d.log.With("entry", e.ID, "list", e.List), d.cfg.Load()
 	// What stopped the work must not stop the record of it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 
+	spent := e.Tries+1 >= cfg.MaxTries
+	if blameless(cause) {
+		spent = d.now().Sub(e.Received) >= patience
+	}
 	var permanent permanentError
-	if errors.As(cause, &permanent) || e.Tries+1 >= cfg.MaxTries {
+	if errors.As(cause, &permanent) || spent {
 		log.Error("post failed", "tries", e.Tries+1, "err", cause)
-		if err := owner.Park(ctx, e, spool.Failed, cause.Error(), e.Notes); err != nil {
-			log.Error("park in failed", "err", err)
-			owner.Release(e)
-		}
-		return
+		return owner.Park(ctx, e, spool.Failed, cause.Error(), e.Notes)
 	}
 	due := d.now().Add(backoff(e.Tries, cfg.RetryMin, cfg.RetryMax))
 	log.Warn("post deferred", "tries", e.Tries+1, "due", due, "err", cause)
-	if err := owner.Defer(ctx, e, due, cause.Error()); err != nil {
-		log.Error("defer", "err", err)
-		owner.Release(e)
-	}
+	return owner.Defer(ctx, e, due, cause.Error())
 }
 
 // wait waits, or until ctx ends.

@@ -74,10 +74,16 @@ func newWorld(t *testing.T, stages Stages) *world {
 // start starts the daemon; w.stop ends it and waits.
 func (w *world) start(stages Stages) {
 	w.t.Helper()
+	w.startWith(w.store, stages)
+}
+
+// startWith starts the daemon with another store.
+func (w *world) startWith(st Store, stages Stages) {
+	w.t.Helper()
 	w.daemon = New(Config{
 		Name: "test", Hostname: "lists.test", Segments: segment.All, Workers: 4, MaxTries: 3,
 		RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond, RecipientsPerChunk: 3, NoticesPerDay: 2,
-	}, w.spool, w.store, stages, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	}, w.spool, st, stages, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.daemon.Run(ctx) }()

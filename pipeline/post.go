@@ -74,7 +74,7 @@ func (d *Daemon) open(ctx context.Context, owner spool.Owner, e spool.Entry) (*p
 		return nil, permanentError{fmt.Errorf("list %s is gone", e.List)}
 	}
 	if err != nil {
-		return nil, err
+		return nil, storeFailed("look the list up", err)
 	}
 	if p.msg, err = owner.Open(ctx, e); err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	filing := store.Post{ListID: p.list.ID, Entry: string(p.entry.ID), Digest: digest, At: p.entry.Received}
 	record, err := d.store.PeekPost(ctx, filing, duplicateWindow)
 	if err != nil {
-		return err
+		return storeFailed("look for a copy of the post", err)
 	}
 	if record.Duplicate {
 		p.log.Info("duplicate dropped", "first", record.Entry)
@@ -116,7 +116,7 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	if result.Verdict.Kind != sdk.KindAccept {
 		// Filed without a number, so that a second copy does not ask or answer twice.
 		if _, err := d.store.FilePost(ctx, filing, false, duplicateWindow); err != nil {
-			return err
+			return storeFailed("file the post", err)
 		}
 	}
 	switch result.Verdict.Kind {
@@ -204,7 +204,7 @@ func (d *Daemon) senders(ctx context.Context, p *post) ([]sdk.Sender, error) {
 	}
 	memberships, err := d.store.Memberships(ctx, p.list.ID, addrs)
 	if err != nil {
-		return nil, err
+		return nil, storeFailed("look the senders up", err)
 	}
 	for i := range out {
 		for _, m := range memberships {

@@ -151,7 +151,7 @@ func (d *Daemon) stream(ctx context.Context, listID int64, c *choice, i int, f s
 	}
 	for r, err := range d.store.Recipients(ctx, listID, f) {
 		if err != nil {
-			return fmt.Errorf("read the recipients: %w", err)
+			return storeFailed("read the recipients", err)
 		}
 		if c.excluded(r) {
 			continue
@@ -183,7 +183,7 @@ func (d *Daemon) selected(ctx context.Context, listID int64, selects []store.Fil
 	}
 	memberships, err := d.store.Memberships(ctx, listID, addrs)
 	if err != nil {
-		return nil, err
+		return nil, storeFailed("look recipients up", err)
 	}
 	for _, m := range memberships {
 		for _, f := range selects {

@@ -134,9 +134,20 @@ func startMTA(ctx context.Context, dir, lmtp, boxes string, noPostfix bool) (mta
 	return mta{"a private Postfix at " + p.SMTP + ", hand-back port " + p.HandBack, p.SMTP, p.HandBack, p.Stop}, nil
 }
 
+// typed is how a person would type args in a shell.
+func typed(args []string) string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		if out[i] = a; strings.ContainsAny(a, " <>'\"$&;|*()") {
+			out[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(out, " ")
+}
+
 // command shows and runs an administrator's command.
 func (d *demo) command(ctx context.Context, stdin string, args ...string) (string, error) {
-	fmt.Printf("   $ mlist %s\n", strings.Join(args, " "))
+	fmt.Printf("   $ mlist %s\n", typed(args))
 	var in *strings.Reader
 	if stdin != "" {
 		in = strings.NewReader(stdin)
