@@ -51,13 +51,10 @@ func (d *Daemon) bounce(ctx context.Context, owner spool.Owner, e spool.Entry) e
 func bounceEvents(p *post, r bounce.Report) []store.BounceEvent {
 	event := store.BounceEvent{ListID: p.list.ID, Entry: string(p.entry.ID), At: p.entry.Received}
 	verp, verpErr := address.ParseVERP(p.entry.Detail)
-	if r.Scope == bounce.ScopeMessage {
-		return nil // the MTA did not like the message: that says nothing of the members
-	}
 	var out []store.BounceEvent
 	for _, rcpt := range r.Recipients {
 		a, err := address.Parse(rcpt.Address)
-		if err != nil || rcpt.Message || !rcpt.Failed() && !rcpt.Delayed() {
+		if err != nil || !rcpt.Failed() && !rcpt.Delayed() {
 			continue
 		}
 		if verpErr == nil && len(r.Recipients) == 1 {
@@ -65,13 +62,17 @@ func bounceEvents(p *post, r bounce.Report) []store.BounceEvent {
 		}
 		e := event
 		e.Recipient, e.Status, e.Hard, e.Text = a, rcpt.Status, rcpt.Failed(), rcpt.Diagnostic
+		if rcpt.Message || r.Scope == bounce.ScopeMessage {
+			// The MTA did not like the post: the member missed it, and is not to blame.
+			e.Hard, e.Text = false, "the post was refused: "+e.Text
+		}
 		out = append(out, e)
 	}
 	return out
 }
 
-// warnRefused tells the operator of recipients who did not get a post because the MTA did
-// not like the post itself: no member's record says so.
+// warnRefused tells the operator of a post that the MTA did not like as it is, which no
+// member can mend.
 func warnRefused(p *post, r bounce.Report) {
 	count, reason := 0, ""
 	for _, rcpt := range r.Recipients {

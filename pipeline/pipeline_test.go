@@ -476,7 +476,7 @@ func TestMailOfADeletedListIsParked(t *testing.T) {
 	}
 }
 
-func TestARefusedMessageIsNoBounceOfItsRecipients(t *testing.T) {
+func TestARefusedMessageIsFiledButNotHeldAgainstItsRecipients(t *testing.T) {
 	w := newWorld(t, verdict(sdk.Accept))
 	w.put(spool.Bounces, spool.Envelope{Role: "bounces", Flags: []string{spool.FlagOutbound}}, strings.ReplaceAll(`From: MAILER-DAEMON@lists.test
 Content-Type: multipart/report; report-type=delivery-status; boundary=b
@@ -506,9 +506,10 @@ X-Mlist-Scope: message
 		if err != nil {
 			t.Fatal(err)
 		}
-		filed = append(filed, e.Recipient.String())
+		filed = append(filed, fmt.Sprintf("%s hard=%v", e.Recipient, e.Hard))
 	}
-	if !slices.Equal(filed, []string{"gone@x.test"}) {
+	slices.Sort(filed)
+	if !slices.Equal(filed, []string{"fine@x.test hard=false", "gone@x.test hard=true"}) {
 		t.Errorf("filed %v", filed)
 	}
 }

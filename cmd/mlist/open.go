@@ -52,7 +52,11 @@ func (a *app) withSpool(f func(sp spool.Admin) error) error {
 }
 
 func openSpool(c *config.Config, log *slog.Logger) (spool.Spool, error) {
-	return dir.Open(spoolPath(c), dir.Options{Log: log})
+	sp, err := dir.Open(spoolPath(c), dir.Options{Log: log})
+	if err != nil {
+		return nil, err // not sp: a nil *dir.Spool is a spool.Spool that is not nil
+	}
+	return sp, nil
 }
 
 // spoolPath is the directory of a spool url, which config has checked.

@@ -20,6 +20,25 @@ type List struct {
 	Created  time.Time
 }
 
+// maxLocal leaves room for the longest suffix, -unsubscribe, in a local part of 64.
+const maxLocal = address.MaxLocal - len("-unsubscribe")
+
+// CheckAddress refuses an address whose role addresses would not work: the name may not
+// hold a '+', which separates a detail, nor what needs quotes, nor be too long.
+func CheckAddress(a address.Address) error {
+	switch {
+	case a.Local == "" || a.Domain == "":
+		return fmt.Errorf("list address %q: want local@domain", a)
+	case strings.Contains(a.Local, "+"):
+		return fmt.Errorf("list address %s: a list's name may not have a +, which stands before a detail, as in -bounces+…", a)
+	case strings.HasPrefix(a.String(), `"`):
+		return fmt.Errorf("list address %s: a list's name may not need quotes", a)
+	case len(a.Local) > maxLocal:
+		return fmt.Errorf("list address %s: a list's name may have %d octets at most", a, maxLocal)
+	}
+	return nil
+}
+
 // Name is the list's name for people: its display_name, or else its local part.
 func (l *List) Name() string {
 	if l.Settings.DisplayName != "" {

@@ -54,3 +54,26 @@ func TestMembershipValidate(t *testing.T) {
 		})
 	}
 }
+
+func TestCheckAddress(t *testing.T) {
+	tests := []struct {
+		name string
+		addr address.Address
+		ok   bool
+	}{
+		{"plain", address.Address{Local: "dev", Domain: "l.test"}, true},
+		{"dots and dashes", address.Address{Local: "my-dev.x", Domain: "l.test"}, true},
+		{"letters of any script", address.Address{Local: "разработка", Domain: "l.test"}, true},
+		{"a + would hide its role addresses", address.Address{Local: "x+y", Domain: "l.test"}, false},
+		{"a blank needs quotes", address.Address{Local: "x y", Domain: "l.test"}, false},
+		{"too long for -unsubscribe", address.Address{Local: strings.Repeat("x", 53), Domain: "l.test"}, false},
+		{"no domain", address.Address{Local: "x"}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := CheckAddress(tt.addr); (err == nil) != tt.ok {
+				t.Errorf("CheckAddress(%v) = %v", tt.addr, err)
+			}
+		})
+	}
+}

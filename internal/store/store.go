@@ -131,7 +131,7 @@ type BounceEvent struct {
 	Entry     string // the bounce entry's id: the same entry and recipient count once
 	At        time.Time
 	Status    string // RFC 3463, such as 5.1.1
-	Hard      bool   // permanent
+	Hard      bool   // permanent, and the recipient's own: not a refusal of the post itself
 	Text      string // what the far end said
 }
 

@@ -7,6 +7,8 @@ import (
 	"iter"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mlist/mlist/internal/spool"
 )
 
@@ -17,6 +19,10 @@ func (s *Spool) Chunks(ctx context.Context, recipients bool) iter.Seq2[spool.Chu
 			for g, err := range s.chunkGroups(n) {
 				if errors.Is(err, os.ErrNotExist) {
 					return true // done meanwhile
+				}
+				if errors.Is(err, unix.ENOTDIR) {
+					s.foreign(spool.Outgoing, n.String())
+					return true
 				}
 				if err == nil {
 					err = ctx.Err()
@@ -113,8 +119,17 @@ func (s *Spool) retryChunks(id spool.ID) error {
 	return s.poke(n)
 }
 
-// RemovePost implements spool.Admin. The post's directory goes when an owner of
-// outgoing next looks at it, and only after its entry.
+// bury removes a post that has no chunks, and whose entry is gone.
+func (s *Spool) bury(n entryName) error {
+	// The entry must not come back after a power cut when its post does not.
+	if err := errors.Join(s.syncs[spool.Incoming].sync(), s.syncs[spool.Bounces].sync()); err != nil {
+		return err
+	}
+	return s.removePost(n)
+}
+
+// RemovePost implements spool.Admin. The post's directory goes with it, or if its entry
+// is still there, after that.
 func (s *Spool) RemovePost(_ context.Context, id spool.ID) error {
 	if err := s.removeChunks(id); err != nil {
 		return fmt.Errorf("remove post %s: %w", id, err)
@@ -149,6 +164,10 @@ func (s *Spool) removeChunks(id spool.ID) error {
 	}
 	if err := s.fs.syncDir(s.postPath(n)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
+	}
+	// With an owner at rest nobody else would remove what is left.
+	if s.entryGone(n) {
+		return s.bury(n)
 	}
 	return s.poke(n)
 }

@@ -110,6 +110,11 @@ func (d *draft) put(ctx context.Context, q spool.Queue, id spool.ID, given bool,
 	if _, err := spool.CheckID(string(id)); err != nil {
 		return err
 	}
+	if q == spool.Incoming {
+		if err := d.s.room(d.size); err != nil {
+			return err
+		}
+	}
 	name := entryName{id, segment.KeyOf(env.List)}
 	final := d.s.path(q, name.String())
 	if given {

@@ -25,6 +25,7 @@ type files struct {
 	remove    func(path string) error
 	mkdir     func(path string) error
 	device    func(path string) (uint64, error) // of a directory
+	space     func(path string) (free, total uint64, err error)
 }
 
 var system = files{
@@ -37,6 +38,7 @@ var system = files{
 	sync:   (*os.File).Sync,
 	close:  (*os.File).Close,
 	rename: os.Rename,
+	space:  space,
 	noReplace: func(from, to string) error {
 		return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	},

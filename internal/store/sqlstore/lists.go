@@ -19,8 +19,8 @@ import (
 
 // CreateList implements store.Lists.
 func (s *Store) CreateList(ctx context.Context, l *list.List) error {
-	if l.Address.Local == "" || l.Address.Domain == "" {
-		return fmt.Errorf("create list %q: want local@domain", l.Address)
+	if err := list.CheckAddress(l.Address); err != nil {
+		return fmt.Errorf("create: %w", err)
 	}
 	settings, err := json.Marshal(l.Settings.Overrides())
 	if err != nil {
