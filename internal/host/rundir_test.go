@@ -77,18 +77,18 @@ func TestARunDirectoryThatCannotBeMadeIsAnError(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, cfg := range map[string]func(*Config){
-		"the run directory is a file": func(c *Config) { c.RunDir = file },
-		"it lies below a file":        func(c *Config) { c.RunDir = filepath.Join(file, "run") },
-		"it cannot be written":        func(c *Config) { c.RunDir = "/proc/self" },
-		"nor the temporary one": func(c *Config) {
+	for name, cfg := range map[string]func(*testing.T, *Config){
+		"the run directory is a file": func(_ *testing.T, c *Config) { c.RunDir = file },
+		"it lies below a file":        func(_ *testing.T, c *Config) { c.RunDir = filepath.Join(file, "run") },
+		"it cannot be written":        func(_ *testing.T, c *Config) { c.RunDir = "/proc/self" },
+		"nor the temporary one": func(t *testing.T, c *Config) {
 			c.RunDir = ""
 			t.Setenv("TMPDIR", file)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := config(t, []string{"a"}, "good")
-			cfg(&c)
+			cfg(t, &c)
 			h, err := Start(t.Context(), c)
 			if err == nil {
 				_ = h.Close(t.Context())
