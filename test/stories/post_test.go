@@ -3,6 +3,7 @@ package stories
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/smtp"
@@ -68,7 +69,7 @@ func TestAModeratorRejectsAPostAndItsAuthorIsTold(t *testing.T) {
 	received(t, "eve@else.test", "was rejected", "Off topic here.", "Auto-Submitted: auto-replied")
 }
 
-func TestAnUnknownAddressIsRefusedWhileTheSenderIsConnected(t *testing.T) {
+func TestAnUnknownAddressIsRefusedAtOnce(t *testing.T) {
 	list := newList(t, nil, three...)
 	c, err := smtp.Dial(postfix.SMTP)
 	if err != nil {
@@ -188,5 +189,35 @@ func TestTenThousandMembersAllGetOneCopy(t *testing.T) {
 	slices.Sort(members)
 	if !slices.Equal(got, members) {
 		t.Errorf("%d deliveries are not the 10,000 members once each", len(got))
+	}
+}
+
+func TestThePathOfAPostIsTraced(t *testing.T) {
+	list := newList(t, nil, three...)
+	send(t, "ann@net.test", list, message(t, "ann@net.test", list, "where is it"))
+	delivered(t, id(t)+"@net.test", 3)
+	var events []map[string]any
+	eventually(t, "the end of the trace", func() bool {
+		events = nil
+		text := command(t, "trace", id(t)+"@net.test", "--json")
+		if err := json.Unmarshal([]byte(text), &events); err != nil {
+			t.Fatalf("trace --json: %v: %s", err, text)
+		}
+		return events[len(events)-1]["kind"] == "done"
+	})
+	seen := map[any]map[string]any{}
+	for _, e := range events {
+		seen[e["kind"]] = e
+	}
+	for _, kind := range []string{"kept", "stages", "prepared", "committed", "sent", "done"} {
+		if seen[kind] == nil {
+			t.Errorf("the trace lacks %q: %v", kind, events)
+		}
+	}
+	if reply, _ := seen["sent"]["reply"].(string); seen["sent"]["accepted"] != 3.0 || !strings.HasPrefix(reply, "250 ") {
+		t.Errorf("what the MTA said: %v", seen["sent"])
+	}
+	if text := command(t, "trace", events[0]["entry"].(string)); !strings.Contains(text, "post 1: 3 recipients in 1 chunk") {
+		t.Errorf("the trace in words:\n%s", text)
 	}
 }
