@@ -31,8 +31,7 @@ func readSenders(senders []*proto.Sender) []Sender {
 	for i, s := range senders {
 		out[i] = Sender{Address: s.GetAddress(), Source: s.GetSource()}
 		for _, m := range s.GetMemberships() {
-			out[i].Memberships = append(out[i].Memberships, Membership{Role: m.GetRole(), Action: m.GetAction(),
-				Mode: m.GetMode(), Status: m.GetStatus(), NoOwnPosts: m.GetNoOwnPosts(), NoDuplicates: m.GetNoDuplicates()})
+			out[i].Memberships = append(out[i].Memberships, readMembership(m))
 		}
 	}
 	return out

@@ -48,6 +48,12 @@ type Stage struct {
 	Name    string
 	Help    string // one line
 	Body    bool   // the handler reads or edits the body; Post.Body is nil without it
+	Members bool   // it calls Post.Members
+	State   bool   // it uses Post.State
+	Submit  bool   // it calls Post.Submit
+	// AtSMTP: it may be asked while the sender's SMTP session waits. It judges by the post
+	// alone, quickly, and its edits are not made then.
+	AtSMTP  bool
 	Handler Handler
 }
 
@@ -97,6 +103,8 @@ type Post struct {
 	Recipients Recipients
 	// Notes travel to later stages, and stay beside a held post.
 	Notes map[string]string
+
+	services *services // nil of a Post that neither mlist nor handlertest made
 }
 
 // List is what a handler knows of the list.

@@ -29,6 +29,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	hostname string
+	host     proto.HostClient // nil: nobody to ask
 	calls    map[*call]struct{}
 	draining bool
 	idle     chan struct{} // closed when draining and no call is left
@@ -75,16 +76,22 @@ func NewServer(name, version string, stages ...Stage) (*Server, error) {
 	return s, nil
 }
 
-// Describe tells what the plugin offers.
-func (s *Server) Describe(context.Context, *proto.DescribeRequest) (*proto.DescribeReply, error) {
+// Describe tells what the plugin offers, and what it needs. An mlist that does not offer
+// that is told so here: one from before there were capabilities would not look.
+func (s *Server) Describe(_ context.Context, req *proto.DescribeRequest) (*proto.DescribeReply, error) {
 	if s.served != nil {
 		s.served()
 	}
-	reply := &proto.DescribeReply{Name: s.name, Version: s.version}
+	reply := &proto.DescribeReply{Name: s.name, Version: s.version, Needs: s.needs()}
+	for _, need := range reply.Needs {
+		if len(req.GetCapabilities()) == 0 {
+			return nil, status.Errorf(codes.FailedPrecondition, "%s %s needs %q, and mlist %s is too old to offer it", s.name, s.version, need, req.GetMlistVersion())
+		}
+	}
 	for _, st := range s.stages {
-		d := &proto.Stage{Name: st.Name, Help: st.Help}
+		d := &proto.Stage{Name: st.Name, Help: st.Help, AtSmtp: st.AtSMTP, Needs: st.needs()}
 		if st.Body {
-			d.Needs = []string{"body"}
+			d.Needs = append(d.Needs, "body")
 		}
 		if c, ok := st.Handler.(Configurer); ok {
 			d.Config = configKeys(c.Config())
@@ -94,12 +101,42 @@ func (s *Server) Describe(context.Context, *proto.DescribeRequest) (*proto.Descr
 	return reply, nil
 }
 
+// needs are the capabilities that a stage asks for.
+func (st *Stage) needs() []string {
+	var out []string
+	for _, n := range []struct {
+		want       bool
+		capability string
+	}{{st.Members, CapMembers}, {st.State, CapState}, {st.Submit, CapSubmit}} {
+		if n.want {
+			out = append(out, n.capability)
+		}
+	}
+	return out
+}
+
+// needs are those of all stages.
+func (s *Server) needs() []string {
+	var out []string
+	for i := range s.stages {
+		for _, n := range s.stages[i].needs() {
+			if !slices.Contains(out, n) {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+}
+
 // Configure hands each stage its table. A stage that is named without keys of its own
 // is checked with its defaults; one that is not named will not be used.
 func (s *Server) Configure(_ context.Context, req *proto.ConfigureRequest) (*proto.ConfigureReply, error) {
 	s.mu.Lock()
 	s.hostname = req.GetHostname()
 	s.mu.Unlock()
+	if err := s.dialHost(req.GetHostSocket(), req.GetHostToken()); err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
 	reply := &proto.ConfigureReply{}
 	for _, name := range slices.Sorted(maps.Keys(req.GetConfig())) {
 		st := s.byName[name]

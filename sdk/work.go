@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,13 +26,16 @@ type work struct {
 	header *message.Header
 	body   *message.Body // nil if the request has none
 	file   *bodyFile
+	host   proto.HostClient
+	call   string
+	edits  []*proto.StateEdit // of the stages so far
 }
 
 func (s *Server) work(req *proto.HandleRequest) (*work, error) {
 	s.mu.Lock()
 	hostname := s.hostname
+	w := &work{header: message.ParseHeader(req.GetHeader()), host: s.host, call: req.GetCall()}
 	s.mu.Unlock()
-	w := &work{header: message.ParseHeader(req.GetHeader())}
 	w.post = Post{Entry: req.GetEntry(), Number: req.GetNumber(), Approved: req.GetApproved(), Hostname: hostname,
 		List: readList(req.GetList()), Envelope: readEnvelope(req.GetEnvelope()), Senders: readSenders(req.GetSenders()),
 		Notes: req.GetNotes()}
@@ -69,6 +73,8 @@ func (w *work) run(ctx context.Context, st *Stage) (*proto.StageResult, error) {
 	if p.Notes == nil {
 		p.Notes = map[string]string{}
 	}
+	asked := &services{host: w.host, call: w.call, needs: st.needs(), stage: st.Name, earlier: w.edits}
+	p.services = asked
 	ops, splices := len(w.header.Ops()), 0
 	if st.Body {
 		if w.body == nil {
@@ -92,9 +98,14 @@ func (w *work) run(ctx context.Context, st *Stage) (*proto.StageResult, error) {
 	r := &proto.StageResult{Stage: st.Name, Verdict: verdict, DurationMicros: took.Microseconds(),
 		Notes: changedNotes(w.post.Notes, p.Notes)}
 	w.post.Notes = p.Notes
+	asked.mu.Lock() // a handler may have left a goroutine behind
+	defer asked.mu.Unlock()
+	r.Counts = maps.Clone(asked.counts)
 	if v.Kind != KindAccept {
 		return r, nil
 	}
+	r.StateEdits, r.Submissions = slices.Clone(asked.edits), slices.Clone(asked.submits)
+	w.edits = slices.Concat(w.edits, r.StateEdits)
 	r.HeaderOps = writeOps(w.header.Ops()[ops:])
 	if st.Body {
 		r.Splices = writeSplices(w.body.Splices()[splices:])

@@ -14,7 +14,7 @@ import (
 
 // assemble starts every program in the plugin directory, learns what it offers, and
 // keeps those that the configuration needs.
-func assemble(ctx context.Context, cfg Config, dir string, force context.Context) (*generation, error) {
+func (h *Host) assemble(ctx context.Context, cfg Config) (*generation, error) {
 	if err := distinct(cfg.Stages); err != nil {
 		return nil, err
 	}
@@ -22,8 +22,12 @@ func assemble(ctx context.Context, cfg Config, dir string, force context.Context
 	if err != nil {
 		return nil, err
 	}
-	l := &launcher{dir: dir, hostname: cfg.Hostname, version: cfg.Version, memory: cfg.Memory, check: cfg.CheckOwner,
-		timing: cfg.timing, logger: cfg.Logger, force: force}
+	l := &launcher{dir: h.dir.path, hostname: cfg.Hostname, version: cfg.Version, memory: cfg.Memory, check: cfg.CheckOwner,
+		timing: cfg.timing, logger: cfg.Logger, force: h.force,
+		members: cfg.Members, state: cfg.State, readers: h.readers, counters: h.counters, pins: cfg.SHA256}
+	if err := l.checkPins(cfg.Dir, paths); err != nil {
+		return nil, errors.Join(append(refused, err)...)
+	}
 	c := &candidates{launcher: l, failed: refused, running: map[string]*process{}}
 	c.launchAll(ctx, paths)
 	g, err := c.choose(ctx, cfg)

@@ -14,8 +14,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
+	"github.com/mlist/mlist/sdk/wire"
 )
 
 // ErrClosed is what Run and Reload return after Close.
@@ -39,9 +42,18 @@ type Config struct {
 	// current user owns or can write.
 	CheckOwner bool
 	Logger     *slog.Logger
+	// Members and State answer what plugins ask. One that needs what is nil is refused.
+	Members Members
+	State   State
+	// SHA256 pins programs of the directory, by their file names, to checksums in
+	// hexadecimal. A program that differs is not started; one without a pin is.
+	SHA256 map[string]string
 
 	timing timing // the zero value is defaultTiming
 }
+
+// StateEdit changes one value that a plugin keeps for a list.
+type StateEdit = wire.StateEdit
 
 // Post is a post on its way through the stages. Run changes Header, Body, Rules and
 // Notes as the stages ask.
@@ -59,6 +71,16 @@ type Post struct {
 	Offset, Length int64
 	Rules          []sdk.Rule
 	Notes          map[string]string
+	// ListID is how Config.Members and Config.State know the list.
+	ListID int64
+	// Call is Run's own.
+	Call string
+	// State and Submissions are what the stages want committed with the post, once, if it
+	// is accepted.
+	State       []StateEdit
+	Submissions []sdk.Submission
+	// Counts is Run's own.
+	Counts map[string]int64
 }
 
 // Result is what the stages made of a post.
@@ -77,8 +99,10 @@ type StageTime struct {
 
 // Host runs plugins. Use Start to make one.
 type Host struct {
-	dir     *runDir
-	current atomic.Pointer[generation] // nil when closed
+	dir      *runDir
+	counters *counters
+	readers  *semaphore.Weighted
+	current  atomic.Pointer[generation] // nil when closed
 
 	life    context.Context // ends when Close begins
 	end     context.CancelFunc
@@ -96,10 +120,10 @@ func Start(ctx context.Context, cfg Config) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{dir: dir}
+	h := &Host{dir: dir, counters: &counters{}, readers: semaphore.NewWeighted(maxReaders)}
 	h.life, h.end = context.WithCancel(context.Background())
 	h.force, h.compel = context.WithCancel(context.Background())
-	g, err := assemble(ctx, cfg.complete(), dir.path, h.force)
+	g, err := h.assemble(ctx, cfg.complete())
 	if err != nil {
 		h.end()
 		h.compel()
@@ -122,7 +146,7 @@ func (h *Host) Reload(ctx context.Context, cfg Config) error {
 	starting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.life, cancel)()
-	g, err := assemble(starting, cfg.complete(), h.dir.path, h.force)
+	g, err := h.assemble(starting, cfg.complete())
 	if err != nil {
 		return err
 	}
@@ -175,4 +199,7 @@ type PluginInfo struct {
 	PID                 int // 0 while it is down
 	Stages              []string
 	Restarts            int
+	Needs               []string         // the capabilities that it asked for
+	AtSMTP              []string         // those of Stages that may be asked at SMTP time
+	Counts              map[string]int64 // what it counted since the host started
 }

@@ -23,6 +23,12 @@ type launcher struct {
 	timing            timing
 	logger            *slog.Logger
 	force             context.Context
+
+	members  Members             // nil: none are told
+	state    State               // nil: none is kept
+	readers  *semaphore.Weighted // of members
+	counters *counters
+	pins     map[string]string // checksums by file name
 }
 
 // supervised is a plugin that is kept running: one goroutine owns its process, starts
@@ -41,6 +47,8 @@ type supervised struct {
 	mu       sync.Mutex
 	process  *process // nil while it is down
 	version  string
+	needs    []string
+	atSMTP   []string
 	restarts int
 	why      error         // it is down
 	changed  chan struct{} // closed when any of these change
@@ -50,7 +58,8 @@ type supervised struct {
 func (l *launcher) supervise(path string, p *process, want []string, tables map[string][]byte) *supervised {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &supervised{launcher: l, path: path, name: p.name, want: want, tables: tables, end: cancel,
-		turns: semaphore.NewWeighted(everyone), process: p, version: p.version, changed: make(chan struct{})}
+		turns: semaphore.NewWeighted(everyone), process: p, changed: make(chan struct{})}
+	s.learn(p)
 	s.owner.Go(func() { s.own(ctx, p) })
 	return s
 }
@@ -199,11 +208,21 @@ func (s *supervised) set(p *process, why error) {
 	defer s.mu.Unlock()
 	if s.process == nil && p != nil {
 		s.restarts++
-		s.version = p.version
+		s.learn(p)
 	}
 	s.process, s.why = p, why
 	close(s.changed)
 	s.changed = make(chan struct{})
+}
+
+// learn keeps what a process said of itself.
+func (s *supervised) learn(p *process) {
+	s.version, s.needs, s.atSMTP = p.version, p.needs, nil
+	for _, st := range p.stages {
+		if st.GetAtSmtp() && slices.Contains(s.want, st.GetName()) {
+			s.atSMTP = append(s.atSMTP, st.GetName())
+		}
+	}
 }
 
 // close stops the plugin and waits for all that belongs to it.
@@ -215,7 +234,8 @@ func (s *supervised) close() {
 func (s *supervised) describe() PluginInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	info := PluginInfo{Name: s.name, Version: s.version, Path: s.path, Stages: slices.Clone(s.want), Restarts: s.restarts}
+	info := PluginInfo{Name: s.name, Version: s.version, Path: s.path, Stages: slices.Clone(s.want), Restarts: s.restarts, Needs: slices.Clone(s.needs),
+		AtSMTP: slices.Clone(s.atSMTP), Counts: s.counters.of(s.name)}
 	if s.process != nil {
 		info.PID = s.process.pid
 	}

@@ -31,6 +31,8 @@ type process struct {
 	*runnerHandle
 	name, version string
 	stages        []*proto.Stage
+	needs         []string
+	services      *services // nil if it needs none
 	rpc           proto.PluginClient
 	output        *stderrLog
 	launched      time.Time
@@ -55,6 +57,9 @@ type runnerHandle struct {
 func (l *launcher) launch(ctx context.Context, path string) (*process, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timing.start)
 	defer cancel()
+	if err := l.checkPin(path); err != nil {
+		return nil, fmt.Errorf("plugin %s: %w", path, err)
+	}
 	// Something that cleans up may have taken the directory; the next start of mlist
 	// would otherwise be the first that works. 0700, as before.
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
@@ -65,7 +70,10 @@ func (l *launcher) launch(ctx context.Context, path string) (*process, error) {
 	p.runnerHandle = l.prepare(path, p.output)
 	err := p.connect(ctx)
 	if err == nil {
-		err = p.describe(ctx, l.version)
+		err = p.describe(ctx, l)
+	}
+	if err == nil {
+		err = l.offer(p)
 	}
 	if err != nil {
 		err = p.startError(ctx, err)
@@ -154,14 +162,17 @@ func (p *process) connect(ctx context.Context) error {
 	}
 }
 
-func (p *process) describe(ctx context.Context, version string) error {
-	d, err := p.rpc.Describe(ctx, &proto.DescribeRequest{MlistVersion: version})
+func (p *process) describe(ctx context.Context, l *launcher) error {
+	d, err := p.rpc.Describe(ctx, &proto.DescribeRequest{MlistVersion: l.version, Capabilities: l.capabilities()})
 	if err != nil {
 		return fmt.Errorf("describe: %w", err)
 	}
-	p.name, p.version, p.stages = d.GetName(), d.GetVersion(), d.GetStages()
+	p.name, p.version, p.stages, p.needs = d.GetName(), d.GetVersion(), d.GetStages(), d.GetNeeds()
 	if !isWord(p.name) || len(p.version) > 64 || p.version != printable(p.version) {
 		return fmt.Errorf("describe: %.100q version %.100q is no name and version", p.name, p.version)
+	}
+	if err := l.refuse(p.name, p.needs); err != nil {
+		return err
 	}
 	seen := map[string]bool{}
 	for _, s := range p.stages {
@@ -196,7 +207,11 @@ func isWord(name string) bool {
 func (p *process) configure(ctx context.Context, l *launcher, tables map[string][]byte) error {
 	ctx, cancel := context.WithTimeout(ctx, l.timing.start)
 	defer cancel()
-	reply, err := p.rpc.Configure(ctx, &proto.ConfigureRequest{Config: tables, Hostname: l.hostname})
+	req := &proto.ConfigureRequest{Config: tables, Hostname: l.hostname}
+	if p.services != nil {
+		req.HostSocket, req.HostToken = p.services.path, p.services.token
+	}
+	reply, err := p.rpc.Configure(ctx, req)
 	if err != nil {
 		return fmt.Errorf("plugin %s: configure: %w", p.name, p.death(ctx, err))
 	}
@@ -284,6 +299,7 @@ func (p *process) release() {
 	if p.ID() != "" {
 		<-p.done
 	}
+	p.services.close()
 	p.conns.close()
 	if p.sdir != "" {
 		_ = os.RemoveAll(p.sdir) // the whole run directory goes in the end

@@ -2,6 +2,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -55,6 +56,26 @@ var nonsenseCases = []struct {
 			r.Results[1].Rules = append(r.Results[1].Rules, &proto.RecipientRule{Kind: 1})
 		}
 	}, "recipient rules"},
+	{"a change of state of no kind", state(&proto.StateEdit{Key: "k"}), "change of state 1: 0 is not a kind of change"},
+	{"a change of state without a key", state(&proto.StateEdit{Kind: 1}), "is no key"},
+	{"a key with a line break", state(&proto.StateEdit{Kind: 2, Key: "a\nb"}), "is no key"},
+	{"a value without end", state(&proto.StateEdit{Kind: 1, Key: "k", Value: make([]byte, 65<<10)}), "state k has 66560 bytes"},
+	{"values that are long together", func(r *proto.HandleReply) {
+		for range 17 {
+			r.Results[1].StateEdits = append(r.Results[1].StateEdits, &proto.StateEdit{Kind: 1, Key: "k", Value: make([]byte, 64<<10)})
+		}
+	}, "changes of state of over"},
+	{"a submission that is no mail", func(r *proto.HandleReply) { r.Results[1].Submissions = []*proto.Submission{{Message: []byte("hi")}} }, "submission 1: the message has no header block"},
+	{"a submission to two lines", func(r *proto.HandleReply) {
+		r.Results[1].Submissions = []*proto.Submission{{To: "a@b\r\nc@d", Message: []byte("Subject: x\n\n")}}
+	}, "is no address"},
+	{"a counter without a name", func(r *proto.HandleReply) { r.Results[1].Counts = map[string]int64{"": 1} }, "no name for a counter"},
+	{"a hundred and one counters", func(r *proto.HandleReply) {
+		r.Results[1].Counts = map[string]int64{}
+		for i := range 101 {
+			r.Results[1].Counts[fmt.Sprint(i)] = 1
+		}
+	}, "101 counters"},
 	{"a note without a name", func(r *proto.HandleReply) { r.Results[1].Notes = map[string]string{"": "x"} }, "no name for a note"},
 	{"a note that is a book", func(r *proto.HandleReply) { r.Results[1].Notes = map[string]string{"n": strings.Repeat("x", 1<<20)} }, "note n has"},
 	{"too many notes", func(r *proto.HandleReply) {
@@ -81,6 +102,10 @@ func rule(r *proto.RecipientRule) func(*proto.HandleReply) {
 	return func(reply *proto.HandleReply) { reply.Results[1].Rules = []*proto.RecipientRule{r} }
 }
 
+func state(e *proto.StateEdit) func(*proto.HandleReply) {
+	return func(r *proto.HandleReply) { r.Results[1].StateEdits = []*proto.StateEdit{e} }
+}
+
 func TestNonsenseIsAnErrorThatLeavesThePostAlone(t *testing.T) {
 	h := start(t, config(t, []string{"n1", "n2"}, "nonsense"))
 	for _, c := range nonsenseCases {
@@ -95,7 +120,7 @@ func TestNonsenseIsAnErrorThatLeavesThePostAlone(t *testing.T) {
 			if !errors.As(err, &at) || at.Plugin != "nonsense" || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("the error is %q, want one of plugin nonsense with %q", cut(err.Error(), 300), c.want)
 			}
-			if got := text(t, p); got != before || len(p.Rules) != 0 || len(p.Notes) != 0 {
+			if got := text(t, p); got != before || len(p.Rules) != 0 || len(p.Notes) != 0 || len(p.State) != 0 || len(p.Submissions) != 0 {
 				t.Errorf("the post changed: rules %v, notes %v, text %q", p.Rules, p.Notes, cut(got, 300))
 			}
 		})

@@ -32,7 +32,11 @@ func (e *Error) Unwrap() error { return e.Err }
 // On an error, which names the plugin and stage, the post may have been changed by
 // the stages before, and should be read anew for the next try. It is an *Error unless
 // it is ErrClosed.
-func (h *Host) Run(ctx context.Context, p *Post) (Result, error) {
+func (h *Host) Run(ctx context.Context, p *Post) (Result, error) { return h.Observe(ctx, p, nil) }
+
+// Observe is Run that shows each stage's result, with its edits, to observe if that is
+// not nil, in order; the post has them already by then.
+func (h *Host) Observe(ctx context.Context, p *Post, observe func(wire.Result)) (Result, error) {
 	g, err := h.enter()
 	if err != nil {
 		return Result{}, err
@@ -45,6 +49,9 @@ func (h *Host) Run(ctx context.Context, p *Post) (Result, error) {
 			return Result{}, err
 		}
 		for _, r := range results {
+			if observe != nil {
+				observe(r)
+			}
 			res.Stages = append(res.Stages, StageTime{Stage: r.Stage, Verdict: r.Verdict.Kind, Took: r.Took})
 			if r.Verdict.Kind != sdk.KindAccept {
 				res.Verdict, res.Stage = r.Verdict, r.Stage
@@ -77,10 +84,15 @@ func (g *generation) call(ctx context.Context, c *group, p *Post) ([]wire.Result
 	if err != nil {
 		return nil, err
 	}
+	before := len(post.State)
 	results, err := wire.Apply(post, c.stages, reply)
 	if err != nil {
 		return nil, c.blame(err)
 	}
+	for i := range post.State[before:] {
+		post.State[before+i].Plugin = c.plugin.name
+	}
+	c.plugin.counters.add(c.plugin.name, post.Counts)
 	return results, nil
 }
 

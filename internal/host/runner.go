@@ -137,10 +137,14 @@ func (r *runner) begin() error {
 // program takes this much of it (measured) before it has used a tenth.
 const reserve = 128 << 20
 
-// limit bounds a process's memory, so that one that eats it dies alone, and forbids
-// core dumps, which would hold people's mail.
+// openFiles is how many files a plugin may have open: some for each call under way, and far
+// fewer than would keep others from opening theirs.
+const openFiles = 1024
+
+// limit bounds a process's memory, so that one that eats it dies alone, and its open
+// files; and forbids core dumps, which would hold people's mail.
 func limit(pid int, memory int64) error {
-	limits := map[int]uint64{unix.RLIMIT_CORE: 0}
+	limits := map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_NOFILE: openFiles}
 	if memory > 0 {
 		limits[unix.RLIMIT_DATA] = uint64(memory) + reserve
 	}

@@ -47,6 +47,9 @@ func (g *generation) attempt(ctx context.Context, c *group, p *wire.Post, turn i
 	if err != nil {
 		return nil, false, c.fail(err)
 	}
+	ask, closed := proc.services.open(ctx, p)
+	defer closed()
+	p.Call = ask
 	req := wire.Request(p, c.stages, proc.needBody(c.stages) && p.Body != nil)
 	if n := protobuf.Size(req); n > sdk.MaxMessage {
 		return nil, false, c.fail(fmt.Errorf("the request has %d bytes, at most %d can be sent", n, sdk.MaxMessage))

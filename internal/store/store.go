@@ -115,6 +115,35 @@ type Post struct {
 	Entry  string // the incoming entry's id: a second run of the same entry changes nothing
 	Digest []byte // of envelope sender and bytes: the same post delivered twice has the same
 	At     time.Time
+	// State is changes of what handlers keep for the list. FilePost makes them in the same
+	// transaction as it gives the post its number, and so once.
+	State []StateEdit
+}
+
+// StateEdit changes one value that a plugin keeps for a list.
+type StateEdit struct {
+	Plugin, Key string
+	Kind        StateKind
+	Value       []byte // of StateSet
+	Delta       int64  // of StateAdd
+}
+
+// StateKind says what a StateEdit does.
+type StateKind int
+
+// Kinds of state edit.
+const (
+	StateSet    StateKind = iota + 1 // the value becomes this one
+	StateAdd                         // Delta is added to the value, a decimal number; another counts as 0
+	StateDelete                      // the key goes
+)
+
+// State reads what handlers keep for lists.
+type State interface {
+	// PluginState returns the value of a key, and whether there is one, as a run of the
+	// post of entry may see it: if that post's edits were made already, what was there
+	// before them. So a post that is run again after a crash is judged as the first time.
+	PluginState(ctx context.Context, listID int64, entry, plugin, key string) (value []byte, ok bool, err error)
 }
 
 // PostRecord is what the store knows of a post.
@@ -165,6 +194,7 @@ type Store interface {
 	Lists
 	Members
 	Journal
+	State
 	// Ping tells whether the store answers.
 	Ping(ctx context.Context) error
 	Close() error

@@ -32,7 +32,9 @@ type Case struct {
 	Senders  []sdk.Sender
 	Envelope sdk.Envelope // the recipient is the list, if empty
 	Notes    map[string]string
-	Number   int64 // 1 if 0
+	Members  []sdk.Member      // of the list; a regular, enabled member, where it does not say
+	State    map[string]string // what the plugin keeps for the list
+	Number   int64             // 1 if 0
 	Approved bool
 	Hostname string        // lists.example.org if empty
 	Timeout  time.Duration // of the call; 10 s if 0
@@ -46,6 +48,11 @@ type Result struct {
 	Body    []byte
 	Rules   []sdk.Rule
 	Notes   map[string]string // those of the case too
+	// State is the case's, as the handler changed it; Submissions and Counts are what it
+	// asked for. Of a post that is not accepted only Counts are kept.
+	State       map[string]string
+	Submissions []sdk.Submission
+	Counts      map[string]int64
 }
 
 // Run tries a handler, and fails the test when it returns an error.
@@ -62,7 +69,7 @@ func Run(t testing.TB, h sdk.Handler, c Case) Result {
 // what mlist would refuse in its reply.
 func Try(t testing.TB, h sdk.Handler, c Case) (Result, error) {
 	t.Helper()
-	return TryStages(t, c, sdk.Stage{Name: "test", Body: true, Handler: h})
+	return TryStages(t, c, sdk.Stage{Name: "test", Body: true, Members: true, State: true, Submit: true, Handler: h})
 }
 
 // TryStages tries several stages of one plugin on a message, in their order. The
@@ -73,6 +80,7 @@ func TryStages(t testing.TB, c Case, stages ...sdk.Stage) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	s.UseHost(fakeHost{c})
 	var names []string
 	var body bool
 	for _, st := range stages {
@@ -95,7 +103,7 @@ func TryStages(t testing.TB, c Case, stages ...sdk.Stage) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return result(p, results)
+	return result(c, p, results)
 }
 
 func configure(ctx context.Context, s *sdk.Server, names []string, c Case) error {
@@ -150,12 +158,17 @@ func post(t testing.TB, c Case) (*wire.Post, error) {
 	return p, nil
 }
 
-func result(p *wire.Post, results []wire.Result) (Result, error) {
+func result(c Case, p *wire.Post, results []wire.Result) (Result, error) {
 	var body bytes.Buffer
 	if _, err := p.Body.WriteTo(&body); err != nil {
 		return Result{}, fmt.Errorf("read the edited body: %w", err)
 	}
-	r := Result{Verdict: results[len(results)-1].Verdict, Header: p.Header, Body: body.Bytes(), Rules: p.Rules, Notes: p.Notes}
+	r := Result{Verdict: results[len(results)-1].Verdict, Header: p.Header, Body: body.Bytes(), Rules: p.Rules, Notes: p.Notes,
+		Counts: p.Counts}
+	r.State = stateAfter(c, p, r.Verdict)
+	if r.Verdict.Kind == sdk.KindAccept {
+		r.Submissions = p.Submissions
+	}
 	r.Message = append(append(bytes.Clone(p.Header.Bytes()), p.Header.LineEnd()...), r.Body...)
 	return r, nil
 }

@@ -31,6 +31,9 @@ func Apply(p *Post, stages []string, reply *proto.HandleReply) ([]Result, error)
 		}
 	}
 	p.Rules = append(p.Rules, e.rules...)
+	p.State = append(p.State, e.asks.state...)
+	p.Submissions = append(p.Submissions, e.asks.submits...)
+	p.Counts = e.asks.counts
 	if len(e.notes) > 0 && p.Notes == nil {
 		p.Notes = map[string]string{}
 	}
@@ -56,7 +59,7 @@ func verdicts(stages []string, replies []*proto.StageResult) ([]Result, error) {
 			return nil, &StageError{stages[i], err}
 		}
 		took := time.Duration(min(max(r.GetDurationMicros(), 0), int64(24*time.Hour/time.Microsecond))) * time.Microsecond
-		results = append(results, Result{Stage: stages[i], Verdict: v, Took: took})
+		results = append(results, Result{Stage: stages[i], Verdict: v, Took: took, reply: r})
 		if v.Kind != sdk.KindAccept {
 			if len(replies) > i+1 {
 				return nil, &StageError{stages[i+1], fmt.Errorf("it ran although stage %s said %s", stages[i], v.Kind)}

@@ -31,6 +31,7 @@ type edits struct {
 	splices []message.Splice
 	rules   []sdk.Rule
 	notes   map[string]string
+	asks    asks
 }
 
 func gather(p *Post, replies []*proto.StageResult) (*edits, error) {
@@ -55,8 +56,17 @@ func (e *edits) add(p *Post, b *bodySize, r *proto.StageResult) error {
 	if err := e.addNotes(p, r.GetNotes()); err != nil {
 		return err
 	}
+	if err := e.asks.addCounts(r.GetCounts()); err != nil {
+		return err
+	}
 	if r.GetVerdict().GetKind() != proto.Verdict_ACCEPT {
 		return nil // the edits of a stage that stops the post have no use
+	}
+	if err := e.asks.addState(p, r.GetStateEdits()); err != nil {
+		return err
+	}
+	if err := e.asks.addSubmissions(p, r.GetSubmissions()); err != nil {
+		return err
 	}
 	e.ops = append(e.ops, ops(r)...)
 	if err := checkOps(e.ops); err != nil {

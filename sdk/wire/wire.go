@@ -31,6 +31,15 @@ type Post struct {
 	Offset, Length int64
 	Rules          []sdk.Rule
 	Notes          map[string]string
+	// ListID is the store's own number of the list; it does not travel.
+	ListID int64
+	// Call names the call to the plugin, for what it asks meanwhile; "" is nothing to ask.
+	Call string
+	// State and Submissions are what the stages so far want committed with the post.
+	State       []StateEdit
+	Submissions []sdk.Submission
+	// Counts is what the last reply adds to the plugin's counters.
+	Counts map[string]int64
 }
 
 // Result is what one stage decided.
@@ -38,6 +47,7 @@ type Result struct {
 	Stage   string
 	Verdict sdk.Verdict
 	Took    time.Duration
+	reply   *proto.StageResult
 }
 
 // StageError is what is wrong with a reply, and with which stage's part of it.
@@ -58,7 +68,7 @@ func (e *StageError) Unwrap() error { return e.Err }
 // Text in a request is UTF-8, or it could not be sent; but an envelope or a setting
 // can hold any bytes. Those that are not UTF-8 become U+FFFD.
 func Request(p *Post, stages []string, withBody bool) *proto.HandleRequest {
-	req := &proto.HandleRequest{Stages: stages, Entry: p.Entry, Number: p.Number, Approved: p.Approved,
+	req := &proto.HandleRequest{Stages: stages, Entry: p.Entry, Number: p.Number, Approved: p.Approved, Call: p.Call,
 		List:   &proto.List{Address: text(p.List.Address), Settings: texts(p.List.Settings)},
 		Header: p.Header.Bytes(), Notes: texts(p.Notes), Envelope: envelope(p.Envelope)}
 	for _, s := range p.Senders {
@@ -87,8 +97,7 @@ func envelope(e sdk.Envelope) *proto.Envelope {
 func sender(s sdk.Sender) *proto.Sender {
 	out := &proto.Sender{Address: text(s.Address), Source: s.Source}
 	for _, m := range s.Memberships {
-		out.Memberships = append(out.Memberships, &proto.Membership{Role: m.Role, Action: m.Action, Mode: m.Mode,
-			Status: m.Status, NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates})
+		out.Memberships = append(out.Memberships, membership(m))
 	}
 	return out
 }

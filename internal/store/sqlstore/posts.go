@@ -94,6 +94,9 @@ func (s *Store) filePost(ctx context.Context, tx *sql.Tx, p store.Post, numbered
 	if numbered {
 		r.Number = number
 	}
+	if err == nil && numbered {
+		err = s.editState(ctx, tx, p)
+	}
 	return r, err
 }
 

@@ -10,12 +10,15 @@ import (
 type queries struct {
 	// on the reader
 	resolve, list, buriedList, memberships, countMembers, peekPost *sql.Stmt
+	state                                                          *sql.Stmt
 	// on the stream
 	lists, members, recipients, bounceEvents *sql.Stmt
 	// on the writer
 	addDomain, addList, listsOf, lockList, setSettings           *sql.Stmt
 	buryList, clearMembers, clearPosts, clearBounces, deleteList *sql.Stmt
+	clearState                                                   *sql.Stmt
 	addMember, setMember, removeMember                           *sql.Stmt
+	oldState, setState, deleteState, keepState                   *sql.Stmt
 	nextNumber, filedPost, addPost, numberPost                   *sql.Stmt
 	addBounce                                                    *sql.Stmt
 	noticeOf, countNotices, addNotice, prunePosts, pruneNotices  *sql.Stmt
@@ -65,6 +68,8 @@ func (s *Store) queries() []query {
 			WHERE list_id = $1 AND role IN (1, 2, 3, 4) AND address_key IN ($2, $3, $4, $5, $6) ORDER BY role, address_key`},
 		{&s.q.countMembers, s.reader, `SELECT count(*) ` + chosen},
 		{&s.q.peekPost, s.reader, filed},
+		{&s.q.state, s.reader, `SELECT 0 AS place, value IS NOT NULL, value FROM plugin_state_before WHERE list_id = $1 AND entry = $2 AND plugin = $3 AND name = $4
+			UNION ALL SELECT 1, 1, value FROM plugin_state WHERE list_id = $1 AND plugin = $3 AND name = $4 ORDER BY place LIMIT 1`},
 
 		{&s.q.lists, s.stream, `SELECT ` + listColumns + ` FROM lists WHERE address_key >= $1 AND address_key < $2 ORDER BY address_key`},
 		{&s.q.members, s.stream, `SELECT ` + memberColumns + ` ` + chosen + ` ORDER BY address_key`},
@@ -82,6 +87,7 @@ func (s *Store) queries() []query {
 		{&s.q.clearMembers, s.writer, fmt.Sprintf(part, "members", "list_id, role, address_key", "list_id = $1")},
 		{&s.q.clearPosts, s.writer, fmt.Sprintf(part, "posts", "list_id, entry", "list_id = $1")},
 		{&s.q.clearBounces, s.writer, fmt.Sprintf(part, "bounce_events", "list_id, entry, address_key", "list_id = $1")},
+		{&s.q.clearState, s.writer, fmt.Sprintf(part, "plugin_state", "list_id, plugin, name", "list_id = $1")},
 		{&s.q.deleteList, s.writer, `DELETE FROM lists WHERE id = $1`},
 
 		{&s.q.addMember, s.writer, s.dialect.insertMembers(1)},
@@ -94,6 +100,12 @@ func (s *Store) queries() []query {
 		{&s.q.filedPost, s.writer, filed},
 		{&s.q.addPost, s.writer, `INSERT INTO posts (list_id, entry, digest, number, at) VALUES ($1, $2, $3, $4, $5)`},
 		{&s.q.numberPost, s.writer, `UPDATE posts SET number = $3 WHERE list_id = $1 AND entry = $2`},
+		{&s.q.oldState, s.writer, `SELECT value FROM plugin_state WHERE list_id = $1 AND plugin = $2 AND name = $3`},
+		{&s.q.setState, s.writer, `INSERT INTO plugin_state (list_id, plugin, name, value) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (list_id, plugin, name) DO UPDATE SET value = excluded.value`},
+		{&s.q.deleteState, s.writer, `DELETE FROM plugin_state WHERE list_id = $1 AND plugin = $2 AND name = $3`},
+		{&s.q.keepState, s.writer, `INSERT INTO plugin_state_before (list_id, entry, plugin, name, value) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT DO NOTHING`},
 		{&s.q.addBounce, s.writer, `INSERT INTO bounce_events (list_id, entry, address_key, local, at, status, hard, text)
 			SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM lists WHERE id = $1 ON CONFLICT DO NOTHING`},
 		{&s.q.noticeOf, s.writer, `SELECT allowed FROM notices WHERE address_key = $1 AND entry = $2`},

@@ -28,6 +28,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"lists", listTests},
 		{"members", memberTests},
 		{"journal", journalTests},
+		{"state", stateTests},
 		{"together", togetherTests},
 	} {
 		for _, tt := range group.tests {
