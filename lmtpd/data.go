@@ -10,6 +10,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/trace"
 )
 
 const (
@@ -125,21 +126,21 @@ func (s *session) refuseAll(refusal *smtp.SMTPError) []*smtp.SMTPError {
 // putAll puts one entry for each distinct target; its reply is that of all its
 // recipients.
 func (s *session) putAll(ctx context.Context, draft spool.Draft, in *intake, started time.Time) []*smtp.SMTPError {
-	malformed := in.malformed()
+	malformed, messageID := in.malformed(), in.messageID()
 	received := started.Truncate(time.Microsecond)
 	done := map[target]*smtp.SMTPError{}
 	out := make([]*smtp.SMTPError, len(s.tx.rcpts))
 	for i, rcpt := range s.tx.rcpts {
 		if done[rcpt.target] == nil {
 			env := rcpt.envelope(s.tx, rcpt.given, s.peer, malformed, received)
-			done[rcpt.target] = s.put(ctx, draft, rcpt.queue, env, in.size, started)
+			done[rcpt.target] = s.put(ctx, draft, rcpt.queue, env, in.size, messageID, started)
 		}
 		out[i] = done[rcpt.target]
 	}
 	return out
 }
 
-func (s *session) put(ctx context.Context, draft spool.Draft, q spool.Queue, env spool.Envelope, size int64, started time.Time) *smtp.SMTPError {
+func (s *session) put(ctx context.Context, draft spool.Draft, q spool.Queue, env spool.Envelope, size int64, messageID string, started time.Time) *smtp.SMTPError {
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
 	id, err := draft.Put(ctx, q, "", env)
@@ -149,5 +150,7 @@ func (s *session) put(ctx context.Context, draft spool.Draft, q spool.Queue, env
 		return replyStorage(err)
 	}
 	log.Info("message kept", "entry", id, "queue", q, "flags", env.Flags)
+	s.daemon.tracer.Trace(string(id), env.List, trace.Kept, trace.KeyMessageID, messageID, "queue", string(q), "role", env.Role,
+		"sender", env.Sender, "recipient", env.Recipient, "peer", s.peer, "size", size, "flags", env.Flags)
 	return replyKept(string(id))
 }

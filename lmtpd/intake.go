@@ -3,6 +3,7 @@ package lmtpd
 import (
 	"bytes"
 	"io"
+	"strings"
 
 	"github.com/emersion/go-smtp"
 
@@ -76,10 +77,26 @@ func (in *intake) end() *smtp.SMTPError {
 
 // malformed tells whether the header block has defects.
 func (in *intake) malformed() bool {
-	if in.bare || len(in.head) == 0 || !startsWithField(in.head) {
-		return true
+	return in.bare || Malformed(in.head)
+}
+
+// Malformed tells whether a header block has defects.
+func Malformed(block []byte) bool {
+	return !startsWithField(block) || len(message.ParseHeader(block).Defects()) > 0
+}
+
+// messageID is what the message calls itself, "" if it does not.
+func (in *intake) messageID() string {
+	if in.bare {
+		return ""
 	}
-	return len(message.ParseHeader(in.head).Defects()) > 0
+	value := message.ParseHeader(in.head).Get("Message-ID")
+	if _, after, ok := strings.Cut(value, "<"); ok { // comments may stand around it
+		if id, _, ok := strings.Cut(after, ">"); ok {
+			return "<" + id + ">"
+		}
+	}
+	return value
 }
 
 // startsWithField tells whether the first line has the form of a header field

@@ -34,6 +34,7 @@ type Daemon struct {
 	resolver store.Resolver
 	spool    spool.Putter
 	log      *slog.Logger
+	tracer   Tracer
 	server   *smtp.Server
 	ready    chan struct{}
 	failed   chan error      // a listener that can no longer accept
@@ -64,7 +65,7 @@ const lastWait = 10 * time.Second
 // New makes a daemon; Run starts it.
 func New(cfg Config, resolver store.Resolver, putter spool.Putter, logger *slog.Logger) *Daemon {
 	d := &Daemon{
-		resolver: resolver, spool: putter, log: logger, first: cfg,
+		resolver: resolver, spool: putter, log: logger, tracer: noTracer{}, first: cfg,
 		ready: make(chan struct{}), failed: make(chan error, 1),
 		listeners: map[string]*listener{}, conns: map[*conn]struct{}{},
 	}

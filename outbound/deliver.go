@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/outbound/sender"
 )
 
@@ -33,8 +34,9 @@ type outcome struct {
 	accepted int
 	refused  []refusal
 	deferred []refusal
-	rest     []string // not tried yet: for the next transaction, at once
-	conn     *conn    // not to be used again before this is settled; or nil
+	rest     []string     // not tried yet: for the next transaction, at once
+	conn     *conn        // not to be used again before this is settled; or nil
+	final    sender.Reply // to the content; zero if there was none
 }
 
 // partial remembers, between two transactions of one chunk, what must not be tried
@@ -72,6 +74,9 @@ func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
 		d.mta.put(out.conn)
 	}
 	d.posts.end(c, *out)
+	if err == nil {
+		d.traceSent(c, out, d.now().Sub(start))
+	}
 	d.log.Debug("outbound: chunk", "entry", c.Post, "chunk", c.Name, "list", c.List, "accepted", out.accepted,
 		"deferred", len(out.deferred), "refused", len(out.refused), "rest", len(out.rest), "ms", d.now().Sub(start).Milliseconds())
 	return err
@@ -110,6 +115,7 @@ func (d *Daemon) transact(ctx context.Context, c *spool.Chunk) (*outcome, error)
 		e = &sender.Error{Kind: sender.Lost, Op: "MAIL", Err: err} // Send promises otherwise
 	}
 	progress := out.add(now, res, e)
+	out.final = res.Final
 	if err == nil {
 		d.mta.worked()
 		// Kept until this is settled: what the MTA hears next on it must mean that a
@@ -182,6 +188,9 @@ func (d *Daemon) nothing(c *spool.Chunk, e *sender.Error) *outcome {
 	old := d.now().Sub(c.Created) >= d.cfg.Load().MaxAge
 	if n > strikesFree && (e.Kind == sender.Lost || old) {
 		return d.deferAll(c, e.Error())
+	}
+	if n == 1 { // and not each time, while an MTA is down
+		d.trace.Trace(string(c.Post), c.List, trace.Waits, "chunk", c.Name, "reason", e)
 	}
 	var due time.Time
 	if n > 1 {

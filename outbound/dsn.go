@@ -12,6 +12,7 @@ import (
 
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/trace"
 )
 
 // Fields of a DSN made here that others do not have: the header has HeaderPost,
@@ -48,7 +49,8 @@ func (d *Daemon) bounce(ctx context.Context, c *spool.Chunk, refused []refusal) 
 		return fmt.Errorf("bounce of chunk %s: %w", c.ID(), err)
 	}
 	defer draft.Close()
-	if _, err := draft.Write(dsn(id, c, refused, d.cfg.Load().MTA.Hostname, now)); err != nil {
+	text := dsn(id, c, refused, d.cfg.Load().MTA.Hostname, now)
+	if _, err := draft.Write(text); err != nil {
 		return fmt.Errorf("bounce of chunk %s: %w", c.ID(), err)
 	}
 	_, err = draft.Put(ctx, spool.Bounces, id, spool.Envelope{
@@ -58,6 +60,9 @@ func (d *Daemon) bounce(ctx context.Context, c *spool.Chunk, refused []refusal) 
 	if err != nil {
 		return fmt.Errorf("bounce of chunk %s: %w", c.ID(), err)
 	}
+	d.trace.Trace(string(c.Post), c.List, trace.Bounced, "chunk", c.Name, "recipients", len(refused), "as", string(id))
+	d.trace.Trace(string(id), c.List, trace.Kept, trace.KeyOf, string(c.Post), "queue", string(spool.Bounces), "role", roleBounces,
+		"peer", "outbound", "size", len(text))
 	return nil
 }
 

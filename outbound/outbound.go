@@ -77,6 +77,7 @@ type Daemon struct {
 	owner spool.OutgoingOwner
 	mta   *mta
 	posts summaries
+	trace Tracer
 	ready chan struct{}
 	now   func() time.Time
 
@@ -89,7 +90,7 @@ type Daemon struct {
 func New(cfg Config, sp Spool, log *slog.Logger) *Daemon {
 	cfg = cfg.withDefaults()
 	d := &Daemon{
-		spool: sp, log: log, ready: make(chan struct{}), now: time.Now,
+		spool: sp, log: log, ready: make(chan struct{}), now: time.Now, trace: noTracer{},
 		strikes: map[string]int{}, partial: map[string]*partial{},
 	}
 	d.cfg.Store(&cfg)

@@ -3,11 +3,13 @@ package pipeline
 import (
 	"context"
 	"io"
+	"strings"
 
 	"github.com/mlist/mlist/bounce"
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/trace"
 )
 
 // bounce does all that is to be done with an entry of bounces: what it says is filed
@@ -34,6 +36,7 @@ func (d *Daemon) bounce(ctx context.Context, owner spool.Owner, e spool.Entry) e
 	events := bounceEvents(p, report)
 	if auto := firstWord(p.header.Get("Auto-Submitted")); len(report.Recipients) == 0 && auto == "auto-replied" {
 		p.log.Info("automatic reply to the bounce address, dropped")
+		d.note(p, trace.Done, "reason", "an automatic reply to the bounce address")
 		return owner.Done(ctx, e)
 	}
 	if len(events) == 0 && len(report.Recipients) == 0 {
@@ -43,7 +46,30 @@ func (d *Daemon) bounce(ctx context.Context, owner spool.Owner, e spool.Entry) e
 		return storeFailed("file bounces", err)
 	}
 	p.log.Info("bounce filed", "recipients", len(events))
+	d.noteFiled(p, report, events)
 	return owner.Done(ctx, e)
+}
+
+// maxFiled is how many recipients of one bounce the trace names.
+const maxFiled = 20
+
+// noteFiled traces a bounce, as made for the post if it says for which.
+func (d *Daemon) noteFiled(p *post, r bounce.Report, events []store.BounceEvent) {
+	var named []trace.Reply
+	for _, e := range events[:min(len(events), maxFiled)] {
+		outcome := "deferred"
+		if e.Hard {
+			outcome = "refused"
+		}
+		named = append(named, trace.Reply{Recipient: e.Recipient.String(), Outcome: outcome, Reply: e.Text})
+	}
+	args := []any{"recipients", len(events), "replies", named}
+	postID, _, _ := strings.Cut(r.EnvelopeID, "/")
+	if of, err := spool.CheckID(postID); err == nil {
+		args = append([]any{trace.KeyOf, string(of)}, args...)
+	}
+	d.note(p, trace.Filed, args...)
+	d.note(p, trace.Done, "reason", "the bounce is filed")
 }
 
 // bounceEvents are the refusals and delays that a report tells of. An address that the

@@ -13,6 +13,7 @@ import (
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
 )
@@ -27,7 +28,9 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 	if err != nil {
 		return err
 	}
-	var recipients int64
+	var w, submitted written
+	bounces := address.Sub(p.list.Address, address.RoleBounces).String()
+	filing.State = stateEdits(hp.State)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		record, err := d.store.FilePost(gctx, filing, true, duplicateWindow)
@@ -41,23 +44,28 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 	})
 	g.Go(func() error {
 		var err error
-		bounces := address.Sub(p.list.Address, address.RoleBounces).String()
-		recipients, err = d.writeAs(gctx, p, prep, hp.Header, hp.Body, hp.Rules, bounces)
+		if w, err = d.writeAs(gctx, p, prep, hp.Header, hp.Body, hp.Rules, bounces); err != nil {
+			return err
+		}
+		submitted, err = d.submit(gctx, p, prep, hp.Submissions)
 		return err
 	})
 	if err := g.Wait(); err != nil {
 		prep.Abort()
 		return err
 	}
-	if recipients == 0 {
+	if w.recipients+submitted.recipients == 0 {
 		p.log.Info("post accepted, and nobody to receive it")
+		d.note(p, trace.Done, "reason", "nobody is to receive it", "number", number)
 		prep.Abort()
 		return p.owner.Done(ctx, p.entry)
 	}
+	d.notePrepared(p, p.entry.Role, number, bounces, w)
 	if err := prep.Commit(ctx); err != nil {
 		return err
 	}
-	p.log.Info("post accepted", "number", number, "sender", p.entry.Sender, "recipients", recipients,
+	d.noteCommitted(p)
+	p.log.Info("post accepted", "number", number, "sender", p.entry.Sender, "recipients", w.recipients,
 		"stages", stageTimes(result.Stages), "took", d.now().Sub(p.started).Round(10*time.Microsecond))
 	return nil
 }
@@ -75,25 +83,30 @@ func stageTimes(stages []host.StageTime) string {
 }
 
 // writeAs writes the content of a post and the chunks of those whom the rules choose,
-// with the given envelope sender, and returns how many recipients there are.
-func (d *Daemon) writeAs(ctx context.Context, p *post, prep spool.Prepared, h *message.Header, b *message.Body, rules []sdk.Rule, sender string) (int64, error) {
-	w, err := prep.Content(plain)
+// with the given envelope sender, and returns how much that was.
+func (d *Daemon) writeAs(ctx context.Context, p *post, prep spool.Prepared, h *message.Header, b *message.Body, rules []sdk.Rule, sender string) (written, error) {
+	return d.writeVariant(ctx, p, prep, plain, h, b, rules, sender)
+}
+
+// writeVariant is writeAs for one of several contents of an outgoing post.
+func (d *Daemon) writeVariant(ctx context.Context, p *post, prep spool.Prepared, variant string, h *message.Header, b *message.Body, rules []sdk.Rule, sender string) (written, error) {
+	w, err := prep.Content(variant)
 	if err != nil {
-		return 0, err
+		return written{}, err
 	}
 	eight, err := writeMessage(w, h, b)
 	if cerr := w.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
-		return 0, fmt.Errorf("write the content: %w", err)
+		return written{}, fmt.Errorf("write the content: %w", err)
 	}
 	c := &chunker{
 		prep: prep,
 		size: d.cfg.Load().RecipientsPerChunk,
 		chunk: spool.Chunk{
 			List:    p.list.Address.String(),
-			Variant: plain,
+			Variant: variant,
 			Sender:  sender,
 			Created: p.entry.Received,
 		},
@@ -105,9 +118,10 @@ func (d *Daemon) writeAs(ctx context.Context, p *post, prep spool.Prepared, h *m
 	// without it must refuse.
 	c.utf8 = !isASCII(h.Bytes()) && hasFlag(p.entry.Flags, spool.FlagSMTPUTF8) || !p.list.Address.IsASCII()
 	if err := d.choose(ctx, p.list.ID, rules, func(addr string) error { return c.add(ctx, addr) }); err != nil {
-		return 0, err
+		return written{}, err
 	}
-	return c.total, c.close(ctx)
+	err = c.close(ctx)
+	return c.total, err
 }
 
 // writeMessage writes header block, empty line and body, and tells whether the body
@@ -158,13 +172,13 @@ type chunker struct {
 	size  int
 	chunk spool.Chunk // what all chunks share
 	utf8  bool        // every chunk needs SMTPUTF8
-	total int64
+	total written
 	plain []string
 	inter []string
 }
 
 func (c *chunker) add(ctx context.Context, addr string) error {
-	c.total++
+	c.total.recipients++
 	if isASCII(addr) {
 		c.plain = append(c.plain, addr)
 		if len(c.plain) < c.size {
@@ -187,6 +201,7 @@ func (c *chunker) put(ctx context.Context, recipients []string, utf8 bool) error
 	if len(recipients) == 0 {
 		return nil
 	}
+	c.total.chunks++
 	chunk := c.chunk
 	chunk.Recipients = recipients
 	if utf8 {

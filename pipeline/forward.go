@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/sdk"
 )
 
@@ -13,6 +14,7 @@ import (
 func (d *Daemon) forward(ctx context.Context, p *post) error {
 	if p.wasHere() {
 		p.log.Info("mail for the owners came back, dropped")
+		d.note(p, trace.Done, "reason", "mail for the owners came back")
 		return p.owner.Done(ctx, p.entry)
 	}
 	p.header.Prepend(loopField, address.Sub(p.list.Address, address.RoleOwner).String())
@@ -31,21 +33,24 @@ func (d *Daemon) commitAsIs(ctx context.Context, p *post, sender string, rules [
 	if err != nil {
 		return err
 	}
-	count, err := d.writeAs(ctx, p, prep, p.header, p.body, rules, sender)
+	w, err := d.writeAs(ctx, p, prep, p.header, p.body, rules, sender)
 	if err != nil {
 		prep.Abort()
 		return err
 	}
-	if count == 0 {
+	if w.recipients == 0 {
 		prep.Abort()
 		if p.entry.Role == roleNotice {
+			d.note(p, trace.Done, "reason", "nobody is to receive it")
 			return p.owner.Done(ctx, p.entry)
 		}
 		return permanentError{fmt.Errorf("list %s has neither owner nor moderator to read mail for %s", p.list.Address, p.entry.Recipient)}
 	}
+	d.notePrepared(p, p.entry.Role, 0, sender, w)
 	if err := prep.Commit(ctx); err != nil {
 		return err
 	}
-	p.log.Info("mail forwarded", "role", p.entry.Role, "sender", p.entry.Sender, "recipients", count)
+	d.noteCommitted(p)
+	p.log.Info("mail forwarded", "role", p.entry.Role, "sender", p.entry.Sender, "recipients", w.recipients)
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
 )
@@ -183,13 +184,15 @@ func (d *Daemon) putNotice(ctx context.Context, p *post, n *notice, to string) e
 			return fmt.Errorf("write a notice: %w", err)
 		}
 	}
-	_, err = draft.Put(ctx, spool.Incoming, "", spool.Envelope{
+	id, err := draft.Put(ctx, spool.Incoming, "", spool.Envelope{
 		List: p.entry.List, Role: roleNotice, Recipient: to, Key: segment.KeyOf(p.entry.List),
 		Received: p.entry.Received, Peer: "pipeline",
 	})
 	if err != nil {
 		return fmt.Errorf("put a notice: %w", err)
 	}
+	d.tracer.Trace(string(id), p.entry.List, trace.Kept, trace.KeyOf, string(p.entry.ID), "queue", string(spool.Incoming),
+		"role", roleNotice, "recipient", to, "peer", "pipeline")
 	return nil
 }
 

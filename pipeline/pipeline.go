@@ -28,6 +28,7 @@ import (
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/trace"
 )
 
 // Config is how a pipeline works. Segments and Name cannot change at run time.
@@ -70,6 +71,7 @@ type Daemon struct {
 	spool  Spool
 	store  Store
 	stages Stages
+	tracer Tracer
 	log    *slog.Logger
 	now    func() time.Time
 	ready  chan struct{}
@@ -77,7 +79,7 @@ type Daemon struct {
 
 // New returns a pipeline that Run starts.
 func New(cfg Config, sp Spool, st Store, stages Stages, log *slog.Logger) *Daemon {
-	d := &Daemon{spool: sp, store: st, stages: stages, log: log, now: time.Now, ready: make(chan struct{})}
+	d := &Daemon{spool: sp, store: st, stages: stages, tracer: noTracer{}, log: log, now: time.Now, ready: make(chan struct{})}
 	d.cfg.Store(&cfg)
 	return d
 }
@@ -189,10 +191,12 @@ func (d *Daemon) record(ctx context.Context, owner spool.Owner, e spool.Entry, c
 	var permanent permanentError
 	if errors.As(cause, &permanent) || spent {
 		log.Error("post failed", "tries", e.Tries+1, "err", cause)
+		d.tracer.Trace(string(e.ID), e.List, trace.Failed, "tries", e.Tries+1, "reason", cause)
 		return owner.Park(ctx, e, spool.Failed, cause.Error(), e.Notes)
 	}
 	due := d.now().Add(backoff(e.Tries, cfg.RetryMin, cfg.RetryMax))
 	log.Warn("post deferred", "tries", e.Tries+1, "due", due, "err", cause)
+	d.tracer.Trace(string(e.ID), e.List, trace.Deferred, "tries", e.Tries+1, "due", due, "reason", cause)
 	return owner.Defer(ctx, e, due, cause.Error())
 }
 

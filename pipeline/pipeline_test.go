@@ -47,6 +47,7 @@ type world struct {
 	store  *sqlstore.Store
 	list   *list.List
 	daemon *Daemon
+	tracer Tracer // of the next start; or nil
 	stop   func()
 }
 
@@ -84,6 +85,9 @@ func (w *world) startWith(st Store, stages Stages) {
 		Name: "test", Hostname: "lists.test", Segments: segment.All, Workers: 4, MaxTries: 3,
 		RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond, RecipientsPerChunk: 3, NoticesPerDay: 2,
 	}, w.spool, st, stages, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if w.tracer != nil {
+		w.daemon.SetTracer(w.tracer)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.daemon.Run(ctx) }()

@@ -14,6 +14,7 @@ import (
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
 )
@@ -79,15 +80,23 @@ func (d *Daemon) open(ctx context.Context, owner spool.Owner, e spool.Entry) (*p
 	if p.msg, err = owner.Open(ctx, e); err != nil {
 		return nil, err
 	}
-	block, bodyAt, err := message.Split(p.msg, p.msg.Size())
-	if err != nil {
+	if err := p.read(); err != nil {
 		p.msg.Close()
 		return nil, permanentError{err}
+	}
+	return p, nil
+}
+
+// read takes the message apart.
+func (p *post) read() error {
+	block, bodyAt, err := message.Split(p.msg, p.msg.Size())
+	if err != nil {
+		return err
 	}
 	p.bodyAt = bodyAt
 	p.header = message.ParseHeader(block)
 	p.body = message.NewBody(p.msg, bodyAt, p.msg.Size()-bodyAt)
-	return p, nil
+	return nil
 }
 
 // post runs the stages on a post and does what they decide.
@@ -96,13 +105,14 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	if err != nil {
 		return err
 	}
-	filing := store.Post{ListID: p.list.ID, Entry: string(p.entry.ID), Digest: digest, At: p.entry.Received}
-	record, err := d.store.PeekPost(ctx, filing, duplicateWindow)
+	filing := p.filing(digest)
+	record, err := d.peek(ctx, filing)
 	if err != nil {
-		return storeFailed("look for a copy of the post", err)
+		return err
 	}
 	if record.Duplicate {
 		p.log.Info("duplicate dropped", "first", record.Entry)
+		d.note(p, trace.Done, "reason", "a copy of entry "+record.Entry)
 		return p.owner.Done(ctx, p.entry)
 	}
 	hp, err := d.hostPost(ctx, p, record.Number)
@@ -113,6 +123,7 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	if err != nil {
 		return err
 	}
+	d.noteStages(p, result)
 	if result.Verdict.Kind != sdk.KindAccept {
 		// Filed without a number, so that a second copy does not ask or answer twice.
 		if _, err := d.store.FilePost(ctx, filing, false, duplicateWindow); err != nil {
@@ -128,9 +139,25 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 		return d.reject(ctx, p, result.Verdict)
 	case sdk.KindDiscard:
 		p.log.Info("post discarded", "stage", result.Stage, "code", result.Verdict.Code, "reason", result.Verdict.Reason)
+		d.note(p, trace.Discarded, "stage", result.Stage, "code", result.Verdict.Code, "reason", result.Verdict.Reason)
+		d.note(p, trace.Done, "reason", "discarded")
 		return p.owner.Done(ctx, p.entry)
 	}
 	return fmt.Errorf("stage %s: unknown verdict %q", result.Stage, result.Verdict.Kind)
+}
+
+// filing is what the journal knows a post by.
+func (p *post) filing(digest []byte) store.Post {
+	return store.Post{ListID: p.list.ID, Entry: string(p.entry.ID), Digest: digest, At: p.entry.Received}
+}
+
+// peek tells which number the post would get, and whether it is a copy.
+func (d *Daemon) peek(ctx context.Context, filing store.Post) (store.PostRecord, error) {
+	record, err := d.store.PeekPost(ctx, filing, duplicateWindow)
+	if err != nil {
+		return record, storeFailed("look for a copy of the post", err)
+	}
+	return record, nil
 }
 
 // digest is the same for two deliveries of one post by the MTA, whatever list
@@ -155,6 +182,7 @@ func (d *Daemon) hostPost(ctx context.Context, p *post, number int64) (*host.Pos
 	return &host.Post{
 		Entry:    string(p.entry.ID),
 		Number:   number,
+		ListID:   p.list.ID,
 		Approved: hasFlag(p.entry.Flags, spool.FlagApproved),
 		List:     sdk.List{Address: p.list.Address.String(), Settings: p.list.Settings.Map()},
 		Envelope: sdk.Envelope{

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
 )
@@ -54,7 +55,11 @@ func (d *Daemon) hold(ctx context.Context, p *post, result host.Result, notes ma
 	if err := d.holdNotices(ctx, p, result.Verdict); err != nil {
 		return err
 	}
-	return p.owner.Park(ctx, p.entry, spool.Held, result.Verdict.Reason, notes)
+	if err := p.owner.Park(ctx, p.entry, spool.Held, result.Verdict.Reason, notes); err != nil {
+		return err
+	}
+	d.note(p, trace.Held, "stage", result.Stage, "code", result.Verdict.Code, "reason", result.Verdict.Reason)
+	return nil
 }
 
 // reject ends the post with a notice to its sender where one may be sent, else quietly.
@@ -65,7 +70,9 @@ func (d *Daemon) reject(ctx context.Context, p *post, v sdk.Verdict) error {
 		return err
 	}
 	p.log.Info("post rejected", "code", v.Code, "reason", v.Reason, "notice", may)
+	d.note(p, trace.Rejected, "code", v.Code, "reason", v.Reason, "notice", may)
 	if !may {
+		d.note(p, trace.Done, "reason", "rejected, and nobody is told")
 		return p.owner.Done(ctx, p.entry)
 	}
 	n, err := d.rejectNotice(p, v)
@@ -82,14 +89,20 @@ func (d *Daemon) commitNotice(ctx context.Context, p *post, n *notice, sender st
 		return err
 	}
 	h := message.ParseHeader(n.header)
-	count, err := d.writeAs(ctx, p, prep, h, n.body(), rules, sender)
+	w, err := d.writeAs(ctx, p, prep, h, n.body(), rules, sender)
 	if err != nil {
 		prep.Abort()
 		return err
 	}
-	if count == 0 {
+	if w.recipients == 0 {
 		prep.Abort()
+		d.note(p, trace.Done, "reason", "nobody is to receive it")
 		return p.owner.Done(ctx, p.entry)
 	}
-	return prep.Commit(ctx)
+	d.notePrepared(p, roleNotice, 0, sender, w)
+	if err := prep.Commit(ctx); err != nil {
+		return err
+	}
+	d.noteCommitted(p)
+	return nil
 }

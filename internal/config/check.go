@@ -1,11 +1,14 @@
 package config
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/mlist/mlist/internal/address"
@@ -40,6 +43,7 @@ func (c *Config) check(file string, at lines) error {
 	}
 
 	expect("pipeline.plugin_dir", checkPath(c.Pipeline.PluginDir))
+	expect("pipeline.plugin_sha256", checkPins(c.Pipeline.PluginSHA256))
 	expect("pipeline.stages", checkStages(c.Pipeline.Stages))
 	expect("pipeline.retry_max", checkOrder(c.Pipeline.RetryMax, c.Pipeline.RetryMin, "pipeline.retry_min"))
 
@@ -51,7 +55,7 @@ func (c *Config) check(file string, at lines) error {
 	case c.Outbound.Username == "" && c.Outbound.PasswordFile != "":
 		p.addf("outbound.password_file", "want username beside it")
 	}
-	for key, path := range map[string]string{"outbound.password_file": c.Outbound.PasswordFile, "outbound.tls_ca_file": c.Outbound.TLSCAFile} {
+	for key, path := range map[string]string{"outbound.password_file": c.Outbound.PasswordFile, "outbound.tls_ca_file": c.Outbound.TLSCAFile, "trace.dir": c.Trace.Dir} {
 		if path != "" {
 			expect(key, checkPath(path))
 		}
@@ -170,6 +174,15 @@ func checkStages(stages []string) error {
 			return fmt.Errorf("%s is there twice", s)
 		}
 		seen[s] = true
+	}
+	return nil
+}
+
+func checkPins(pins Pins) error {
+	for _, name := range slices.Sorted(maps.Keys(pins)) {
+		if b, err := hex.DecodeString(pins[name]); err != nil || len(b) != 32 {
+			return fmt.Errorf("%s: %.80q is no SHA-256: want 64 hexadecimal digits, as sha256sum prints them", name, pins[name])
+		}
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ type Config struct {
 	Pipeline Pipeline                  `toml:"pipeline" help:"mail prepared: the stages that every post passes"`
 	Plugin   map[string]map[string]any `toml:"plugin" help:"[plugin.NAME] is handed to the handler of the stage NAME, which checks it"`
 	Outbound Outbound                  `toml:"outbound" help:"mail out: the MTA's port that takes prepared mail"`
+	Trace    Trace                     `toml:"trace" help:"what happened to each message: mlist trace reads it"`
 	Log      Log                       `toml:"log" help:"to standard error"`
 }
 
@@ -59,6 +60,7 @@ type Pipeline struct {
 	Timeout       Duration `toml:"timeout" default:"30s" min:"1s" help:"of one call to a plugin"`
 	MaxTries      int      `toml:"max_tries" default:"5" min:"1" help:"tries before a post goes to failed"`
 	PluginMemory  Size     `toml:"plugin_memory" default:"512MB" help:"that one plugin may use; 0 is no limit"`
+	PluginSHA256  Pins     `toml:"plugin_sha256" help:"checksums of programs by file name, such as { standard = \"64 hex digits\" }; a program that differs is not started"`
 	CheckOwner    bool     `toml:"check_owner" default:"true" help:"refuse plugins that others than root can write"`
 	RetryMin      Duration `toml:"retry_min" default:"1s" min:"1ms" help:"wait after the first failure; doubles each time"`
 	RetryMax      Duration `toml:"retry_max" default:"10m" min:"1ms" help:"the longest wait"`
@@ -80,6 +82,13 @@ type Outbound struct {
 	RetryMax                 Duration `toml:"retry_max" default:"2h" min:"1ms" help:"the longest wait"`
 	MaxAge                   Duration `toml:"max_age" default:"5d" min:"1s" help:"since the post came in, when deferral ends in a bounce"`
 	Timeout                  Duration `toml:"timeout" default:"5m" min:"1s" help:"of one SMTP reply"`
+}
+
+// Trace is [trace].
+type Trace struct {
+	Enabled bool     `toml:"enabled" default:"true" help:"write it"`
+	Dir     string   `toml:"dir" help:"a file for each day; the directory trace in the spool when empty"`
+	Keep    Duration `toml:"keep" default:"14d" min:"1d" help:"older files are removed"`
 }
 
 // Log is [log].

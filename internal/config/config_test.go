@@ -56,6 +56,11 @@ func TestWhatIsWrongIsToldWithFileLineAndKey(t *testing.T) {
 		{"an MTA with a password", "[outbound]\nmta = \"smtp://u:secret@h:25\"\n", "x.toml:2: outbound.mta: credentials belong in username and password_file"},
 		{"an MTA with an impossible port", "[outbound]\nmta = \"smtp://h:0x19\"\n", "x.toml:2: outbound.mta: "},
 		{"a user without a password", "[outbound]\nusername = \"u\"\n", "x.toml:2: outbound.username: want password_file beside it"},
+		{"a relative path of the trace", "[trace]\ndir = \"trace\"\n", `x.toml:2: trace.dir: "trace": want an absolute path`},
+		{"a trace kept for no time", "[trace]\nkeep = \"1h\"\n", "x.toml:2: trace.keep: 1h: want 1d or more"},
+		{"a pin that is no checksum", "[pipeline]\nplugin_sha256 = { standard = \"beef\" }\n", "x.toml:2: pipeline.plugin_sha256: standard: \"beef\" is no SHA-256"},
+		{"a pin that is no text", "[pipeline.plugin_sha256]\nstandard = 1\n", "x.toml:1: pipeline.plugin_sha256: want strings in quotes in the table, not 1"},
+		{"pins that are no table", "[pipeline]\nplugin_sha256 = \"x\"\n", "x.toml:2: pipeline.plugin_sha256: want a table of strings"},
 		{"a stage twice", "[pipeline]\nstages = [\"a\", \"a\"]\n", "x.toml:2: pipeline.stages: a is there twice"},
 		{"a longest wait below the first", "[pipeline]\nretry_min = \"5m\"\nretry_max = \"1m\"\n", "x.toml:3: pipeline.retry_max: 1m: want no less than pipeline.retry_min (5m)"},
 		{"a host name with a space", "hostname = \"a b\"\n", "x.toml:1: hostname: "},
@@ -192,7 +197,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 }
 
 func TestWhatIsWrittenReadsBack(t *testing.T) {
-	c, err := Parse("x.toml", []byte("hostname = \"h\"\n[pipeline]\nplugin_dir = \"/a \\\"b\\\\\\u007f\"\n"+
+	c, err := Parse("x.toml", []byte("hostname = \"h\"\n[pipeline]\nplugin_sha256 = { \"a b\" = \""+strings.Repeat("0f", 32)+"\" }\nplugin_dir = \"/a \\\"b\\\\\\u007f\"\n"+
 		"[plugin.b]\nx = 1\n[plugin.\"a b\"]\nwhen = 2026-11-24T12:00:00Z\nlist = [{ a = 1 }, { a = 2 }]\n[plugin.b.deep]\ny = [[1], [\"é\"]]\n[plugin.none]\n"))
 	if err != nil {
 		t.Fatal(err)

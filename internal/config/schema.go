@@ -133,6 +133,12 @@ func setValue(v reflect.Value, value any) error {
 		return u.UnmarshalText([]byte(text))
 	}
 	switch v.Kind() {
+	case reflect.Map:
+		table, err := stringTable(value)
+		if err != nil {
+			return err
+		}
+		v.Set(reflect.ValueOf(Pins(table)))
 	case reflect.Slice:
 		list, err := stringList(value)
 		if err != nil {
@@ -171,6 +177,26 @@ func stringList(value any) ([]string, error) {
 		if out[i], ok = item.(string); !ok {
 			return nil, wrongType("strings in quotes in the list", item)
 		}
+	}
+	return out, nil
+}
+
+// stringTable returns nil for an empty table, which is as good as none.
+func stringTable(value any) (map[string]string, error) {
+	table, ok := value.(map[string]any)
+	if !ok {
+		return nil, wrongType(`a table of strings, such as { a = "b" }`, value)
+	}
+	var out map[string]string
+	for k, item := range table {
+		text, ok := item.(string)
+		if !ok {
+			return nil, wrongType("strings in quotes in the table", item)
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[k] = text
 	}
 	return out, nil
 }

@@ -20,6 +20,9 @@ type Duration time.Duration
 // Segments is a set of keys; its text form is that of segment.Parse.
 type Segments struct{ segment.Set }
 
+// Pins are checksums by file name; in the file a table of strings.
+type Pins map[string]string
+
 // units of a Size, the largest first.
 var units = []struct {
 	name string

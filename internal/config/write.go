@@ -95,6 +95,16 @@ func tomlValue(v reflect.Value) string {
 			items[i] = quote(v.Index(i).String())
 		}
 		return "[" + strings.Join(items, ", ") + "]"
+	case reflect.Map:
+		pins := v.Interface().(Pins)
+		var items []string
+		for _, k := range slices.Sorted(maps.Keys(pins)) {
+			items = append(items, keyPath(k)+" = "+quote(pins[k]))
+		}
+		if items == nil {
+			return "{}"
+		}
+		return "{ " + strings.Join(items, ", ") + " }"
 	case reflect.Bool:
 		return strconv.FormatBool(v.Bool())
 	case reflect.Int:
