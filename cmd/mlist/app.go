@@ -51,6 +51,11 @@ func withHint(err error, format string, args ...any) error {
 // errTold ends a command with status 1 after it has said itself what was wrong.
 var errTold = errors.New("told")
 
+// exitStatus ends a command with this status, which says what the command found out.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
 func (a *app) main(ctx context.Context, args []string) int {
 	root := a.command()
 	root.SetArgs(args)
@@ -76,6 +81,10 @@ func (a *app) main(ctx context.Context, args []string) int {
 func (a *app) tell(cmd *cobra.Command, err error) int {
 	if errors.Is(err, errTold) {
 		return exitError
+	}
+	var status exitStatus
+	if errors.As(err, &status) {
+		return int(status)
 	}
 	var usage usageError
 	isUsage := errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command ")
@@ -116,7 +125,7 @@ every member. "mlist serve" runs it, and the other commands administer lists, me
 	for _, c := range a.daemonCommands() {
 		root.AddCommand(c)
 	}
-	root.AddCommand(a.listCommand(), a.memberCommand(), a.queueCommand(), a.heldCommand(), a.configCommand(), a.versionCommand())
+	root.AddCommand(a.listCommand(), a.memberCommand(), a.queueCommand(), a.heldCommand(), a.traceCommand(), a.tryCommand(), a.configCommand(), a.pluginCommand(), a.versionCommand())
 	return root
 }
 

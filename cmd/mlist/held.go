@@ -142,6 +142,7 @@ func (a *app) decide(d decision) *cobra.Command {
 	var all bool
 	c := &cobra.Command{Use: d.use + " ID... | LIST --all", Short: d.short, Example: d.example, Args: between(1, -1, "ids of held posts, or a list and --all")}
 	c.Flags().BoolVar(&all, "all", false, "every held post of the list")
+	d.do = a.tracing(d)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if strings.Contains(args[0], "@") {
 			addr, err := listAddress(args[0])

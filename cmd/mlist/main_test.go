@@ -18,6 +18,7 @@ import (
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/spool/dir"
+	"github.com/mlist/mlist/internal/trace"
 )
 
 // This test program is the command, too: scripts, and tests that exec mlist, run it.
@@ -38,6 +39,7 @@ func TestCommands(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": cmdStatus, "json": cmdJSON, "put": cmdPut, "post": cmdPost, "numbered": cmdNumbered, "timed": cmdTimed,
+			"plugins": cmdPlugins, "traced": cmdTraced,
 		},
 	})
 }
@@ -163,4 +165,27 @@ func cmdTimed(ts *testscript.TestScript, _ bool, args []string) {
 	start := time.Now()
 	ts.Check(ts.Exec(args[0], args[1:]...))
 	ts.Logf("took %v", time.Since(start).Round(time.Millisecond))
+}
+
+// plugins: the configuration has the handlers that ship with mlist.
+func cmdPlugins(ts *testscript.TestScript, _ bool, _ []string) {
+	dir, err := buildPlugins()
+	ts.Check(err)
+	path := ts.MkAbs("mlist.toml")
+	ts.Check(os.WriteFile(path, fmt.Appendf([]byte(ts.ReadFile(path)), "pipeline.plugin_dir = %q\n", dir), 0o600))
+}
+
+// traced ENTRY LIST KIND [KEY VALUE]...: an event is in the trace; values are JSON, or else text.
+func cmdTraced(ts *testscript.TestScript, _ bool, args []string) {
+	j := trace.New(ts.MkAbs("spool/trace"), trace.Options{})
+	defer j.Close()
+	var rest []any
+	for i, a := range args[3:] {
+		var v any
+		if i%2 == 0 || json.Unmarshal([]byte(a), &v) != nil {
+			v = a
+		}
+		rest = append(rest, v)
+	}
+	j.Trace(args[0], args[1], args[2], rest...)
 }

@@ -37,6 +37,7 @@ func (s *server) take(ctx context.Context, next *config.Config) error {
 		}
 	}
 	if s.host != nil {
+		set.host.Members, set.host.State = members{s.store}, s.store
 		if err := s.host.Reload(ctx, set.host); err != nil {
 			if s.lmtpd != nil {
 				if back := s.lmtpd.Reload(s.set.lmtpd); back != nil {
@@ -76,6 +77,7 @@ var fixed = []struct {
 	{"spool.url", func(c *config.Config) string { return c.Spool.URL }, func(to, from *config.Config) { to.Spool = from.Spool }},
 	{"outbound.segments", func(c *config.Config) string { return c.Outbound.Segments.String() }, func(to, from *config.Config) { to.Outbound.Segments = from.Outbound.Segments }},
 	{"pipeline.workers", func(c *config.Config) string { return fmt.Sprint(c.Pipeline.Workers) }, func(to, from *config.Config) { to.Pipeline.Workers = from.Pipeline.Workers }},
+	{"trace", func(c *config.Config) string { return fmt.Sprint(c.Trace) }, func(to, from *config.Config) { to.Trace = from.Trace }},
 	{"log.format", func(c *config.Config) string { return c.Log.Format }, func(to, from *config.Config) { to.Log.Format = from.Log.Format }},
 }
 

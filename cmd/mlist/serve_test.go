@@ -202,6 +202,12 @@ func TestServeIsReadyTakesAPostAndStops(t *testing.T) {
 	if out := command(t, dir, "queue", "ls", "outgoing"); !strings.Contains(out, "2rcpt") {
 		t.Errorf("queue ls: %s", out)
 	}
+	told := command(t, dir, "trace", "1@net.test")
+	for _, want := range []string{"in incoming, for post of dev@lists.test, from <ann@net.test>", "accept; loop ", "post 1: 2 recipients in 1 chunk", "committed"} {
+		if !strings.Contains(told, want) {
+			t.Errorf("the trace lacks %q:\n%s", want, told)
+		}
+	}
 	p.signal(t, syscall.SIGTERM)
 	if code := p.ends(t); code != 0 {
 		t.Errorf("exit status %d", code)

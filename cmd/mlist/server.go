@@ -15,6 +15,7 @@ import (
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/store/sqlstore"
+	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/lmtpd"
 	"github.com/mlist/mlist/outbound"
 	"github.com/mlist/mlist/pipeline"
@@ -33,6 +34,7 @@ type server struct {
 	spool    spool.Spool
 	store    store.Store
 	host     *host.Host
+	trace    *trace.Journal // nil: not configured
 	lmtpd    *lmtpd.Daemon
 	pipeline *pipeline.Daemon
 	outbound *outbound.Daemon
@@ -123,6 +125,7 @@ func (s *server) open(ctx context.Context, set *settings) error {
 	if s.spool, err = openSpool(s.cfg, s.log); err != nil {
 		return err
 	}
+	s.trace = openTrace(s.cfg, s.log)
 	if s.which.lmtpd || s.which.pipeline {
 		if s.store, err = sqlstore.Open(ctx, s.cfg.Store.URL, sqlstore.Options{Migrate: true}); err != nil {
 			s.store = nil // not a nil *sqlstore.Store
@@ -130,16 +133,20 @@ func (s *server) open(ctx context.Context, set *settings) error {
 		}
 	}
 	if s.which.pipeline {
+		set.host.Members, set.host.State = members{s.store}, s.store
 		if s.host, err = host.Start(ctx, set.host); err != nil {
 			return withHint(fmt.Errorf("start the plugins: %w", err), "pipeline.plugin_dir says where they are, pipeline.stages which of them are needed.")
 		}
 		s.pipeline = pipeline.New(set.pipeline, s.spool, s.store, s.host, s.log)
+		s.pipeline.SetTracer(s.trace)
 	}
 	if s.which.lmtpd {
 		s.lmtpd = lmtpd.New(set.lmtpd, s.store, s.spool, s.log)
+		s.lmtpd.SetTracer(s.trace)
 	}
 	if s.which.outbound {
 		s.outbound = outbound.New(set.outbound, s.spool, s.log)
+		s.outbound.SetTracer(s.trace)
 	}
 	return nil
 }
@@ -166,6 +173,7 @@ func (s *server) close() error {
 		defer cancel()
 		errs = append(errs, s.host.Close(ctx))
 	}
+	errs = append(errs, s.trace.Close())
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}

@@ -47,10 +47,7 @@ func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 			MaxConnections: c.LMTPD.MaxConnections, MaxRecipients: c.LMTPD.MaxRecipients,
 			IdleTimeout: c.LMTPD.IdleTimeout.Std(),
 		},
-		host: host.Config{
-			Dir: c.Pipeline.PluginDir, Stages: c.Pipeline.Stages, Plugins: c.Plugin, Hostname: c.Hostname, Version: versionText(),
-			Timeout: c.Pipeline.Timeout.Std(), Memory: int64(c.Pipeline.PluginMemory), CheckOwner: c.Pipeline.CheckOwner, Logger: log,
-		},
+		host: hostConfig(c, log),
 		pipeline: pipeline.Config{
 			Name: name("pipeline"), Hostname: c.Hostname, Segments: segment.All, Workers: c.Pipeline.Workers, MaxTries: c.Pipeline.MaxTries,
 			RetryMin: c.Pipeline.RetryMin.Std(), RetryMax: c.Pipeline.RetryMax.Std(),
@@ -62,6 +59,14 @@ func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 			RetryMin: c.Outbound.RetryMin.Std(), RetryMax: c.Outbound.RetryMax.Std(), MaxAge: c.Outbound.MaxAge.Std(),
 		},
 	}, nil
+}
+
+func hostConfig(c *config.Config, log *slog.Logger) host.Config {
+	return host.Config{
+		Dir: c.Pipeline.PluginDir, Stages: c.Pipeline.Stages, Plugins: c.Plugin, Hostname: c.Hostname, Version: versionText(),
+		Timeout: c.Pipeline.Timeout.Std(), Memory: int64(c.Pipeline.PluginMemory), CheckOwner: c.Pipeline.CheckOwner, Logger: log,
+		SHA256: c.Pipeline.PluginSHA256,
+	}
 }
 
 func mtaOf(c *config.Config) (sender.Config, error) {
