@@ -29,6 +29,7 @@ var parts = []part{
 	{"import", (*bench).imports},
 	{"lmtp", (*bench).lmtp},
 	{"idle", (*bench).idle},
+	{"pipeline", (*bench).pipeline},
 	{"deliver", (*bench).deliver},
 	{"memory", (*bench).memory},
 }
@@ -53,7 +54,7 @@ type bench struct {
 
 var (
 	asJSON = flag.Bool("json", false, "print one JSON object, for programs")
-	only   = flag.String("only", "", "parts to run, separated by commas (import, lmtp, idle, deliver, memory)")
+	only   = flag.String("only", "", "parts to run, separated by commas (import, lmtp, idle, pipeline, deliver, memory)")
 	large  = flag.Int("large", 1_000_000, "members of the largest list")
 )
 

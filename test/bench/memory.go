@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -12,15 +11,20 @@ import (
 
 // watch samples the memory of a process and its children until the function that it
 // returns is called, which tells the peak in bytes.
-func watch(pid int) (peak func() int64) {
+func watch(pid int) (peak func() int64) { return sample(pid, pss) }
+
+// watchOwn is watch without the children.
+func watchOwn(pid int) (peak func() int64) { return sample(pid, own) }
+
+func sample(pid int, size func(int) int64) (peak func() int64) {
 	stop, result := make(chan struct{}), make(chan int64)
 	go func() {
 		var most int64
 		for {
-			most = max(most, pss(pid))
+			most = max(most, size(pid))
 			select {
 			case <-stop:
-				result <- max(most, pss(pid))
+				result <- max(most, size(pid))
 				return
 			case <-time.After(20 * time.Millisecond):
 			}
@@ -31,21 +35,23 @@ func watch(pid int) (peak func() int64) {
 
 // pss is the proportional set size of a process and all that descends from it.
 func pss(pid int) int64 {
-	var sum int64
-	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid)); err == nil {
-		if _, rest, ok := bytes.Cut(b, []byte("\nPss:")); ok {
-			kib, _ := strconv.ParseInt(strings.Fields(string(rest))[0], 10, 64)
-			sum = kib << 10
-		}
-	}
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, t := range tasks {
-		b, _ := os.ReadFile(t)
-		for _, child := range strings.Fields(string(b)) {
-			if n, err := strconv.Atoi(child); err == nil {
-				sum += pss(n)
-			}
-		}
+	sum := own(pid)
+	for _, child := range children(pid) {
+		sum += pss(child)
 	}
 	return sum
+}
+
+// own is the proportional set size of one process.
+func own(pid int) int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0 // it has ended
+	}
+	_, rest, ok := bytes.Cut(b, []byte("\nPss:"))
+	if !ok {
+		return 0
+	}
+	kib, _ := strconv.ParseInt(strings.Fields(string(rest))[0], 10, 64)
+	return kib << 10
 }
