@@ -3,15 +3,33 @@ package host
 import (
 	"maps"
 	"sync"
+	"sync/atomic"
 )
 
 // maxCounters is how many counters one plugin can have; more are not kept.
 const maxCounters = 200
 
-// counters are what plugins count. They outlive processes and reloads, not the host.
+// counters are what plugins count, and what is counted of them. They outlive processes
+// and reloads, not the host.
 type counters struct {
-	mu     sync.Mutex
-	counts map[string]map[string]int64 // by plugin
+	posts, calls atomic.Int64
+
+	mu      sync.Mutex
+	counts  map[string]map[string]int64 // by plugin
+	tallies map[string]*tally           // by plugin
+}
+
+// tally is where the calls to a plugin are counted.
+func (c *counters) tally(plugin string) *tally {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tallies == nil {
+		c.tallies = map[string]*tally{}
+	}
+	if c.tallies[plugin] == nil {
+		c.tallies[plugin] = &tally{}
+	}
+	return c.tallies[plugin]
 }
 
 func (c *counters) add(plugin string, counts map[string]int64) {

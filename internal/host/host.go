@@ -176,6 +176,17 @@ func (h *Host) Plugins() []PluginInfo {
 	return infos
 }
 
+// Totals counts what the host has done since it started.
+type Totals struct {
+	Posts int64 // that entered Run; a post that is tried again counts again
+	Calls int64 // to all plugins, those of earlier configurations included
+}
+
+// Totals tells how many calls the posts so far took.
+func (h *Host) Totals() Totals {
+	return Totals{Posts: h.counters.posts.Load(), Calls: h.counters.calls.Load()}
+}
+
 // Close drains and stops every plugin, forcibly when ctx ends. Runs that are under way
 // may finish; new ones get ErrClosed.
 func (h *Host) Close(ctx context.Context) error {
@@ -202,4 +213,10 @@ type PluginInfo struct {
 	Needs               []string         // the capabilities that it asked for
 	AtSMTP              []string         // those of Stages that may be asked at SMTP time
 	Counts              map[string]int64 // what it counted since the host started
+
+	Healthy bool // its process is there, and not known to be dead
+	// Since the host started, over restarts and reloads. A call that is tried again counts
+	// again; an error is a call that failed, or whose reply was not valid.
+	Calls, Errors int64
+	P50, P99      time.Duration // that so many hundredths of the calls stayed below, to a quarter; 0 before the first
 }

@@ -39,6 +39,7 @@ type supervised struct {
 	name   string
 	want   []string          // the stages that are in use
 	tables map[string][]byte // their configuration
+	tally  *tally
 
 	end   context.CancelFunc
 	owner sync.WaitGroup // the owner and processes that are ending
@@ -57,7 +58,7 @@ type supervised struct {
 // supervise takes a process over.
 func (l *launcher) supervise(path string, p *process, want []string, tables map[string][]byte) *supervised {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &supervised{launcher: l, path: path, name: p.name, want: want, tables: tables, end: cancel,
+	s := &supervised{launcher: l, path: path, name: p.name, want: want, tables: tables, tally: l.counters.tally(p.name), end: cancel,
 		turns: semaphore.NewWeighted(everyone), process: p, changed: make(chan struct{})}
 	s.learn(p)
 	s.owner.Go(func() { s.own(ctx, p) })
@@ -235,9 +236,11 @@ func (s *supervised) describe() PluginInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	info := PluginInfo{Name: s.name, Version: s.version, Path: s.path, Stages: slices.Clone(s.want), Restarts: s.restarts, Needs: slices.Clone(s.needs),
-		AtSMTP: slices.Clone(s.atSMTP), Counts: s.counters.of(s.name)}
+		AtSMTP: slices.Clone(s.atSMTP), Counts: s.counters.of(s.name),
+		Calls: s.tally.calls.Load(), Errors: s.tally.errors.Load(), P50: s.tally.percentile(50), P99: s.tally.percentile(99)}
 	if s.process != nil {
 		info.PID = s.process.pid
+		info.Healthy = !s.process.dead()
 	}
 	return info
 }

@@ -103,6 +103,7 @@ func (l *launcher) prepare(path string, output io.Writer) *runnerHandle {
 		GRPCDialOptions: []grpc.DialOption{
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(sdk.MaxMessage), grpc.MaxCallSendMsgSize(sdk.MaxMessage)),
 			grpc.WithChainStreamInterceptor(h.conns.remember),
+			grpc.WithChainUnaryInterceptor(lostIsUnavailable),
 			grpc.WithNoProxy(), grpc.WithDisableServiceConfig(),
 		},
 		UnixSocketConfig:    &plugin.UnixSocketConfig{TempDir: l.dir},
@@ -114,6 +115,17 @@ func (l *launcher) prepare(path string, output io.Writer) *runnerHandle {
 		},
 	})
 	return h
+}
+
+// lostIsUnavailable gives a call whose connection was closed by this side the code of one
+// whose plugin died. gRPC says Canceled if the process's owner hears of the death, and
+// closes the connection, before the call does; the caller gave nothing up.
+func lostIsUnavailable(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	err := call(ctx, method, req, reply, cc, opts...)
+	if s := status.Convert(err); s.Code() == codes.Canceled && s.Message() == "grpc: the client connection is closing" && ctx.Err() == nil {
+		return status.Error(codes.Unavailable, s.Message())
+	}
+	return err
 }
 
 // silent is a logger that makes go-plugin skip its parsing of the plugin's output,

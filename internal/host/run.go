@@ -42,6 +42,7 @@ func (h *Host) Observe(ctx context.Context, p *Post, observe func(wire.Result)) 
 		return Result{}, err
 	}
 	defer g.leave()
+	h.counters.posts.Add(1)
 	var res Result
 	for i := range g.groups {
 		results, err := g.call(ctx, &g.groups[i], p)
@@ -87,6 +88,7 @@ func (g *generation) call(ctx context.Context, c *group, p *Post) ([]wire.Result
 	before := len(post.State)
 	results, err := wire.Apply(post, c.stages, reply)
 	if err != nil {
+		c.plugin.tally.errors.Add(1)
 		return nil, c.blame(err)
 	}
 	for i := range post.State[before:] {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -56,8 +57,10 @@ func (g *generation) attempt(ctx context.Context, c *group, p *wire.Post, turn i
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
-	call := proc.begin()
+	call, begun := proc.begin(), time.Now()
 	reply, err = proc.rpc.Handle(ctx, req)
+	c.plugin.tally.add(time.Since(begun), err != nil)
+	c.plugin.counters.calls.Add(1)
 	alone := proc.finish(call)
 	if err == nil {
 		return reply, false, nil

@@ -62,6 +62,10 @@ var zoo = map[string]func(){
 	"bodiless": beBodiless,
 	"flood":    beFlood,
 	"nameless": func() { serveRaw(&nameless{}) },
+	"nth":      beNth,
+	"runaway":  beRunaway,
+	"babble":   beBabble,
+	"netrpc":   func() { fmt.Println("1|1|unix|/nowhere|netrpc"); time.Sleep(time.Minute) },
 }
 
 func stage(name string, f handlerFunc) sdk.Stage {
