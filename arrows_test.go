@@ -39,6 +39,7 @@ var rules = []struct {
 	{"internal/config", []string{"internal/segment", "internal/address"}, []string{"github.com/BurntSushi/toml"}, "the one reader of the configuration file"},
 	{"internal/address", nil, nil, "a leaf"},
 	{"internal/segment", nil, nil, "a leaf"},
+	{"internal/control", nil, nil, "a leaf: what a running mlist says of itself, whichever daemons it runs"},
 	{"internal/trace", nil, nil, "a leaf: outbound writes to it, which knows neither store nor lists"},
 	{"test/", []string{""}, nil, "tests may use everything"},
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/control"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/conformance"
@@ -23,7 +24,7 @@ func (a *app) pluginCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "plugin",
 		Short: "list handlers, try one, write one",
-		Long: `Handlers decide about posts and edit them; plugins are the programs that offer them. These commands start a plugin
+		Long: `Handlers decide about posts and edit them; plugins are the programs that offer them. These commands start plugins
 for themselves, beside those of a running mlist. docs/handlers.md tells how to write one.`,
 		Example: `  mlist plugin ls
   mlist plugin new shout
@@ -40,6 +41,8 @@ type pluginJSON struct {
 	InUse    []string `json:"in_use"` // of those: that the configuration names
 	Path     string   `json:"path"`
 	Problems []string `json:"problems"`
+	// Running is the one that a running mlist has of this program, if any.
+	Running *control.Plugin `json:"running"`
 }
 
 func (a *app) pluginLs() *cobra.Command {
@@ -47,7 +50,8 @@ func (a *app) pluginLs() *cobra.Command {
 		Use:   "ls",
 		Short: "list the plugins, and what is wrong with them",
 		Long: `Starts every program in the plugin directory, asks what it offers, hands it its configuration, and ends it. A program
-that mlist would refuse, because others could have changed it, is not started. The exit status is 1 if there is a problem.`,
+that mlist would refuse, because others could have changed it, is not started. If mlist runs, it tells how those that it
+has started fare: calls and their times are counted since mlist started. The exit status is 1 if there is a problem.`,
 		Example: "  mlist plugin ls\n  mlist plugin ls --json",
 		Args:    between(0, 0, "nothing"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -66,7 +70,15 @@ that mlist would refuse, because others could have changed it, is not started. T
 				}
 				list = append(list, inspect(cmd.Context(), c, p))
 			}
-			return a.printPlugins(cmd.OutOrStdout(), list, missing(c, list))
+			live, err := ask(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			problems := missing(c, list)
+			for _, r := range live {
+				list = withRunning(list, r.Plugins)
+			}
+			return a.printPlugins(cmd.OutOrStdout(), list, problems, live)
 		},
 	}
 }
@@ -113,13 +125,13 @@ func missing(c *config.Config, list []pluginJSON) []string {
 	return problems
 }
 
-func (a *app) printPlugins(w io.Writer, list []pluginJSON, problems []string) error {
+func (a *app) printPlugins(w io.Writer, list []pluginJSON, problems []string, live []running) error {
 	bad := len(problems) > 0
 	for _, p := range list {
 		bad = bad || len(p.Problems) > 0
 	}
 	if a.json {
-		if err := printJSON(w, map[string]any{"plugins": list, "problems": problems}); err != nil {
+		if err := printJSON(w, map[string]any{"plugins": list, "problems": problems, "running": statuses(live)}); err != nil {
 			return err
 		}
 	} else {
@@ -132,6 +144,7 @@ func (a *app) printPlugins(w io.Writer, list []pluginJSON, problems []string) er
 		if len(list) == 0 {
 			fmt.Fprintln(w, "There are no plugins.")
 		}
+		printLive(w, live)
 	}
 	if bad {
 		return errTold
@@ -153,6 +166,9 @@ func printPlugin(w io.Writer, p pluginJSON) {
 	}
 	if len(stages) > 0 {
 		fmt.Fprintf(w, "    stages   %s\n", printable(strings.Join(stages, ", "), false))
+	}
+	if p.Running != nil {
+		printRunning(w, p.Running)
 	}
 	for _, problem := range p.Problems {
 		fmt.Fprintf(w, "    problem  %s\n", printable(problem, false))

@@ -150,6 +150,6 @@ func (a *app) tellNew(cmd *cobra.Command, s skeleton, dir string, files []skelet
 	fmt.Fprint(w, "  make test       # what it does to messages, without mlist\n"+
 		"  make check      # what mlist does to handlers\n")
 	fmt.Fprintf(w, "  mlist plugin run ./%s < MESSAGE\n", s.Name)
-	fmt.Fprintf(w, "  sudo make install\n\nThen name %s in stages of [pipeline], and reload mlist (SIGHUP).\n", s.Name)
+	fmt.Fprintf(w, "  sudo make install\n\nThen name %s in stages of [pipeline], and `mlist reload`.\n", s.Name)
 	return nil
 }

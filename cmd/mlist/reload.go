@@ -7,22 +7,23 @@ import (
 	"github.com/mlist/mlist/internal/config"
 )
 
-// reload reads the configuration again. What can fail comes first, and an error leaves
-// everything as it was.
-func (s *server) reload(ctx context.Context) {
+// reload reads the configuration again. What can fail comes first, and an error, which
+// it has logged, leaves everything as it was.
+func (s *server) reload(ctx context.Context) error {
 	next, err := s.load()
 	if err == nil {
 		err = s.take(ctx, next)
 	}
 	if err != nil {
 		s.log.Error("configuration not taken on: the old one stays in effect", "err", err)
-		return
+		return err
 	}
 	for _, key := range needRestart(s.cfg, next) {
 		s.log.Warn("a change of this key needs a restart", "key", key)
 	}
 	s.keep(next)
 	s.log.Info("configuration taken on")
+	return nil
 }
 
 // take hands the configuration to the daemons.
@@ -78,6 +79,7 @@ var fixed = []struct {
 	{"outbound.segments", func(c *config.Config) string { return c.Outbound.Segments.String() }, func(to, from *config.Config) { to.Outbound.Segments = from.Outbound.Segments }},
 	{"pipeline.workers", func(c *config.Config) string { return fmt.Sprint(c.Pipeline.Workers) }, func(to, from *config.Config) { to.Pipeline.Workers = from.Pipeline.Workers }},
 	{"trace", func(c *config.Config) string { return fmt.Sprint(c.Trace) }, func(to, from *config.Config) { to.Trace = from.Trace }},
+	{"control.listen", func(c *config.Config) string { return c.Control.Listen }, func(to, from *config.Config) { to.Control = from.Control }},
 	{"log.format", func(c *config.Config) string { return c.Log.Format }, func(to, from *config.Config) { to.Log.Format = from.Log.Format }},
 }
 

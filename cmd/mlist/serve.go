@@ -19,7 +19,7 @@ func (a *app) serveCommand() *cobra.Command {
 		Short: "run all daemons in the foreground",
 		Long: `Runs lmtpd, pipeline and outbound in one process, in the foreground, and logs to standard error; "ready" says that
 all of them work. SIGTERM and SIGINT let what is under way finish; a second one ends mlist at once, and loses nothing.
-SIGHUP reads the configuration again: a bad file changes nothing.`,
+` + "`mlist reload`" + ` and SIGHUP read the configuration again: a bad file changes nothing.`,
 		Example: "  mlist serve\n  mlist --config /tmp/try/mlist.toml serve",
 		Args:    between(0, 0, "nothing"),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), parts{true, true, true}) },
@@ -68,7 +68,7 @@ func (a *app) serve(ctx context.Context, which parts) error {
 	if _, err := os.Stat(path); err != nil {
 		log.Warn("no configuration file: the defaults hold", "config", path)
 	}
-	s := &server{which: which, cfg: c, log: log, level: &level, load: a.load}
+	s := &server{which: which, cfg: c, log: log, level: &level, load: a.load, reloads: make(chan chan error)}
 	if err := s.run(ctx, hangups); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}

@@ -29,6 +29,8 @@ type server struct {
 	log   *slog.Logger
 	level *slog.LevelVar
 	load  func() (*config.Config, error)
+	// reloads are asked for over the control socket; what came of it goes back.
+	reloads chan chan error
 
 	set      *settings // what the daemons have
 	spool    spool.Spool
@@ -67,6 +69,13 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 	for _, d := range daemons {
 		g.Go(func() error { return runOne(ctx, d.name, d.daemon) })
 	}
+	// Before anybody is told that it is ready, so that it can be asked then.
+	if l := s.listenControl(ctx); l != nil {
+		g.Go(func() error {
+			s.serveControl(ctx, l, daemons)
+			return nil
+		})
+	}
 	g.Go(func() error { return s.watch(ctx, daemons, hangups) })
 	return g.Wait()
 }
@@ -82,7 +91,8 @@ func runOne(ctx context.Context, name string, d daemon) error {
 	return nil
 }
 
-// watch says when all are ready, and takes on the configuration at each SIGHUP.
+// watch says when all are ready, and takes on the configuration at each SIGHUP
+// and when the control socket asks.
 func (s *server) watch(ctx context.Context, daemons []namedDaemon, hangups <-chan os.Signal) error {
 	started := time.Now()
 	for _, d := range daemons {
@@ -96,7 +106,9 @@ func (s *server) watch(ctx context.Context, daemons []namedDaemon, hangups <-cha
 	for {
 		select {
 		case <-hangups:
-			s.reload(ctx)
+			_ = s.reload(ctx) // the log has it
+		case answer := <-s.reloads:
+			answer <- s.reload(ctx)
 		case <-ctx.Done():
 			if errors.Is(context.Cause(ctx), errStopped) {
 				s.log.Info("stopping; a second signal ends at once")

@@ -60,6 +60,7 @@ func (c *Config) check(file string, at lines) error {
 			expect(key, checkPath(path))
 		}
 	}
+	expect("control.listen", checkControl(c.Control.Listen))
 	return p.err()
 }
 
@@ -82,6 +83,21 @@ func checkPath(path string) error {
 		return fmt.Errorf("%q: NUL in a path", path)
 	}
 	return nil
+}
+
+// checkControl leaves room for a single daemon's name in the path.
+func checkControl(listen string) error {
+	if listen == "" {
+		return nil
+	}
+	path, ok := strings.CutPrefix(listen, "unix:")
+	if !ok {
+		return fmt.Errorf("%q: want unix:PATH", listen)
+	}
+	if most := maxSocketPath - len("-pipeline.sock"); len(path) > most {
+		return fmt.Errorf("%q: this socket's path has at most %d octets", listen, most)
+	}
+	return checkPath(path)
 }
 
 // checkPathURL wants scheme:PATH. Only the scheme is printed of another: what follows

@@ -28,6 +28,7 @@ type Config struct {
 	Plugin   map[string]map[string]any `toml:"plugin" help:"[plugin.NAME] is handed to the handler of the stage NAME, which checks it"`
 	Outbound Outbound                  `toml:"outbound" help:"mail out: the MTA's port that takes prepared mail"`
 	Trace    Trace                     `toml:"trace" help:"what happened to each message: mlist trace reads it"`
+	Control  Control                   `toml:"control" help:"how the mlist command asks a running mlist"`
 	Log      Log                       `toml:"log" help:"to standard error"`
 }
 
@@ -89,6 +90,11 @@ type Trace struct {
 	Enabled bool     `toml:"enabled" default:"true" help:"write it"`
 	Dir     string   `toml:"dir" help:"a file for each day; the directory trace in the spool when empty"`
 	Keep    Duration `toml:"keep" default:"14d" min:"1d" help:"older files are removed"`
+}
+
+// Control is [control].
+type Control struct {
+	Listen string `toml:"listen" default:"unix:/run/mlist/control.sock" help:"unix:PATH, for who runs mlist alone; single daemons put their name before .sock; off when empty"`
 }
 
 // Log is [log].

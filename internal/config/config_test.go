@@ -57,6 +57,8 @@ func TestWhatIsWrongIsToldWithFileLineAndKey(t *testing.T) {
 		{"an MTA with an impossible port", "[outbound]\nmta = \"smtp://h:0x19\"\n", "x.toml:2: outbound.mta: "},
 		{"a user without a password", "[outbound]\nusername = \"u\"\n", "x.toml:2: outbound.username: want password_file beside it"},
 		{"a relative path of the trace", "[trace]\ndir = \"trace\"\n", `x.toml:2: trace.dir: "trace": want an absolute path`},
+		{"a control socket that is no unix socket", "[control]\nlisten = \"tcp:127.0.0.1:1\"\n", `x.toml:2: control.listen: "tcp:127.0.0.1:1": want unix:PATH`},
+		{"a relative path of the control socket", "[control]\nlisten = \"unix:x.sock\"\n", `x.toml:2: control.listen: "x.sock": want an absolute path`},
 		{"a trace kept for no time", "[trace]\nkeep = \"1h\"\n", "x.toml:2: trace.keep: 1h: want 1d or more"},
 		{"a pin that is no checksum", "[pipeline]\nplugin_sha256 = { standard = \"beef\" }\n", "x.toml:2: pipeline.plugin_sha256: standard: \"beef\" is no SHA-256"},
 		{"a pin that is no text", "[pipeline.plugin_sha256]\nstandard = 1\n", "x.toml:1: pipeline.plugin_sha256: want strings in quotes in the table, not 1"},

@@ -25,7 +25,7 @@ func WriteDefaults(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprint(b, "# mlist's configuration. Every key stands here with its default: take the # away to change it.\n"+
 		"# `mlist config check` tells what is wrong with this file, `mlist config` what is in effect;\n"+
-		"# a running mlist reads it again on SIGHUP. Sizes: 256KB, 40MB, 1GB. Durations: 30s, 5m, 2h, 5d.\n\n")
+		"# a running mlist reads it again on `mlist reload`. Sizes: 256KB, 40MB, 1GB. Durations: 30s, 5m, 2h, 5d.\n\n")
 	if err := defaults().write(b, "#"); err != nil {
 		return err
 	}

@@ -94,6 +94,7 @@ func Install(dir, dist string, opts Options) (*Mlist, error) {
 		"store.url":           quote("sqlite:" + filepath.Join(dir, "mlist.db")),
 		"spool.url":           quote("dir:" + m.Spool),
 		"lmtpd.listen":        "[" + quote("unix:"+m.LMTP) + "]",
+		"control.listen":      quote("unix:" + filepath.Join(dir, "run", "control.sock")),
 		"pipeline.plugin_dir": quote(filepath.Join(dist, "plugins")),
 		"pipeline.retry_min":  quote("100ms"),
 		"pipeline.retry_max":  quote("1s"),

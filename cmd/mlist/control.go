@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/control"
+)
+
+// controlPath is the control socket of a process that runs these daemons, or "".
+func controlPath(c *config.Config, which parts) string {
+	path := strings.TrimPrefix(c.Control.Listen, "unix:")
+	if path == "" {
+		return ""
+	}
+	for name, alone := range map[string]parts{"lmtpd": {lmtpd: true}, "pipeline": {pipeline: true}, "outbound": {outbound: true}} {
+		if which == alone {
+			return strings.TrimSuffix(path, ".sock") + "-" + name + ".sock"
+		}
+	}
+	return path
+}
+
+// listenControl makes the control socket, or returns nil. Mail flows without it, so its
+// trouble ends nothing.
+func (s *server) listenControl(ctx context.Context) net.Listener {
+	path := controlPath(s.cfg, s.which)
+	if path == "" {
+		return nil
+	}
+	l, err := control.Listen(ctx, path)
+	if err != nil {
+		s.log.Warn(unasked, "err", err)
+		return nil
+	}
+	return l
+}
+
+const unasked = "`mlist reload` and `mlist plugin ls` cannot ask this process"
+
+// serveControl answers the mlist command until ctx ends.
+func (s *server) serveControl(ctx context.Context, l net.Listener, daemons []namedDaemon) {
+	err := control.Serve(ctx, l, control.Operations{
+		Status: func() control.Status { return s.status(daemons) },
+		Reload: func() error { return s.askReload(ctx) },
+	})
+	if err != nil {
+		s.log.Warn(unasked, "err", err)
+	}
+}
+
+// askReload has the one goroutine that reloads do so, and waits for what comes of it.
+func (s *server) askReload(ctx context.Context) error {
+	answer := make(chan error, 1)
+	select {
+	case s.reloads <- answer:
+	case <-ctx.Done():
+		return errors.New("mlist is stopping")
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return errors.New("mlist is stopping")
+	}
+}
+
+// status is what the process says of itself.
+func (s *server) status(daemons []namedDaemon) control.Status {
+	st := control.Status{Version: versionText(), PID: os.Getpid(), Daemons: names(daemons), Plugins: []control.Plugin{}}
+	if s.host == nil {
+		return st
+	}
+	totals := s.host.Totals()
+	st.Posts, st.Calls = totals.Posts, totals.Calls
+	for _, p := range s.host.Plugins() {
+		st.Plugins = append(st.Plugins, control.Plugin{Name: p.Name, Version: p.Version, Path: p.Path, PID: p.PID, Stages: p.Stages,
+			Healthy: p.Healthy, Restarts: p.Restarts, Calls: p.Calls, Errors: p.Errors, P50: milliseconds(p.P50), P99: milliseconds(p.P99)})
+	}
+	return st
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// running is a process of mlist that answers.
+type running struct {
+	path string
+	control.Status
+}
+
+// ask finds the processes of mlist that answer.
+func ask(ctx context.Context, c *config.Config) ([]running, error) {
+	var out []running
+	if c.Control.Listen == "" {
+		return nil, nil
+	}
+	for _, which := range []parts{{true, true, true}, {lmtpd: true}, {pipeline: true}, {outbound: true}} {
+		path := controlPath(c, which)
+		st, err := control.Ask(ctx, path)
+		switch {
+		case err == nil:
+			out = append(out, running{path, st})
+		case !errors.Is(err, control.ErrNotRunning):
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// reloadJSON is what `mlist reload --json` says of one process.
+type reloadJSON struct {
+	Daemons  []string `json:"daemons"`
+	PID      int      `json:"pid"`
+	Reloaded bool     `json:"reloaded"`
+	Error    string   `json:"error,omitempty"`
+}
+
+func (a *app) reloadCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "have a running mlist read its configuration again",
+		Long: `Checks the configuration, has every running process of mlist read it again, as SIGHUP does, and says what came of it.
+A configuration that is bad changes nothing. Plugins are started anew beside the old ones; no post waits or is lost.`,
+		Example: "  mlist config check && mlist reload",
+		Args:    between(0, 0, "nothing"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.load()
+			if err != nil {
+				return withHint(err, "A running mlist was not asked, and goes on as before.")
+			}
+			found, err := ask(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			if len(found) == 0 {
+				return withHint(control.ErrNotRunning, "control.listen says where it is asked: %q. SIGHUP does the same.", c.Control.Listen)
+			}
+			results := []reloadJSON{}
+			for _, r := range found {
+				j := reloadJSON{Daemons: r.Daemons, PID: r.PID, Reloaded: true}
+				if err := control.Reload(cmd.Context(), r.path); err != nil {
+					j.Reloaded, j.Error = false, err.Error()
+				}
+				results = append(results, j)
+			}
+			return a.printReloads(cmd.OutOrStdout(), results)
+		},
+	}
+}
+
+func (a *app) printReloads(w io.Writer, results []reloadJSON) error {
+	if a.json {
+		if err := printJSON(w, results); err != nil {
+			return err
+		}
+	}
+	var failed error
+	for _, r := range results {
+		who := fmt.Sprintf("%s (pid %d)", strings.Join(r.Daemons, ", "), r.PID)
+		switch {
+		case !r.Reloaded:
+			failed = errTold
+			fmt.Fprintf(a.err, "mlist: %s: the old configuration stays in effect: %s\n", printable(who, false), printable(r.Error, true))
+		case !a.json:
+			fmt.Fprintf(w, "%s: configuration taken on\n", printable(who, false))
+		}
+	}
+	return failed
+}
+
+// printRunning tells how a plugin that runs fares.
+func printRunning(w io.Writer, p *control.Plugin) {
+	state := fmt.Sprintf("pid %d, healthy", p.PID)
+	switch {
+	case p.PID == 0:
+		state = "down"
+	case !p.Healthy:
+		state = fmt.Sprintf("pid %d, not healthy", p.PID)
+	}
+	fmt.Fprintf(w, "    running  %s, %s, restarts %d, calls %d, errors %d, p50 %gms, p99 %gms\n",
+		printable(p.Version, false), state, p.Restarts, p.Calls, p.Errors, p.P50, p.P99)
+}
+
+// withRunning puts what runs beside the programs; one whose program is gone comes last.
+func withRunning(list []pluginJSON, plugins []control.Plugin) []pluginJSON {
+	for _, p := range plugins {
+		i := slices.IndexFunc(list, func(j pluginJSON) bool { return j.Path == p.Path })
+		if i < 0 {
+			i = len(list)
+			list = append(list, pluginJSON{Name: p.Name, Version: p.Version, Stages: p.Stages, InUse: p.Stages, Path: p.Path, Problems: []string{}})
+		}
+		list[i].Running = &p
+	}
+	return list
+}
+
+// processJSON is a process of mlist as `plugin ls --json` shows it.
+type processJSON struct {
+	Version string   `json:"version"`
+	PID     int      `json:"pid"`
+	Daemons []string `json:"daemons"`
+	Posts   int64    `json:"posts"`
+	Calls   int64    `json:"calls"`
+}
+
+func statuses(live []running) []processJSON {
+	out := []processJSON{}
+	for _, r := range live {
+		out = append(out, processJSON{r.Version, r.PID, r.Daemons, r.Posts, r.Calls})
+	}
+	return out
+}
+
+// printLive tells which processes answered, and how many calls a post takes.
+func printLive(w io.Writer, live []running) {
+	if len(live) == 0 {
+		fmt.Fprintln(w, "mlist is not running, or does not answer.")
+	}
+	for _, r := range live {
+		fmt.Fprintf(w, "mlist %s (pid %d) runs %s", printable(r.Version, false), r.PID, printable(strings.Join(r.Daemons, ", "), false))
+		if r.Posts > 0 {
+			fmt.Fprintf(w, "; posts %d, calls %d (%.2f a post)", r.Posts, r.Calls, float64(r.Calls)/float64(r.Posts))
+		}
+		fmt.Fprintln(w)
+	}
+}

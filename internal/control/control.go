@@ -1,0 +1,49 @@
+// Package control lets the mlist command ask a running mlist, over a unix socket that
+// only the user who runs it, and root, can use: what state it is in, and to read its
+// configuration again.
+//
+// It promises that requests are small and end in time, whoever sends them, and that a
+// socket is taken over only when nobody answers on it.
+package control
+
+import (
+	"errors"
+	"time"
+)
+
+// ErrNotRunning is returned when nobody answers.
+var ErrNotRunning = errors.New("mlist is not running")
+
+// ReloadTime is how long a reload may take, with the drain of the plugins before.
+const ReloadTime = 2 * time.Minute
+
+// Status is what a running mlist says of itself.
+type Status struct {
+	Version string   `json:"version"`
+	PID     int      `json:"pid"`
+	Daemons []string `json:"daemons"`
+	Posts   int64    `json:"posts"` // that the plugins were asked about
+	Calls   int64    `json:"calls"` // that this took
+	Plugins []Plugin `json:"plugins"`
+}
+
+// Plugin is a plugin that runs.
+type Plugin struct {
+	Name     string   `json:"name"`
+	Version  string   `json:"version"`
+	Path     string   `json:"path"`
+	PID      int      `json:"pid"` // 0 while it is down
+	Stages   []string `json:"stages"`
+	Healthy  bool     `json:"healthy"`
+	Restarts int      `json:"restarts"`
+	Calls    int64    `json:"calls"`
+	Errors   int64    `json:"errors"`
+	P50      float64  `json:"p50_ms"` // of calls, in milliseconds
+	P99      float64  `json:"p99_ms"`
+}
+
+// Operations are what can be asked. Each may be called while another runs.
+type Operations struct {
+	Status func() Status
+	Reload func() error
+}
