@@ -166,11 +166,13 @@ type killed struct{ daemons, plugins int }
 func (w *world) storm(ctx context.Context, rnd *rand.Rand) ([]checker.Accepted, killed, error) {
 	var mu sync.Mutex
 	var accepted []checker.Accepted
-	posting, stop := context.WithCancel(ctx)
-	defer stop()
+	enough := make(chan struct{})
+	posting, cancel := context.WithCancel(ctx)
+	defer cancel()
 	done := make(chan error, 1)
 	go func() {
 		_, err := inject.Run(posting, inject.Options{
+			Stop: enough,
 			Addr: "unix:" + w.daemons[0].LMTP, Lists: w.lists, Sender: "author@net.test", Tag: "torture",
 			Messages: 1 << 30, Connections: 4, Size: 2000, Pause: 20 * time.Millisecond,
 			Accepted: func(id, list string, _ time.Duration) {
@@ -179,9 +181,6 @@ func (w *world) storm(ctx context.Context, rnd *rand.Rand) ([]checker.Accepted, 
 				mu.Unlock()
 			},
 		})
-		if posting.Err() != nil {
-			err = nil
-		}
 		done <- err
 	}()
 	var kills killed
@@ -197,7 +196,7 @@ func (w *world) storm(ctx context.Context, rnd *rand.Rand) ([]checker.Accepted, 
 			return nil, kills, err
 		}
 	}
-	stop()
+	close(enough)
 	err := <-done
 	return accepted, kills, err
 }

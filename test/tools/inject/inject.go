@@ -28,6 +28,9 @@ type Options struct {
 	Tag   string
 	// Pause between two messages of one connection.
 	Pause time.Duration
+	// Stop, when closed, ends the run once every message begun is accepted; ctx ends it
+	// at once, and leaves open whether the last ones were taken.
+	Stop <-chan struct{}
 	// Accepted, if not nil, is told of each message when its 250 has come, from several
 	// goroutines at once.
 	Accepted func(messageID, list string, took time.Duration)
@@ -70,6 +73,8 @@ feed:
 	for n := range o.Messages {
 		select {
 		case numbers <- o.First + n:
+		case <-o.Stop:
+			break feed
 		case <-ctx.Done():
 			break feed
 		}
