@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/mlist/mlist/sdk"
-	"github.com/mlist/mlist/sdk/message"
 	"github.com/mlist/mlist/sdk/wire"
 )
 
@@ -56,32 +55,9 @@ type Config struct {
 type StateEdit = wire.StateEdit
 
 // Post is a post on its way through the stages. Run changes Header, Body, Rules and
-// Notes as the stages ask.
-type Post struct {
-	Entry    string
-	Number   int64
-	Approved bool
-	List     sdk.List
-	Envelope sdk.Envelope
-	Senders  []sdk.Sender
-	Header   *message.Header
-	Body     *message.Body
-	// File is where the body's original bytes are, for the plugin to read.
-	File           string
-	Offset, Length int64
-	Rules          []sdk.Rule
-	Notes          map[string]string
-	// ListID is how Config.Members and Config.State know the list.
-	ListID int64
-	// Call is Run's own.
-	Call string
-	// State and Submissions are what the stages want committed with the post, once, if it
-	// is accepted.
-	State       []StateEdit
-	Submissions []sdk.Submission
-	// Counts is Run's own.
-	Counts map[string]int64
-}
+// Notes as the stages ask; State and Submissions are to be committed with the post, once,
+// if it is accepted. Call and Counts are Run's own.
+type Post = wire.Post
 
 // Result is what the stages made of a post.
 type Result struct {

@@ -79,8 +79,7 @@ func (h *Host) enter() (*generation, error) {
 }
 
 // call runs one group of stages, and applies what they answer.
-func (g *generation) call(ctx context.Context, c *group, p *Post) ([]wire.Result, error) {
-	post := (*wire.Post)(p)
+func (g *generation) call(ctx context.Context, c *group, post *Post) ([]wire.Result, error) {
 	reply, err := g.handle(ctx, c, post)
 	if err != nil {
 		return nil, err
