@@ -51,6 +51,10 @@ type Stage struct {
 	Members bool   // it calls Post.Members
 	State   bool   // it uses Post.State
 	Submit  bool   // it calls Post.Submit
+	Keep    bool   // it calls Post.Keep
+	// Digests: it is asked for digests, too, which mlist makes of many posts
+	// (Post.IsDigest). Other stages do not see them.
+	Digests bool
 	// AtSMTP: it may be asked while the sender's SMTP session waits. It judges by the post
 	// alone, quickly, and its edits are not made then.
 	AtSMTP  bool

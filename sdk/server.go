@@ -89,7 +89,7 @@ func (s *Server) Describe(_ context.Context, req *proto.DescribeRequest) (*proto
 		}
 	}
 	for _, st := range s.stages {
-		d := &proto.Stage{Name: st.Name, Help: st.Help, AtSmtp: st.AtSMTP, Needs: st.needs()}
+		d := &proto.Stage{Name: st.Name, Help: st.Help, AtSmtp: st.AtSMTP, Digests: st.Digests, Needs: st.needs()}
 		if st.Body {
 			d.Needs = append(d.Needs, "body")
 		}
@@ -107,7 +107,7 @@ func (st *Stage) needs() []string {
 	for _, n := range []struct {
 		want       bool
 		capability string
-	}{{st.Members, CapMembers}, {st.State, CapState}, {st.Submit, CapSubmit}} {
+	}{{st.Members, CapMembers}, {st.State, CapState}, {st.Submit, CapSubmit}, {st.Keep || st.Digests, CapKeep}} {
 		if n.want {
 			out = append(out, n.capability)
 		}

@@ -24,10 +24,11 @@ const (
 	CapState   = "state"     // Post.State
 	CapSubmit  = "submit"    // Post.Submit
 	CapSMTP    = "smtp-time" // Stage.AtSMTP
+	CapKeep    = "keep"      // Post.Keep, Stage.Digests
 )
 
 // Capabilities are all that this version knows.
-var Capabilities = []string{CapMembers, CapState, CapSubmit, CapSMTP}
+var Capabilities = []string{CapMembers, CapState, CapSubmit, CapSMTP, CapKeep}
 
 // MemberFilter chooses members; an empty field means any. The words are those of
 // proto.MembersRequest.
@@ -99,6 +100,7 @@ type services struct {
 	edits   []*proto.StateEdit
 	submits []*proto.Submission
 	counts  map[string]int64
+	keep    []string
 	reading bool
 }
 
@@ -112,7 +114,7 @@ func (s *services) may(capability, field string) error {
 	}
 	for _, n := range s.needs {
 		if n == capability {
-			if s.host == nil && capability != CapSubmit {
+			if s.host == nil && capability != CapSubmit && capability != CapKeep {
 				return errNobody
 			}
 			return nil

@@ -106,6 +106,7 @@ func (w *work) run(ctx context.Context, st *Stage) (*proto.StageResult, error) {
 	}
 	r.StateEdits, r.Submissions = slices.Clone(asked.edits), slices.Clone(asked.submits)
 	w.edits = slices.Concat(w.edits, r.StateEdits)
+	r.Keep = slices.Clone(asked.keep)
 	r.HeaderOps = writeOps(w.header.Ops()[ops:])
 	if st.Body {
 		r.Splices = writeSplices(w.body.Splices()[splices:])

@@ -90,6 +90,11 @@ func askWords(p *host.Post) []string {
 		}
 		out = append(out, fmt.Sprintf("send %s to %s", count(int64(len(m.Message)), "octet", "octets"), to))
 	}
+	for _, k := range p.Kept {
+		for _, use := range k.For {
+			out = append(out, "keep it for the "+string(use))
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(p.Counts)) {
 		out = append(out, fmt.Sprintf("count %d more %s", p.Counts[name], name))
 	}

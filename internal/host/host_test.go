@@ -178,6 +178,19 @@ func TestAPostGoesThroughAllStages(t *testing.T) {
 	}
 }
 
+func TestADigestGoesThroughTheStagesThatSeeDigests(t *testing.T) {
+	h := start(t, config(t, []string{"a", "x", "b", "c", "y", "i"}, "good", "second"))
+	p := post(t, "hello")
+	p.Envelope.Flags = []string{"approved", sdk.FlagDigest}
+	r, err := h.Run(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Verdict != sdk.Accept || len(r.Stages) != 2 || r.Stages[0].Stage != "c" || r.Stages[1].Stage != "i" || h.Totals().Calls != 2 {
+		t.Errorf("result %+v, %+v", r, h.Totals())
+	}
+}
+
 func TestTheFirstStageThatDoesNotAcceptDecides(t *testing.T) {
 	h := start(t, config(t, []string{"a", "b", "c", "x"}, "good", "second"))
 	p := post(t, "stop at b")

@@ -50,6 +50,7 @@ type supervised struct {
 	version  string
 	needs    []string
 	atSMTP   []string
+	digests  []string // the stages that see digests
 	restarts int
 	why      error         // it is down
 	changed  chan struct{} // closed when any of these change
@@ -218,10 +219,13 @@ func (s *supervised) set(p *process, why error) {
 
 // learn keeps what a process said of itself.
 func (s *supervised) learn(p *process) {
-	s.version, s.needs, s.atSMTP = p.version, p.needs, nil
+	s.version, s.needs, s.atSMTP, s.digests = p.version, p.needs, nil, nil
 	for _, st := range p.stages {
 		if st.GetAtSmtp() && slices.Contains(s.want, st.GetName()) {
 			s.atSMTP = append(s.atSMTP, st.GetName())
+		}
+		if st.GetDigests() {
+			s.digests = append(s.digests, st.GetName())
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -45,7 +46,11 @@ func (h *Host) Observe(ctx context.Context, p *Post, observe func(wire.Result)) 
 	h.counters.posts.Add(1)
 	var res Result
 	for i := range g.groups {
-		results, err := g.call(ctx, &g.groups[i], p)
+		c := g.groups[i].of(p)
+		if len(c.stages) == 0 {
+			continue
+		}
+		results, err := g.call(ctx, c, p)
 		if err != nil {
 			return Result{}, err
 		}
@@ -76,6 +81,18 @@ func (h *Host) enter() (*generation, error) {
 		}
 		// A reload has put another in its place; or Close nil.
 	}
+}
+
+// of is the group as far as it runs on a post: of its stages a digest sees those that want to.
+func (c *group) of(p *Post) *group {
+	if !slices.Contains(p.Envelope.Flags, sdk.FlagDigest) {
+		return c
+	}
+	c.plugin.mu.Lock()
+	defer c.plugin.mu.Unlock()
+	return &group{plugin: c.plugin, stages: slices.DeleteFunc(slices.Clone(c.stages), func(stage string) bool {
+		return !slices.Contains(c.plugin.digests, stage)
+	})}
 }
 
 // call runs one group of stages, and applies what they answer.

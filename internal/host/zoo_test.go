@@ -83,7 +83,7 @@ func goodStages() []sdk.Stage {
 	var stages []sdk.Stage
 	for i := range 9 {
 		name := string(rune('a' + i))
-		stages = append(stages, sdk.Stage{Name: name, Body: i == 8, Handler: handlerFunc(func(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
+		stages = append(stages, sdk.Stage{Name: name, Body: i == 8, Digests: i == 2 || i == 8, Handler: handlerFunc(func(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 			if p.Header.Get("Subject") == "stop at "+name {
 				p.Header.Append("X-Lost", "this is not kept")
 				p.Notes["why"] = name

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -53,6 +54,8 @@ type Result struct {
 	State       map[string]string
 	Submissions []sdk.Submission
 	Counts      map[string]int64
+	// Kept is what mlist keeps, for each use, if the post is accepted.
+	Kept map[sdk.Use][]byte
 }
 
 // Run tries a handler, and fails the test when it returns an error.
@@ -69,11 +72,12 @@ func Run(t testing.TB, h sdk.Handler, c Case) Result {
 // what mlist would refuse in its reply.
 func Try(t testing.TB, h sdk.Handler, c Case) (Result, error) {
 	t.Helper()
-	return TryStages(t, c, sdk.Stage{Name: "test", Body: true, Members: true, State: true, Submit: true, Handler: h})
+	return TryStages(t, c, sdk.Stage{Name: "test", Body: true, Members: true, State: true, Submit: true, Keep: true, Digests: true, Handler: h})
 }
 
 // TryStages tries several stages of one plugin on a message, in their order. The
-// case's configuration is that of the first.
+// case's configuration is that of the first. Stages that see no digests are left out if
+// the message is one (sdk.FlagDigest).
 func TryStages(t testing.TB, c Case, stages ...sdk.Stage) (Result, error) {
 	t.Helper()
 	s, err := sdk.NewServer("test", "0", stages...)
@@ -83,8 +87,11 @@ func TryStages(t testing.TB, c Case, stages ...sdk.Stage) (Result, error) {
 	s.UseHost(fakeHost{c})
 	var names []string
 	var body bool
+	digest := slices.Contains(c.Envelope.Flags, sdk.FlagDigest)
 	for _, st := range stages {
-		names, body = append(names, st.Name), body || st.Body
+		if st.Digests || !digest {
+			names, body = append(names, st.Name), body || st.Body
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), orElse(c.Timeout, 10*time.Second))
 	defer cancel()
@@ -160,17 +167,44 @@ func post(t testing.TB, c Case) (*wire.Post, error) {
 
 func result(c Case, p *wire.Post, results []wire.Result) (Result, error) {
 	var body bytes.Buffer
+	var err error
 	if _, err := p.Body.WriteTo(&body); err != nil {
 		return Result{}, fmt.Errorf("read the edited body: %w", err)
 	}
-	r := Result{Verdict: results[len(results)-1].Verdict, Header: p.Header, Body: body.Bytes(), Rules: p.Rules, Notes: p.Notes,
+	verdict := sdk.Accept // of a digest that no stage sees
+	if len(results) > 0 {
+		verdict = results[len(results)-1].Verdict
+	}
+	r := Result{Verdict: verdict, Header: p.Header, Body: body.Bytes(), Rules: p.Rules, Notes: p.Notes,
 		Counts: p.Counts}
 	r.State = stateAfter(c, p, r.Verdict)
 	if r.Verdict.Kind == sdk.KindAccept {
 		r.Submissions = p.Submissions
+		if r.Kept, err = kept(p); err != nil {
+			return Result{}, err
+		}
 	}
 	r.Message = append(append(bytes.Clone(p.Header.Bytes()), p.Header.LineEnd()...), r.Body...)
 	return r, nil
+}
+
+// kept reads what is kept of the post.
+func kept(p *wire.Post) (map[sdk.Use][]byte, error) {
+	out := map[sdk.Use][]byte{}
+	for _, k := range p.Kept {
+		h, b, err := k.Message(p.Body)
+		if err != nil {
+			return nil, err
+		}
+		text := bytes.NewBuffer(append(h.Bytes(), h.LineEnd()...))
+		if _, err := b.WriteTo(text); err != nil {
+			return nil, err
+		}
+		for _, use := range k.For {
+			out[use] = text.Bytes()
+		}
+	}
+	return out, nil
 }
 
 func orElse[T comparable](v, other T) T {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/handlertest"
+	"github.com/mlist/mlist/sdk/message"
 )
 
 type handlerFunc func(ctx context.Context, p *sdk.Post) (sdk.Verdict, error)
@@ -131,6 +132,7 @@ func TestWhatIsAskedWronglyIsRefused(t *testing.T) {
 		}, "is no key"},
 		{"a key with a line break", func(_ context.Context, p *sdk.Post) error { return p.State().Delete("a\nb") }, "is no key"},
 		{"a long value", func(_ context.Context, p *sdk.Post) error { return p.State().Set("k", big) }, "at most 65536"},
+		{"a use that is none", func(_ context.Context, p *sdk.Post) error { return p.Keep("attic") }, `"attic" is nothing that mlist keeps`},
 		{"a submission to nowhere", func(_ context.Context, p *sdk.Post) error {
 			return p.Submit(sdk.Submission{To: "root", Message: []byte("Subject: x\n\n")})
 		}, `"root" is no address`},
@@ -176,10 +178,10 @@ func TestAStageThatDeclaresNothingGetsNothing(t *testing.T) {
 		for _, merr := range p.Members(ctx, sdk.MemberFilter{}) {
 			err = errors.Join(err, merr)
 		}
-		return sdk.Accept, errors.Join(err, p.Submit(sdk.Submission{}))
+		return sdk.Accept, errors.Join(err, p.Submit(sdk.Submission{}), p.Keep(sdk.KeepArchive))
 	})
 	_, err := handlertest.TryStages(t, handlertest.Case{Message: fromAnn}, sdk.Stage{Name: "s", Handler: h})
-	for _, want := range []string{"set State in", "set Members in", "set Submit in"} {
+	for _, want := range []string{"set State in", "set Members in", "set Submit in", "set Keep in"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v, want %q", err, want)
 		}
@@ -189,5 +191,64 @@ func TestAStageThatDeclaresNothingGetsNothing(t *testing.T) {
 		t.Error("a post that nobody handed over has state")
 	}
 	bare.Count("x", 1)
+	if err := bare.Keep(sdk.KeepArchive); err != nil {
+		t.Error(err)
+	}
 	bare.Log().Debug("nothing happens")
+}
+
+// marker leaves a mark in header and body, and wants the post kept.
+func marker(name string, uses ...sdk.Use) sdk.Stage {
+	return sdk.Stage{Name: name, Body: true, Keep: true, Handler: handlerFunc(func(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
+		p.Header.Append("X-Mark", name)
+		err := p.Body.Splice(message.Splice{Offset: p.Body.Size(), Insert: []byte(name + "\n")})
+		for _, use := range uses {
+			err = errors.Join(err, p.Keep(use))
+		}
+		return sdk.Accept, err
+	})}
+}
+
+func TestAPostIsKeptAsItStandsAfterTheStageThatAsks(t *testing.T) {
+	const head, body = "From: ann@n.test\nX-Mark: a\n", "\nbody\na\n"
+	for _, c := range []struct {
+		name            string
+		stages          []sdk.Stage
+		archive, digest string
+	}{
+		{"nobody asks", []sdk.Stage{marker("a"), marker("b")}, "", ""},
+		{"one", []sdk.Stage{marker("a", sdk.KeepArchive), marker("b")}, head + body, ""},
+		{"one that asks twice", []sdk.Stage{marker("a", sdk.KeepArchive, sdk.KeepDigest, sdk.KeepArchive), marker("b")}, head + body, head + body},
+		{"two, for different uses", []sdk.Stage{marker("a", sdk.KeepDigest), marker("b", sdk.KeepArchive)}, head + "X-Mark: b\n" + body + "b\n", head + body},
+		{"two, for the same: the first has it", []sdk.Stage{marker("a", sdk.KeepArchive), marker("b", sdk.KeepArchive)}, head + body, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := handlertest.TryStages(t, handlertest.Case{Message: fromAnn}, append(c.stages, marker("last"))...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a, d := string(got.Kept[sdk.KeepArchive]), string(got.Kept[sdk.KeepDigest]); a != c.archive || d != c.digest {
+				t.Errorf("archive\n%s\ndigest\n%s", a, d)
+			}
+			if !strings.Contains(string(got.Message), "X-Mark: last\n\nbody\na\n") {
+				t.Errorf("message\n%s", got.Message)
+			}
+		})
+	}
+	stop := sdk.Stage{Name: "stop", Handler: handlerFunc(func(context.Context, *sdk.Post) (sdk.Verdict, error) { return sdk.Hold("x", "y"), nil })}
+	if got, err := handlertest.TryStages(t, handlertest.Case{Message: fromAnn}, marker("a", sdk.KeepArchive), stop); err != nil || len(got.Kept) > 0 {
+		t.Errorf("of a held post %v is kept, %v", got.Kept, err)
+	}
+}
+
+func TestADigestIsSeenOnlyByStagesThatWantTo(t *testing.T) {
+	see := marker("b")
+	see.Digests = true
+	c := handlertest.Case{Message: fromAnn, Envelope: sdk.Envelope{Flags: []string{sdk.FlagDigest}}}
+	if got, err := handlertest.TryStages(t, c, marker("a"), see, marker("c")); err != nil || string(got.Header.Bytes()) != "From: ann@n.test\nX-Mark: b\n" {
+		t.Errorf("%v, %s", err, got.Message)
+	}
+	if got, err := handlertest.TryStages(t, c, marker("a")); err != nil || got.Verdict != sdk.Accept || string(got.Message) != fromAnn {
+		t.Errorf("%v, %+v", err, got)
+	}
 }

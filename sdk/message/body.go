@@ -20,6 +20,8 @@ type Splice struct {
 // fine while none splices.
 type Body struct {
 	file    io.ReaderAt
+	offset  int64   // where the body began in the file
+	length  int64   // and how long it was there
 	pieces  []piece // in order, without gaps, none of them empty
 	size    int64
 	splices []Splice
@@ -54,7 +56,8 @@ func (p piece) upTo(n int64) piece {
 
 // NewBody makes a body of the length bytes of r from offset on.
 func NewBody(r io.ReaderAt, offset, length int64) *Body {
-	b := &Body{file: r, size: max(length, 0)}
+	length = max(length, 0)
+	b := &Body{file: r, offset: offset, length: length, size: length}
 	if b.size > 0 {
 		b.pieces = []piece{{size: b.size, at: offset}}
 	}
@@ -163,6 +166,20 @@ func (b *Body) restart(i int) {
 			b.pieces[i].start = b.pieces[i-1].end()
 		}
 	}
+}
+
+// At returns the body as it was after its first n splices.
+func (b *Body) At(n int) (*Body, error) {
+	if n < 0 || n > len(b.splices) {
+		return nil, fmt.Errorf("body after %d splices: there are %d", n, len(b.splices))
+	}
+	then := NewBody(b.file, b.offset, b.length)
+	for _, s := range b.splices[:n] {
+		if err := then.Splice(s); err != nil {
+			return nil, err
+		}
+	}
+	return then, nil
 }
 
 // Splices returns the changes so far. What they insert must not be changed.

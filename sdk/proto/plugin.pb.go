@@ -14,6 +14,7 @@
 //   state      the service Host answers GetState, and mlist carries state_edits out
 //   submit     mlist sends the submissions of a StageResult
 //   smtp-time  mlist knows Stage.at_smtp
+//   keep       mlist keeps the posts of StageResult.keep, and knows Stage.digests
 //
 // Log records need no service: a line on standard error goes to mlist's log. One that
 // is a JSON object with the string "msg" (and "level", "entry", "list", anything) keeps
@@ -395,7 +396,10 @@ type Stage struct {
 	Config []*ConfigKey `protobuf:"bytes,4,rep,name=config,proto3" json:"config,omitempty"`
 	// The stage may be asked while the sender's SMTP session waits: it judges quickly, and
 	// what it judges by is in the post alone. Edits are not wanted then.
-	AtSmtp        bool `protobuf:"varint,5,opt,name=at_smtp,json=atSmtp,proto3" json:"at_smtp,omitempty"`
+	AtSmtp bool `protobuf:"varint,5,opt,name=at_smtp,json=atSmtp,proto3" json:"at_smtp,omitempty"`
+	// The stage is asked for digests, too: messages that mlist makes of many posts, with the
+	// envelope flag "digest". Other stages do not see them.
+	Digests       bool `protobuf:"varint,6,opt,name=digests,proto3" json:"digests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -461,6 +465,13 @@ func (x *Stage) GetConfig() []*ConfigKey {
 func (x *Stage) GetAtSmtp() bool {
 	if x != nil {
 		return x.AtSmtp
+	}
+	return false
+}
+
+func (x *Stage) GetDigests() bool {
+	if x != nil {
+		return x.Digests
 	}
 	return false
 }
@@ -1713,7 +1724,11 @@ type StageResult struct {
 	// New messages, sent when the post is: with it, or not at all.
 	Submissions []*Submission `protobuf:"bytes,9,rep,name=submissions,proto3" json:"submissions,omitempty"`
 	// What to add to this plugin's counters, which mlist keeps while it runs.
-	Counts        map[string]int64 `protobuf:"bytes,10,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Counts map[string]int64 `protobuf:"bytes,10,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// What mlist is to keep the post for, as it stands after this stage's edits: "archive" (for
+	// good), "digest" (until the list's next digest has gone out). It is kept when the post is
+	// accepted by all stages, once, however often it was tried.
+	Keep          []string `protobuf:"bytes,11,rep,name=keep,proto3" json:"keep,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1814,6 +1829,13 @@ func (x *StageResult) GetSubmissions() []*Submission {
 func (x *StageResult) GetCounts() map[string]int64 {
 	if x != nil {
 		return x.Counts
+	}
+	return nil
+}
+
+func (x *StageResult) GetKeep() []string {
+	if x != nil {
+		return x.Keep
 	}
 	return nil
 }
@@ -2174,13 +2196,14 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12.\n" +
 	"\x06stages\x18\x03 \x03(\v2\x16.mlist.plugin.v1.StageR\x06stages\x12\x14\n" +
-	"\x05needs\x18\x04 \x03(\tR\x05needs\"\x92\x01\n" +
+	"\x05needs\x18\x04 \x03(\tR\x05needs\"\xac\x01\n" +
 	"\x05Stage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04help\x18\x02 \x01(\tR\x04help\x12\x14\n" +
 	"\x05needs\x18\x03 \x03(\tR\x05needs\x122\n" +
 	"\x06config\x18\x04 \x03(\v2\x1a.mlist.plugin.v1.ConfigKeyR\x06config\x12\x17\n" +
-	"\aat_smtp\x18\x05 \x01(\bR\x06atSmtp\"a\n" +
+	"\aat_smtp\x18\x05 \x01(\bR\x06atSmtp\x12\x18\n" +
+	"\adigests\x18\x06 \x01(\bR\adigests\"a\n" +
 	"\tConfigKey\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
@@ -2274,7 +2297,7 @@ const file_plugin_proto_rawDesc = "" +
 	"noOwnPosts\x12#\n" +
 	"\rno_duplicates\x18\x06 \x01(\bR\fnoDuplicates\"E\n" +
 	"\vHandleReply\x126\n" +
-	"\aresults\x18\x01 \x03(\v2\x1c.mlist.plugin.v1.StageResultR\aresults\"\x95\x05\n" +
+	"\aresults\x18\x01 \x03(\v2\x1c.mlist.plugin.v1.StageResultR\aresults\"\xa9\x05\n" +
 	"\vStageResult\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x122\n" +
 	"\averdict\x18\x02 \x01(\v2\x18.mlist.plugin.v1.VerdictR\averdict\x128\n" +
@@ -2288,7 +2311,8 @@ const file_plugin_proto_rawDesc = "" +
 	"stateEdits\x12=\n" +
 	"\vsubmissions\x18\t \x03(\v2\x1b.mlist.plugin.v1.SubmissionR\vsubmissions\x12@\n" +
 	"\x06counts\x18\n" +
-	" \x03(\v2(.mlist.plugin.v1.StageResult.CountsEntryR\x06counts\x1a8\n" +
+	" \x03(\v2(.mlist.plugin.v1.StageResult.CountsEntryR\x06counts\x12\x12\n" +
+	"\x04keep\x18\v \x03(\tR\x04keep\x1a8\n" +
 	"\n" +
 	"NotesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

@@ -14,6 +14,7 @@
 //   state      the service Host answers GetState, and mlist carries state_edits out
 //   submit     mlist sends the submissions of a StageResult
 //   smtp-time  mlist knows Stage.at_smtp
+//   keep       mlist keeps the posts of StageResult.keep, and knows Stage.digests
 //
 // Log records need no service: a line on standard error goes to mlist's log. One that
 // is a JSON object with the string "msg" (and "level", "entry", "list", anything) keeps

@@ -22,7 +22,8 @@ func Apply(p *Post, stages []string, reply *proto.HandleReply) ([]Result, error)
 		return nil, err
 	}
 	// The header goes first: it is the only one that can still refuse, and does so whole.
-	if err := p.Header.Apply(e.ops); err != nil {
+	kept, err := e.edit(p)
+	if err != nil {
 		return nil, blame(reply.GetResults(), err)
 	}
 	for _, s := range e.splices {
@@ -33,6 +34,7 @@ func Apply(p *Post, stages []string, reply *proto.HandleReply) ([]Result, error)
 	p.Rules = append(p.Rules, e.rules...)
 	p.State = append(p.State, e.asks.state...)
 	p.Submissions = append(p.Submissions, e.asks.submits...)
+	p.Kept = kept
 	p.Counts = e.asks.counts
 	if len(e.notes) > 0 && p.Notes == nil {
 		p.Notes = map[string]string{}

@@ -31,6 +31,7 @@ type edits struct {
 	splices []message.Splice
 	rules   []sdk.Rule
 	notes   map[string]string
+	keeps   []keep
 	asks    asks
 }
 
@@ -88,7 +89,7 @@ func (e *edits) add(p *Post, b *bodySize, r *proto.StageResult) error {
 	if n := len(p.Rules) + len(e.rules); n > maxRules {
 		return fmt.Errorf("%d recipient rules, at most %d are allowed", n, maxRules)
 	}
-	return nil
+	return e.addKeep(b, r.GetKeep())
 }
 
 func ops(r *proto.StageResult) []message.Op {

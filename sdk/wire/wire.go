@@ -38,8 +38,18 @@ type Post struct {
 	// State and Submissions are what the stages so far want committed with the post.
 	State       []StateEdit
 	Submissions []sdk.Submission
+	// Kept is the post as stages wanted it kept, to be committed with it, too.
+	Kept []Kept
 	// Counts is what the last reply adds to the plugin's counters.
 	Counts map[string]int64
+}
+
+// Kept is a post as it stood after a stage: its header block, and how many of the body's
+// splices there were.
+type Kept struct {
+	For     []sdk.Use
+	Header  []byte
+	Splices int
 }
 
 // Result is what one stage decided.

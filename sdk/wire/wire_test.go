@@ -63,6 +63,30 @@ func TestSplicesOfAPostAddUp(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatCanBeKeptIsKept(t *testing.T) {
+	keep := func(ops []*proto.HeaderOp, uses ...string) *proto.HandleReply {
+		return &proto.HandleReply{Results: []*proto.StageResult{{Stage: "s", Verdict: &proto.Verdict{Kind: proto.Verdict_ACCEPT}, HeaderOps: ops, Keep: uses}}}
+	}
+	bare := post()
+	bare.Body = nil
+	for _, c := range []struct {
+		name  string
+		post  *Post
+		reply *proto.HandleReply
+		want  int
+	}{
+		{"for a use that is none", post(), keep(nil, "archive", "attic"), 0},
+		{"without a body", bare, keep(nil, "archive"), 0},
+		{"with a bad operation", post(), keep([]*proto.HeaderOp{{Kind: proto.HeaderOp_APPEND, Name: "X", Value: "y"}, {Kind: proto.HeaderOp_APPEND, Name: "a b"}}, "archive"), 0},
+		{"as it should be", post(), keep(nil, "archive", "digest"), 1},
+	} {
+		_, err := Apply(c.post, []string{"s"}, c.reply)
+		if (err == nil) != (c.want > 0) || len(c.post.Kept) != c.want || len(c.post.Header.Ops()) > 0 {
+			t.Errorf("%s: %v, kept %+v, operations %v", c.name, err, c.post.Kept, c.post.Header.Ops())
+		}
+	}
+}
+
 // FuzzApply feeds replies of any bytes to a post: nothing may panic, an error may change
 // nothing, and what is applied must be within the limits.
 func FuzzApply(f *testing.F) {
@@ -71,6 +95,8 @@ func FuzzApply(f *testing.F) {
 			Splices: []*proto.Splice{{Offset: 3, Delete: 2, Insert: []byte("zz")}}}, {Stage: "t", Verdict: &proto.Verdict{Kind: 2, Code: "c"}}}},
 		{Results: []*proto.StageResult{{Stage: "s", Verdict: &proto.Verdict{Kind: 1}, Rules: []*proto.RecipientRule{{Kind: 2, Addresses: []string{"a@b"}}},
 			Notes: map[string]string{"n": "v"}}, {Stage: "t", Verdict: &proto.Verdict{Kind: 1}, Splices: []*proto.Splice{{Offset: -1, Delete: 1 << 62}}}}},
+		{Results: []*proto.StageResult{{Stage: "s", Verdict: &proto.Verdict{Kind: 1}, Keep: []string{"archive"}}, {Stage: "t", Verdict: &proto.Verdict{Kind: 1},
+			Splices: []*proto.Splice{{Offset: 3, Insert: []byte("x")}}, Keep: []string{"digest", "archive"}}}},
 	} {
 		data, err := protobuf.Marshal(r)
 		if err != nil {
@@ -87,13 +113,18 @@ func FuzzApply(f *testing.F) {
 		before := string(p.Header.Bytes())
 		results, err := Apply(p, []string{"s", "t"}, &reply)
 		if err != nil {
-			if string(p.Header.Bytes()) != before || len(p.Body.Splices()) > 0 || len(p.Rules) > 0 || len(p.Notes) > 0 {
+			if string(p.Header.Bytes()) != before || len(p.Body.Splices()) > 0 || len(p.Rules) > 0 || len(p.Notes) > 0 || len(p.Kept) > 0 {
 				t.Fatalf("%v: and the post changed", err)
 			}
 			return
 		}
 		if len(results) == 0 || len(p.Rules) > maxRules || p.Body.Size() < 0 || p.Body.Size() > maxInsert+64 {
 			t.Fatalf("%d results, %d rules, body of %d", len(results), len(p.Rules), p.Body.Size())
+		}
+		for _, k := range p.Kept {
+			if _, _, err := k.Message(p.Body); err != nil || len(k.For) == 0 {
+				t.Fatalf("kept for %v: %v", k.For, err)
+			}
 		}
 		for _, s := range p.Rules {
 			for _, a := range s.Addresses {
