@@ -146,6 +146,16 @@ type State interface {
 	PluginState(ctx context.Context, listID int64, entry, plugin, key string) (value []byte, ok bool, err error)
 }
 
+// Secrets keeps what nobody else may know.
+type Secrets interface {
+	// Secret returns the site's secret of this name: 32 random octets, made when it is
+	// first asked for, and the same ever after.
+	Secret(ctx context.Context, name string) ([]byte, error)
+}
+
+// SecretVERP is the secret from which the keys of return paths are derived (package verp).
+const SecretVERP = "verp"
+
 // PostRecord is what the store knows of a post.
 type PostRecord struct {
 	Number    int64  // the post's number on the list, from 1; 0 if filed without
@@ -195,6 +205,7 @@ type Store interface {
 	Members
 	Journal
 	State
+	Secrets
 	// Ping tells whether the store answers.
 	Ping(ctx context.Context) error
 	Close() error

@@ -21,6 +21,7 @@ type queries struct {
 	oldState, setState, deleteState, keepState                   *sql.Stmt
 	nextNumber, filedPost, addPost, numberPost                   *sql.Stmt
 	addBounce                                                    *sql.Stmt
+	addSecret, secret                                            *sql.Stmt
 	noticeOf, countNotices, addNotice, prunePosts, pruneNotices  *sql.Stmt
 }
 
@@ -108,6 +109,8 @@ func (s *Store) queries() []query {
 			ON CONFLICT DO NOTHING`},
 		{&s.q.addBounce, s.writer, `INSERT INTO bounce_events (list_id, entry, address_key, local, at, status, hard, text)
 			SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM lists WHERE id = $1 ON CONFLICT DO NOTHING`},
+		{&s.q.addSecret, s.writer, `INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`},
+		{&s.q.secret, s.writer, `SELECT value FROM secrets WHERE name = $1`},
 		{&s.q.noticeOf, s.writer, `SELECT allowed FROM notices WHERE address_key = $1 AND entry = $2`},
 		{&s.q.countNotices, s.writer, `SELECT count(*) FROM notices WHERE address_key = $1 AND at > $2 AND allowed = 1`},
 		{&s.q.addNotice, s.writer, `INSERT INTO notices (address_key, entry, at, allowed) VALUES ($1, $2, $3, $4)`},

@@ -29,6 +29,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"members", memberTests},
 		{"journal", journalTests},
 		{"state", stateTests},
+		{"secrets", secretTests},
 		{"together", togetherTests},
 	} {
 		for _, tt := range group.tests {
