@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/mlist/mlist/internal/listen"
 	"github.com/mlist/mlist/sdk/message"
 )
 
@@ -67,38 +66,8 @@ func (c Config) completed() (*Config, error) {
 	if c.Hostname == "" {
 		c.Hostname = "localhost"
 	}
-	seen := map[string]bool{}
-	for _, a := range c.Listen {
-		if _, _, err := splitAddress(a); err != nil {
-			return nil, fmt.Errorf("lmtpd.listen: %w", err)
-		}
-		if seen[a] {
-			return nil, fmt.Errorf("lmtpd.listen: %s is there twice", a)
-		}
-		seen[a] = true
+	if err := listen.Check(c.Listen); err != nil {
+		return nil, fmt.Errorf("lmtpd.listen: %w", err)
 	}
 	return &c, nil
-}
-
-// maxSocketPath is what fits into the kernel's sockaddr_un with its final NUL.
-const maxSocketPath = 107
-
-func splitAddress(s string) (network, address string, err error) {
-	network, address, ok := strings.Cut(s, ":")
-	switch {
-	case ok && network == "unix":
-		if !filepath.IsAbs(address) {
-			return "", "", fmt.Errorf("%q: want an absolute path", s)
-		}
-		if len(address) > maxSocketPath {
-			return "", "", fmt.Errorf("%q: a socket's path has at most %d octets", s, maxSocketPath)
-		}
-		return network, filepath.Clean(address), nil
-	case ok && network == "tcp":
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			return "", "", fmt.Errorf("%q: want tcp:HOST:PORT", s)
-		}
-		return network, address, nil
-	}
-	return "", "", fmt.Errorf("%q: want unix:PATH or tcp:HOST:PORT", s)
 }

@@ -1,109 +1,27 @@
 package lmtpd
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
-	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/mlist/mlist/internal/listen"
 )
 
 // listener hands out connections that keep mlist's limits, and refuses those over
 // the limit itself.
 type listener struct {
-	net.Listener
+	*listen.Listener
 	daemon *Daemon
-	path   string      // of a unix socket
-	file   fs.FileInfo // of that path once bound
-	close  sync.Once
-	err    error
 }
 
 func (d *Daemon) listen(address string, mode fs.FileMode) (*listener, error) {
-	network, addr, err := splitAddress(address)
+	l, err := listen.Open(address, mode)
 	if err != nil {
 		return nil, err
 	}
-	if network == "unix" {
-		return d.listenUnix(addr, mode)
-	}
-	l, err := net.Listen(network, addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", address, err)
-	}
-	return &listener{Listener: l, daemon: d}, nil
-}
-
-// listenUnix binds path, after taking away a socket that a killed daemon left. A lock
-// on the directory keeps two daemons that start together from each taking away the
-// other's socket.
-func (d *Daemon) listenUnix(path string, mode fs.FileMode) (_ *listener, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("listen on unix:%s: %w", path, err)
-		}
-	}()
-	dir, err := os.Open(filepath.Dir(path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("directory %s does not exist", filepath.Dir(path))
-	} else if err != nil {
-		return nil, err
-	}
-	defer dir.Close() // and with it the lock
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		return nil, fmt.Errorf("lock directory %s: %w", dir.Name(), err)
-	}
-	if err := removeStale(path); err != nil {
-		return nil, err
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
-	if err != nil {
-		return nil, err
-	}
-	l.SetUnlinkOnClose(false) // by then the path may be another daemon's
-	out := &listener{Listener: l, daemon: d, path: path}
-	if out.file, err = os.Lstat(path); err == nil {
-		err = out.setMode(mode)
-	}
-	if err != nil {
-		out.Close()
-		return nil, err
-	}
-	return out, nil
-}
-
-// removeStale removes a socket on which nobody answers.
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("there is a file of that name which is no socket")
-	}
-	c, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		c.Close()
-	}
-	// Anything but a refusal, a full backlog for instance, is a sign of life.
-	if !errors.Is(err, unix.ECONNREFUSED) {
-		return errors.New("another daemon answers there")
-	}
-	return os.Remove(path)
-}
-
-func (l *listener) setMode(mode fs.FileMode) error {
-	if l.path == "" {
-		return nil
-	}
-	return os.Chmod(l.path, mode.Perm())
+	return &listener{l, d}, nil
 }
 
 // Accept returns the next connection within the limit.
@@ -143,17 +61,4 @@ func (d *Daemon) forget(c *conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.conns, c)
-}
-
-// Close stops accepting and removes the socket, if it is still ours.
-func (l *listener) Close() error {
-	l.close.Do(func() {
-		if l.path != "" && l.file != nil {
-			if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.file) {
-				_ = os.Remove(l.path) // one that stays is taken for stale at the next start
-			}
-		}
-		l.err = l.Listener.Close()
-	})
-	return l.err
 }

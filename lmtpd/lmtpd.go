@@ -170,7 +170,7 @@ func (d *Daemon) apply(cfg Config) error {
 	for _, a := range c.Listen {
 		wanted[a] = true
 		if l := d.listeners[a]; l != nil {
-			err = l.setMode(c.SocketMode)
+			err = l.SetMode(c.SocketMode)
 		} else if l, err = d.listen(a, c.SocketMode); err == nil {
 			opened[a] = l
 		}

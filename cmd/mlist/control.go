@@ -38,7 +38,7 @@ func (s *server) listenControl(ctx context.Context) net.Listener {
 	if path == "" {
 		return nil
 	}
-	l, err := control.Listen(ctx, path)
+	l, err := control.Listen(path)
 	if err != nil {
 		s.log.Warn(unasked, "err", err)
 		return nil

@@ -28,7 +28,7 @@ func socket(t *testing.T) string {
 // serve answers on path until the test, or the returned function, ends it.
 func serve(t *testing.T, path string, do Operations) (stop func()) {
 	t.Helper()
-	l, err := Listen(t.Context(), path)
+	l, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestASocketIsTakenOverOnlyWhenNobodyAnswers(t *testing.T) {
 	path := socket(t)
 	leave(t, path)
 	stop := serve(t, path, Operations{Status: func() Status { return Status{} }})
-	if _, err := Listen(t.Context(), path); err == nil || !strings.Contains(err.Error(), "another mlist answers") {
+	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another daemon answers") {
 		t.Errorf("beside one that answers: %v", err)
 	}
 	stop()
@@ -115,10 +115,10 @@ func TestASocketIsTakenOverOnlyWhenNobodyAnswers(t *testing.T) {
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(t.Context(), path); err == nil {
+	if _, err := Listen(path); err == nil {
 		t.Error("a file that is no socket was taken over")
 	}
-	if _, err := Listen(t.Context(), filepath.Join(filepath.Dir(path), "none", "x.sock")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Listen(filepath.Join(filepath.Dir(path), "none", "x.sock")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without the directory: %v", err)
 	}
 }

@@ -3,16 +3,14 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log"
 	"net"
 	"net/http"
-	"os"
-	"syscall"
 	"time"
+
+	"github.com/mlist/mlist/internal/listen"
 )
 
 const (
@@ -23,46 +21,12 @@ const (
 
 // Listen makes the socket, with mode 0600 from the first moment. One that is there is
 // replaced if nobody answers on it.
-func Listen(ctx context.Context, path string) (net.Listener, error) {
-	if err := removeStale(ctx, path); err != nil {
-		return nil, fmt.Errorf("control socket %s: %w", path, err)
-	}
-	// The kernel gives the file the mode that the socket has before it is bound.
-	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var err error
-		if cerr := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); cerr != nil {
-			return cerr
-		}
-		return err
-	}}
-	l, err := private.Listen(ctx, "unix", path)
+func Listen(path string) (net.Listener, error) {
+	l, err := listen.Open("unix:"+path, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	return l, nil
-}
-
-func removeStale(ctx context.Context, path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // or its directory is not there, which Listen tells
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("there is a file that is no socket")
-	}
-	dialer := net.Dialer{Timeout: requestTime}
-	conn, err := dialer.DialContext(ctx, "unix", path)
-	if err == nil {
-		_ = conn.Close() // it said nothing
-		return errors.New("another mlist answers on it")
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return err
-	}
-	return os.Remove(path)
 }
 
 // Serve answers on l, and closes it, when ctx ends. Then it waits for answers under way,
