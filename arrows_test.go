@@ -40,6 +40,8 @@ var rules = []struct {
 	{"internal/address", nil, nil, "a leaf"},
 	{"internal/verp", []string{"internal/address"}, nil, "outbound makes return paths and the pipeline reads them, and neither knows the other"},
 	{"internal/segment", nil, nil, "a leaf"},
+	{"internal/describe", []string{"internal/address", "internal/host", "internal/list", "internal/spool", "sdk", "sdk/message"}, nil,
+		"what the stages are told is the same whoever asks them"},
 	{"internal/listen", nil, nil, "a leaf: sockets to serve on"},
 	{"internal/control", []string{"internal/listen"}, nil, "knows no daemon: what a running mlist says of itself, whichever daemons it runs"},
 	{"internal/trace", nil, nil, "a leaf: outbound writes to it, which knows neither store nor lists"},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/describe"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/spool"
@@ -89,13 +90,11 @@ func (d *Daemon) open(ctx context.Context, owner spool.Owner, e spool.Entry) (*p
 
 // read takes the message apart.
 func (p *post) read() error {
-	block, bodyAt, err := message.Split(p.msg, p.msg.Size())
+	m, err := describe.Split(p.entry, p.msg)
 	if err != nil {
 		return err
 	}
-	p.bodyAt = bodyAt
-	p.header = message.ParseHeader(block)
-	p.body = message.NewBody(p.msg, bodyAt, p.msg.Size()-bodyAt)
+	p.header, p.body, p.bodyAt = m.Header, m.Body, m.BodyAt
 	return nil
 }
 
@@ -174,77 +173,12 @@ func (p *post) digest() ([]byte, error) {
 
 // hostPost is the post as the stages see it.
 func (d *Daemon) hostPost(ctx context.Context, p *post, number int64) (*host.Post, error) {
-	senders, err := d.senders(ctx, p)
+	m := &describe.Message{Entry: p.entry, Text: p.msg, Header: p.header, Body: p.body, BodyAt: p.bodyAt}
+	hp, err := describe.Post(ctx, d.store, p.list, m, number)
 	if err != nil {
-		return nil, err
+		return nil, outage{err}
 	}
-	file, offset := p.msg.File()
-	return &host.Post{
-		Entry:    string(p.entry.ID),
-		Number:   number,
-		ListID:   p.list.ID,
-		Approved: hasFlag(p.entry.Flags, spool.FlagApproved),
-		List:     sdk.List{Address: p.list.Address.String(), Settings: p.list.Settings.Map()},
-		Envelope: sdk.Envelope{
-			Sender: p.entry.Sender, Recipient: p.entry.Recipient, Peer: p.entry.Peer,
-			Received: p.entry.Received, Flags: p.entry.Flags,
-		},
-		Senders: senders,
-		Header:  p.header,
-		Body:    p.body,
-		File:    file.Name(),
-		Offset:  offset + p.bodyAt,
-		Length:  p.msg.Size() - p.bodyAt,
-		Notes:   map[string]string{},
-	}, nil
-}
-
-// maxSenders bounds what a hostile header can make the store look up.
-const maxSenders = 10
-
-// senders are the addresses that claim to have sent the post, in the order in which
-// Mailman asks them, with what they are on the list.
-func (d *Daemon) senders(ctx context.Context, p *post) ([]sdk.Sender, error) {
-	var out []sdk.Sender
-	var addrs []address.Address
-	add := func(source, text string) {
-		a, err := address.Parse(text)
-		if err != nil || len(out) == maxSenders {
-			return
-		}
-		out = append(out, sdk.Sender{Address: a.String(), Source: source})
-		addrs = append(addrs, a)
-	}
-	field := func(name, source string) {
-		for _, m := range message.ParseMailboxes(p.header.Get(name)) {
-			if len(out) == maxSenders {
-				return
-			}
-			add(source, m.Address)
-		}
-	}
-	field("From", "from")
-	add("envelope", p.entry.Sender)
-	field("Reply-To", "reply-to")
-	field("Sender", "sender")
-	if len(addrs) == 0 {
-		return nil, nil
-	}
-	memberships, err := d.store.Memberships(ctx, p.list.ID, addrs)
-	if err != nil {
-		return nil, storeFailed("look the senders up", err)
-	}
-	for i := range out {
-		for _, m := range memberships {
-			if m.Address.Key() == addrs[i].Key() {
-				out[i].Memberships = append(out[i].Memberships, sdk.Membership{
-					Role: string(m.Role), Action: string(m.Action), Mode: string(m.Mode), Status: string(m.Status),
-					NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates,
-				})
-			}
-		}
-	}
-	return out, nil
+	return hp, nil
 }
 
 func hasFlag(flags []string, flag string) bool {

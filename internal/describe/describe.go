@@ -1,0 +1,128 @@
+// Package describe tells the stages about a message: its parts, the list it is for, and
+// what the addresses that claim to have sent it are there. Whoever asks the stages, the
+// pipeline, the milter or `mlist try`, tells them the same of the same message.
+package describe
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/host"
+	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/message"
+)
+
+// Store is what is asked about the senders.
+type Store interface {
+	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
+}
+
+// Message is a message, taken apart.
+type Message struct {
+	spool.Entry
+	Text   spool.Message
+	Header *message.Header
+	Body   *message.Body
+	BodyAt int64 // where the body starts in Text
+}
+
+// Split takes a message apart. Its body is read when it is wanted.
+func Split(e spool.Entry, text spool.Message) (*Message, error) {
+	block, bodyAt, err := message.Split(text, text.Size())
+	if err != nil {
+		return nil, err
+	}
+	return &Message{
+		Entry: e, Text: text,
+		Header: message.ParseHeader(block),
+		Body:   message.NewBody(text, bodyAt, text.Size()-bodyAt),
+		BodyAt: bodyAt,
+	}, nil
+}
+
+// Post is the message as the stages of the list see it. The error is the store's.
+func Post(ctx context.Context, st Store, l *list.List, m *Message, number int64) (*host.Post, error) {
+	senders, err := senders(ctx, st, l, m.Sender, m.Header)
+	if err != nil {
+		return nil, err
+	}
+	file, offset := m.Text.File()
+	return &host.Post{
+		Entry:    string(m.ID),
+		Number:   number,
+		ListID:   l.ID,
+		Approved: hasFlag(m.Flags, spool.FlagApproved),
+		List:     sdk.List{Address: l.Address.String(), Settings: l.Settings.Map()},
+		Envelope: sdk.Envelope{
+			Sender: m.Sender, Recipient: m.Recipient, Peer: m.Peer,
+			Received: m.Received, Flags: m.Flags,
+		},
+		Senders: senders,
+		Header:  m.Header,
+		Body:    m.Body,
+		File:    file.Name(),
+		Offset:  offset + m.BodyAt,
+		Length:  m.Text.Size() - m.BodyAt,
+		Notes:   map[string]string{},
+	}, nil
+}
+
+// maxSenders bounds what a hostile header can make the store look up.
+const maxSenders = 10
+
+// senders are the addresses that claim to have sent the post, in the order in which
+// Mailman asks them, with what they are on the list.
+func senders(ctx context.Context, st Store, l *list.List, envelope string, h *message.Header) ([]sdk.Sender, error) {
+	var out []sdk.Sender
+	var addrs []address.Address
+	add := func(source, text string) {
+		a, err := address.Parse(text)
+		if err != nil || len(out) == maxSenders {
+			return
+		}
+		out = append(out, sdk.Sender{Address: a.String(), Source: source})
+		addrs = append(addrs, a)
+	}
+	field := func(name, source string) {
+		for _, m := range message.ParseMailboxes(h.Get(name)) {
+			if len(out) == maxSenders {
+				return
+			}
+			add(source, m.Address)
+		}
+	}
+	field("From", "from")
+	add("envelope", envelope)
+	field("Reply-To", "reply-to")
+	field("Sender", "sender")
+	if len(addrs) == 0 {
+		return nil, nil
+	}
+	memberships, err := st.Memberships(ctx, l.ID, addrs)
+	if err != nil {
+		return nil, fmt.Errorf("look the senders up: %w", err)
+	}
+	for i := range out {
+		for _, m := range memberships {
+			if m.Address.Key() == addrs[i].Key() {
+				out[i].Memberships = append(out[i].Memberships, sdk.Membership{
+					Role: string(m.Role), Action: string(m.Action), Mode: string(m.Mode), Status: string(m.Status),
+					NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates,
+				})
+			}
+		}
+	}
+	return out, nil
+}
+
+func hasFlag(flags []string, flag string) bool {
+	for _, f := range flags {
+		if f == flag {
+			return true
+		}
+	}
+	return false
+}
