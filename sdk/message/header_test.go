@@ -126,20 +126,28 @@ func TestFieldsMayBeEditedWhileTheyAreRead(t *testing.T) {
 	}
 }
 
+func texts(defects []message.Defect) string {
+	texts := make([]string, len(defects))
+	for i, d := range defects {
+		texts[i] = d.String()
+	}
+	return strings.Join(texts, ",")
+}
+
 func TestDefects(t *testing.T) {
 	for in, want := range map[string]string{
 		"A: 1\nnonsense\nmore\n": "line 2: no header field",
-		"A: 1\nB: \xe9\n":        "line 2: 8-bit characters",
-		"A: 1\x00\n":             "line 1: NUL",
-		"A: 1\rb\n":              "line 1: CR that ends no line",
+		"A: 1\nB: \xe9\n":        "line 2: 8-bit characters in the header",
+		"A: 1\x00\n":             "line 1: NUL in the header",
+		"A: 1\rb\n":              "line 1: CR that ends no line in the header",
 		"A: 1":                   "line 1: no line end",
-		"A: 1\n\nB: 2\n":         "line 2: no header field,line 2: empty line",
-		"A: 1\n " + strings.Repeat("x", 998) + "\n": "line 2: longer than 998 octets",
+		"A: 1\n\nB: 2\n":         "line 2: no header field,line 2: empty line in the header",
+		"A: 1\n " + strings.Repeat("x", 998) + "\n": "line 2: header line longer than 998 octets",
 		"From a@b\nA: 1\n":                          "",
-		strings.Repeat("A: 1\n", 10_005):            "line 10001: more than 10000 fields",
+		strings.Repeat("A: 1\n", 10_005):            "line 10001: more than 10000 header fields",
 	} {
 		h := message.ParseHeader([]byte(in))
-		if got := strings.Join(h.Defects(), ","); got != want {
+		if got := texts(h.Defects()); got != want {
 			t.Errorf("%.40q: %q, want %q", in, got, want)
 		}
 		if string(h.Bytes()) != in {

@@ -2,8 +2,9 @@ package message
 
 import "bytes"
 
-// part reads the header of the part that starts at pos.
-func (w *walker) part(m *Part, pos int64) (int64, error) {
+// part reads the header of the part that starts after d.
+func (w *walker) part(m *Part, d delimiter) (int64, error) {
+	pos := d.after
 	size, start, err := w.header(pos)
 	if err != nil {
 		return 0, err
@@ -20,6 +21,7 @@ func (w *walker) part(m *Part, pos int64) (int64, error) {
 		otherwise = "message/rfc822"
 	}
 	p := w.newPart(ParseHeader(block), start, otherwise)
+	p.Delimiter, p.Head = d.line, pos
 	m.Parts = append(m.Parts, p)
 	w.open(p)
 	return start, nil
@@ -41,7 +43,7 @@ func (w *walker) header(pos int64) (size, start int64, err error) {
 			return line - pos, line, nil
 		}
 		if line == pos && fieldName(string(text[:min(len(text), lookAhead)])) == "" {
-			w.defect("part at %d: no header", pos)
+			w.defect("part-without-header", pos, "part without a header")
 			return 0, pos, nil
 		}
 		next, err := w.lineEnd(line)
@@ -49,7 +51,7 @@ func (w *walker) header(pos int64) (size, start int64, err error) {
 			return 0, 0, err
 		}
 		if next-pos > limit {
-			w.defect("part at %d: header too long", pos)
+			w.defect("part-header-too-long", pos, "part with too long a header")
 			return line - pos, line, nil
 		}
 		line = next

@@ -14,6 +14,9 @@ type Part struct {
 	// Disposition is "inline", "attachment" or "".
 	Disposition string
 	Boundary    string // of a multipart
+	// Delimiter is where the delimiter line before a part of a multipart starts, and Head
+	// where its header does, into the message's Body; -1 for the root.
+	Delimiter, Head int64
 	// Start and End are offsets into the message's Body: of the part's own body, without
 	// the line end that belongs to the boundary after it.
 	Start, End int64
@@ -35,15 +38,21 @@ const (
 // ParseStructure reads the MIME structure. It always returns a usable root; defects
 // tell what is wrong (missing boundary, nesting over MaxDepth, ...). It reads a body
 // that is no multipart not at all, any other once, and holds a window of it at a time.
-// Messages within the message are leaves. The error is one of reading the body.
-func ParseStructure(h *Header, b *Body) (root *Part, defects []string, err error) {
-	w := walker{window: window{body: b}, headers: maxPartHeaders}
-	root = w.newPart(h, 0, "text/plain")
+// Messages within the message are leaves (ParseEmbedded reads them). The error is one of
+// reading the body.
+func ParseStructure(h *Header, b *Body) (root *Part, defects []Defect, err error) {
+	return parseStructure(h, b, 0, b.Size())
+}
+
+// parseStructure reads the structure of the message whose body lies from start to end in b.
+func parseStructure(h *Header, b *Body, start, end int64) (root *Part, defects []Defect, err error) {
+	w := walker{window: window{body: b, start: start, end: end}, headers: maxPartHeaders}
+	root = w.newPart(h, start, "text/plain")
 	w.open(root)
 	if len(w.stack) > 0 {
-		err = w.run()
+		err = w.run(start)
 	}
-	root.finish(b.Size())
+	root.finish(end)
 	for _, m := range w.stack {
 		w.missing(m)
 	}
@@ -59,28 +68,28 @@ type walker struct {
 	stack   []*Part // the multiparts that are open, the outermost first
 	parts   int
 	headers int // octets left of maxPartHeaders
-	defects []string
+	defects []Defect
 }
 
-func (w *walker) defect(format string, args ...any) {
+func (w *walker) defect(code string, at int64, format string, args ...any) {
 	const most = 20 // a hostile message has as many as it likes
 	if len(w.defects) < most {
-		w.defects = append(w.defects, fmt.Sprintf(format, args...))
+		w.defects = append(w.defects, Defect{Code: code, Text: fmt.Sprintf(format, args...), Offset: at})
 	}
 }
 
 func (w *walker) missing(m *Part) {
 	if m.Open < 0 {
-		w.defect("multipart at %d: boundary not found", m.Start)
+		w.defect("boundary-not-found", m.Start, "multipart without a line that is its boundary")
 	} else {
-		w.defect("multipart at %d: no close delimiter", m.Start)
+		w.defect("no-close-delimiter", m.Start, "multipart without a close delimiter")
 	}
 }
 
 // newPart makes a part whose body starts at start and ends nobody knows where yet.
 func (w *walker) newPart(h *Header, start int64, otherwise string) *Part {
 	w.parts++
-	p := &Part{Header: h, Start: start, End: -1, Open: -1, Close: -1, Encoding: "7bit"}
+	p := &Part{Header: h, Start: start, End: -1, Open: -1, Close: -1, Delimiter: -1, Head: -1, Encoding: "7bit"}
 	p.Type, p.Params = parseMedia(h.Get("Content-Type"), otherwise)
 	p.Disposition = disposition(h.Get("Content-Disposition"))
 	if e, _ := token2045(h.Get("Content-Transfer-Encoding")); e != "" {
@@ -99,16 +108,21 @@ func (w *walker) open(p *Part) {
 	}
 	switch {
 	case p.Boundary == "":
-		w.defect("multipart at %d: no boundary", p.Start)
+		w.defect("no-boundary", p.Start, "multipart that names no boundary")
 	case len(p.Boundary) > maxBoundary || strings.ContainsAny(p.Boundary, "\r\n"):
-		w.defect("multipart at %d: impossible boundary", p.Start)
+		w.defect("impossible-boundary", p.Start, "multipart with a boundary that cannot be one")
 	case len(w.stack) == MaxDepth:
-		w.defect("multipart at %d: nested deeper than %d", p.Start, MaxDepth)
+		w.defect("nested-too-deep", p.Start, "multiparts nested deeper than %d, not looked into", MaxDepth)
 	default:
+		for _, outer := range w.stack {
+			if outer.Boundary == p.Boundary {
+				w.defect("duplicate-boundary", p.Start, "multipart with the boundary of one around it")
+			}
+		}
 		w.stack = append(w.stack, p)
 	}
 	if p.Encoding != "7bit" && p.Encoding != "8bit" && p.Encoding != "binary" {
-		w.defect("multipart at %d: encoded as %q", p.Start, p.Encoding)
+		w.defect("encoded-multipart", p.Start, "multipart encoded as %.40q", p.Encoding)
 	}
 }
 
@@ -123,8 +137,8 @@ func (p *Part) finish(end int64) {
 	}
 }
 
-func (w *walker) run() error {
-	for pos := int64(0); len(w.stack) > 0; {
+func (w *walker) run(start int64) error {
+	for pos := start; len(w.stack) > 0; {
 		d, err := w.next(pos)
 		if err != nil || d.level < 0 {
 			return err
@@ -157,9 +171,9 @@ func (w *walker) delimiter(d delimiter) (int64, error) {
 	if w.parts >= MaxParts {
 		if w.parts == MaxParts {
 			w.parts++
-			w.defect("more than %d parts", MaxParts)
+			w.defect("too-many-parts", d.line, "more than %d parts, the others not looked at", MaxParts)
 		}
 		return d.after, nil
 	}
-	return w.part(m, d.after)
+	return w.part(m, d)
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // parse splits a whole message and reads its structure.
-func parse(t testing.TB, in string) (*message.Header, *message.Body, *message.Part, []string) {
+func parse(t testing.TB, in string) (*message.Header, *message.Body, *message.Part, []message.Defect) {
 	t.Helper()
 	block, at, err := message.Split(strings.NewReader(in), int64(len(in)))
 	if err != nil {
@@ -99,20 +99,20 @@ func TestStructure(t *testing.T) {
 		{"two parts", mixed + "pre\r\n--b\r\n\r\none\r\n--b\r\nContent-Type: image/png\r\n\r\ntwo\r\n\r\n--b--\r\nepilogue", "multipart/mixed 7bit \"pre\\r\\n--b\\r\\n…\\r\\nepilogue\" open=true close=true\n text/plain 7bit \"one\"\n image/png 7bit \"two\\r\\n\"", ""},
 		{"LF ends lines too", "Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b--", "multipart/mixed 7bit \"--b\\n\\none\\n--b--\" open=true close=true\n text/plain 7bit \"one\"", ""},
 		{"a boundary that starts like another", mixed + "--b\n\none\n--bb\n--b-\n--b--x\n-- b\n --b\n--b \t\n\ntwo\n--b-- \n", "multipart/mixed 7bit \"--b\\n\\none\\n-…wo\\n--b-- \\n\" open=true close=true\n text/plain 7bit \"one\\n--bb\\n-…\\n-- b\\n --b\"\n text/plain 7bit \"two\"", ""},
-		{"no close delimiter", mixed + "--b\n\none", "multipart/mixed 7bit \"--b\\n\\none\" open=true close=false\n text/plain 7bit \"one\"", "multipart at 0: no close delimiter"},
-		{"the boundary is the last thing", mixed + "--b\n\none\n--b", "multipart/mixed 7bit \"--b\\n\\none\\n--b\" open=true close=false\n text/plain 7bit \"one\"\n text/plain 7bit \"\"", "multipart at 0: no close delimiter"},
-		{"no delimiter", mixed + "one", "multipart/mixed 7bit \"one\" open=false close=false", "multipart at 0: boundary not found"},
-		{"an empty body", mixed, "multipart/mixed 7bit \"\" open=false close=false", "multipart at 0: boundary not found"},
-		{"no boundary", "Content-Type: multipart/mixed\n\none", `multipart/mixed 7bit "one"`, "multipart at 0: no boundary"},
+		{"no close delimiter", mixed + "--b\n\none", "multipart/mixed 7bit \"--b\\n\\none\" open=true close=false\n text/plain 7bit \"one\"", "octet 0: multipart without a close delimiter"},
+		{"the boundary is the last thing", mixed + "--b\n\none\n--b", "multipart/mixed 7bit \"--b\\n\\none\\n--b\" open=true close=false\n text/plain 7bit \"one\"\n text/plain 7bit \"\"", "octet 0: multipart without a close delimiter"},
+		{"no delimiter", mixed + "one", "multipart/mixed 7bit \"one\" open=false close=false", "octet 0: multipart without a line that is its boundary"},
+		{"an empty body", mixed, "multipart/mixed 7bit \"\" open=false close=false", "octet 0: multipart without a line that is its boundary"},
+		{"no boundary", "Content-Type: multipart/mixed\n\none", `multipart/mixed 7bit "one"`, "octet 0: multipart that names no boundary"},
 		{"parts without bodies", mixed + "--b\n--b\nContent-Type: a/b\n--b\n\n--b--", "multipart/mixed 7bit \"--b\\n--b\\nCo…--b\\n\\n--b--\" open=true close=true\n text/plain 7bit \"\"\n a/b 7bit \"\"\n text/plain 7bit \"\"", ""},
-		{"a part without a header", mixed + "--b\nno header here\n\nmore\n--b--", "multipart/mixed 7bit \"--b\\nno hea…more\\n--b--\" open=true close=true\n text/plain 7bit \"no header here\\n\\nmore\"", "part at 4: no header"},
-		{"an outer boundary ends inner ones", mixed + "--b\nContent-Type: multipart/alternative; boundary=c\n\n--c\n\none\n--b\n\n--c\n--b--", "multipart/mixed 7bit \"--b\\nConten…\\n--c\\n--b--\" open=true close=true\n multipart/alternative 7bit \"--c\\n\\none\" open=true close=false\n  text/plain 7bit \"one\"\n text/plain 7bit \"--c\"", "multipart at 53: no close delimiter"},
+		{"a part without a header", mixed + "--b\nno header here\n\nmore\n--b--", "multipart/mixed 7bit \"--b\\nno hea…more\\n--b--\" open=true close=true\n text/plain 7bit \"no header here\\n\\nmore\"", "octet 4: part without a header"},
+		{"an outer boundary ends inner ones", mixed + "--b\nContent-Type: multipart/alternative; boundary=c\n\n--c\n\none\n--b\n\n--c\n--b--", "multipart/mixed 7bit \"--b\\nConten…\\n--c\\n--b--\" open=true close=true\n multipart/alternative 7bit \"--c\\n\\none\" open=true close=false\n  text/plain 7bit \"one\"\n text/plain 7bit \"--c\"", "octet 53: multipart without a close delimiter"},
 		{"a closed multipart does not open again", mixed + "--b\nContent-Type: multipart/alternative; boundary=c\n\n--c\n\none\n--c--\n--c\n\ntwo\n--b--", "multipart/mixed 7bit \"--b\\nConten…\\ntwo\\n--b--\" open=true close=true\n multipart/alternative 7bit \"--c\\n\\none\\n--c--\\n--c\\n\\ntwo\" open=true close=true\n  text/plain 7bit \"one\"", ""},
 		{"an inner boundary that is the outer one and more", mixed + "--b\nContent-Type: multipart/alternative; boundary=b--\n\n--b--\n\none\n--b----\n--b--", "multipart/mixed 7bit \"--b\\nConten…----\\n--b--\" open=true close=true\n multipart/alternative 7bit \"--b--\\n\\none\\n--b----\" open=true close=true\n  text/plain 7bit \"one\"", ""},
 		{"a message within is a leaf", mixed + "--b\nContent-Type: message/rfc822\n\nContent-Type: multipart/signed; boundary=c\n\n--c\n\nx\n--c--\n--b--", "multipart/mixed 7bit \"--b\\nConten…-c--\\n--b--\" open=true close=true\n message/rfc822 7bit \"Content-Ty…c\\n\\nx\\n--c--\"", ""},
 		{"the parts of a digest are messages", "Content-Type: multipart/digest; boundary=b\n\n--b\n\nA: 1\n--b--", "multipart/digest 7bit \"--b\\n\\nA: 1\\n--b--\" open=true close=true\n message/rfc822 7bit \"A: 1\"", ""},
 		{"a boundary in quotes with a space at its end", "Content-Type: multipart/mixed; boundary=\"a=(b) \"\n\n--a=(b)\n\none\n--a=(b)--", "multipart/mixed 7bit \"--a=(b)\\n\\none\\n--a=(b)--\" open=true close=true\n text/plain 7bit \"one\"", ""},
-		{"a multipart in base64", "Content-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: base64\n\n--b--", "multipart/mixed base64 \"--b--\" open=false close=true", `multipart at 0: encoded as "base64"`},
+		{"a multipart in base64", "Content-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: base64\n\n--b--", "multipart/mixed base64 \"--b--\" open=false close=true", `octet 0: multipart encoded as "base64"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestStructure(t *testing.T) {
 			if got := outline(t, root, b, 0); got != tt.want {
 				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
 			}
-			if got := strings.Join(defects, ","); got != tt.defects {
+			if got := texts(defects); got != tt.defects {
 				t.Errorf("defects %q, want %q", got, tt.defects)
 			}
 		})

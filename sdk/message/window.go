@@ -5,27 +5,28 @@ import (
 	"io"
 )
 
-// window reads a body forward, windowSize octets at a time.
+// window reads a body forward from start to end, windowSize octets at a time.
 type window struct {
-	body *Body
-	buf  []byte
-	at   int64 // where buf lies in the body
+	body       io.ReaderAt
+	start, end int64
+	buf        []byte
+	at         int64 // where buf lies in the body
 }
 
 // view returns what is at hand from pos on: at least want octets, unless the body ends
 // before. What it returns is good until the next call.
 func (w *window) view(pos int64, want int) ([]byte, error) {
-	if pos >= w.body.Size() {
+	if pos >= w.end {
 		return nil, nil
 	}
 	have := w.at + int64(len(w.buf))
-	if pos >= w.at && (pos+int64(want) <= have || have == w.body.Size() && pos < have) {
+	if pos >= w.at && (pos+int64(want) <= have || have == w.end && pos < have) {
 		return w.buf[pos-w.at:], nil
 	}
 	if w.buf == nil {
-		w.buf = make([]byte, min(windowSize, w.body.Size()))
+		w.buf = make([]byte, min(windowSize, w.end-w.start))
 	}
-	w.buf = w.buf[:min(int64(cap(w.buf)), w.body.Size()-pos)]
+	w.buf = w.buf[:min(int64(cap(w.buf)), w.end-pos)]
 	n, err := w.body.ReadAt(w.buf, pos)
 	w.buf, w.at = w.buf[:n], pos
 	if err != nil && err != io.EOF {
@@ -97,8 +98,8 @@ func (w *walker) delimiterAt(pos int64) (delimiter, error) {
 
 // lineEndBefore returns where the line end before the line at pos starts.
 func (w *walker) lineEndBefore(pos int64) (int64, error) {
-	if pos < 2 {
-		return 0, nil // there is no more than an LF
+	if pos < w.start+2 {
+		return w.start, nil // there is no more than an LF
 	}
 	var two [2]byte
 	if _, err := w.body.ReadAt(two[:], pos-2); err != nil {
