@@ -118,6 +118,9 @@ type Post struct {
 	// State is changes of what handlers keep for the list. FilePost makes them in the same
 	// transaction as it gives the post its number, and so once.
 	State []StateEdit
+	// Kept describes what is kept of the post; FilePost enters it in the same transaction,
+	// under the post's number. nil is nothing.
+	Kept *Kept
 }
 
 // StateEdit changes one value that a plugin keeps for a list.
@@ -206,6 +209,8 @@ type Store interface {
 	Journal
 	State
 	Secrets
+	Archive
+	Digests
 	// Ping tells whether the store answers.
 	Ping(ctx context.Context) error
 	Close() error

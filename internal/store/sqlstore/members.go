@@ -125,6 +125,11 @@ func (s *Store) setMember(ctx context.Context, listID int64, role list.Role, add
 		args[8] = btoi(*c.NoDuplicates)
 	}
 	return s.update(ctx, func(tx *sql.Tx) error {
+		if c.Mode != nil && role == list.Member {
+			if err := s.leaveDigests(ctx, tx, listID, addr, *c.Mode); err != nil {
+				return err
+			}
+		}
 		result, err := tx.StmtContext(ctx, s.q.setMember).ExecContext(ctx, args...)
 		return changedOne(result, err)
 	})

@@ -97,13 +97,16 @@ func (s *Store) filePost(ctx context.Context, tx *sql.Tx, p store.Post, numbered
 	if err == nil && numbered {
 		err = s.editState(ctx, tx, p)
 	}
+	if err == nil && numbered && p.Kept != nil {
+		err = s.addArchived(ctx, tx, store.Archived{ListID: p.ListID, Number: number, Entry: p.Entry, Received: p.At, Kept: *p.Kept})
+	}
 	return r, err
 }
 
 // Prune implements store.Journal, in transactions of some thousand rows. It also
 // removes what is left of deleted lists.
 func (s *Store) Prune(ctx context.Context, t time.Time) error {
-	for _, stmt := range []*sql.Stmt{s.q.prunePosts, s.q.pruneNotices} {
+	for _, stmt := range []*sql.Stmt{s.q.prunePosts, s.q.pruneNotices, s.q.pruneOwed} {
 		if err := s.repeat(ctx, stmt, t.UnixMicro()); err != nil {
 			return fmt.Errorf("prune what is from before %s: %w", t.Format(time.RFC3339), err)
 		}

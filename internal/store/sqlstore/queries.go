@@ -11,8 +11,11 @@ type queries struct {
 	// on the reader
 	resolve, list, buriedList, memberships, countMembers, peekPost *sql.Stmt
 	state                                                          *sql.Stmt
+	inArchive, digestReaders, waitingDigest, lastIssue, isFiled    *sql.Stmt
 	// on the stream
-	lists, members, recipients, bounceEvents *sql.Stmt
+	lists, members, recipients, bounceEvents    *sql.Stmt
+	archived, archivedHash, waitingDigests      *sql.Stmt
+	digests, unfiledDigests, issuePosts, owedOf *sql.Stmt
 	// on the writer
 	addDomain, addList, listsOf, lockList, setSettings           *sql.Stmt
 	buryList, clearMembers, clearPosts, clearBounces, deleteList *sql.Stmt
@@ -22,6 +25,11 @@ type queries struct {
 	nextNumber, filedPost, addPost, numberPost                   *sql.Stmt
 	addBounce                                                    *sql.Stmt
 	addSecret, secret                                            *sql.Stmt
+	addArchived, archivedEntry, places, removeArchived           *sql.Stmt
+	clearArchive, clearOwed, pruneOwed                           *sql.Stmt
+	waiting, closePosts, addDigest, setIssue, lockIssue          *sql.Stmt
+	assignOwed, copyOwed, fileDigest, usedPlaces, dropUsed       *sql.Stmt
+	freeUsed, modeOf, owe, unowe                                 *sql.Stmt
 	noticeOf, countNotices, addNotice, prunePosts, pruneNotices  *sql.Stmt
 }
 
@@ -31,6 +39,11 @@ const (
 
 	// memberColumns are what scanMember reads.
 	memberColumns = `role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name, added`
+
+	// archiveColumns are what scanArchived reads, digestColumns what scanDigest does.
+	archiveColumns = `list_id, number, entry, message_id, hash, parent, refs, date, received, from_address, from_name, subject, size, sha256, place,
+		digest, digest_place, digest_size, volume, issue, removed`
+	digestColumns = `d.list_id, d.volume, d.issue, d.closed, d.posts, d.size, d.filed`
 
 	// chosen is what a filter means: modes and statuses are masks, and an address is a
 	// range of one, so that one statement serves every filter, each by the primary key.
@@ -72,6 +85,24 @@ func (s *Store) queries() []query {
 		{&s.q.state, s.reader, `SELECT 0 AS place, value IS NOT NULL, value FROM plugin_state_before WHERE list_id = $1 AND entry = $2 AND plugin = $3 AND name = $4
 			UNION ALL SELECT 1, 1, value FROM plugin_state WHERE list_id = $1 AND plugin = $3 AND name = $4 ORDER BY place LIMIT 1`},
 
+		{&s.q.inArchive, s.reader, `SELECT EXISTS (SELECT 1 FROM archive WHERE entry = $1 AND $2 IN (place, digest_place))`},
+		{&s.q.digestReaders, s.reader, `SELECT EXISTS (SELECT 1 FROM members WHERE list_id = $1 AND mode > 1 AND role = 1)`},
+		{&s.q.waitingDigest, s.reader, `SELECT count(*), coalesce(sum(digest_size), 0), coalesce(min(received), 0) FROM archive WHERE list_id = $1 AND digest = 1`},
+		{&s.q.lastIssue, s.reader, `SELECT volume, issue, closed FROM last_digest WHERE list_id = $1`},
+		{&s.q.isFiled, s.reader, `SELECT EXISTS (SELECT 1 FROM posts WHERE list_id = $1 AND entry = $2)`},
+
+		{&s.q.archived, s.stream, `SELECT ` + archiveColumns + ` FROM archive WHERE list_id = $1 AND number >= $2 AND number <= $3
+			AND date >= $4 AND date < $5 AND (place <> '' OR removed IS NOT NULL OR $6 = 1) ORDER BY number`},
+		{&s.q.archivedHash, s.stream, `SELECT ` + archiveColumns + ` FROM archive WHERE list_id = $1 AND hash = $7 AND number >= $2 AND number <= $3
+			AND date >= $4 AND date < $5 AND (place <> '' OR removed IS NOT NULL OR $6 = 1) ORDER BY number`},
+		{&s.q.waitingDigests, s.stream, `SELECT a.list_id, l.address_key, l.local, count(*), sum(a.digest_size), min(a.received)
+			FROM archive a JOIN lists l ON l.id = a.list_id WHERE a.digest = 1 AND l.address_key < $1 GROUP BY a.list_id`},
+		{&s.q.digests, s.stream, `SELECT ` + digestColumns + `, '', '' FROM digests d WHERE list_id = $1 ORDER BY volume DESC, issue DESC`},
+		{&s.q.unfiledDigests, s.stream, `SELECT ` + digestColumns + `, l.address_key, l.local FROM digests d JOIN lists l ON l.id = d.list_id
+			WHERE d.filed IS NULL AND l.address_key < $1 ORDER BY d.closed`},
+		{&s.q.issuePosts, s.stream, `SELECT ` + archiveColumns + ` FROM archive
+			WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2 ORDER BY number`},
+		{&s.q.owedOf, s.stream, `SELECT address_key, local FROM owed_digests WHERE list_id = $1 AND volume = $2 AND issue = $3 AND mode = $4 ORDER BY address_key`},
 		{&s.q.lists, s.stream, `SELECT ` + listColumns + ` FROM lists WHERE address_key >= $1 AND address_key < $2 ORDER BY address_key`},
 		{&s.q.members, s.stream, `SELECT ` + memberColumns + ` ` + chosen + ` ORDER BY address_key`},
 		{&s.q.recipients, s.stream, `SELECT address_key, local, no_own_posts + 2 * no_duplicates ` + chosen + ` ORDER BY address_key`},
@@ -111,6 +142,34 @@ func (s *Store) queries() []query {
 			SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM lists WHERE id = $1 ON CONFLICT DO NOTHING`},
 		{&s.q.addSecret, s.writer, `INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`},
 		{&s.q.secret, s.writer, `SELECT value FROM secrets WHERE name = $1`},
+		{&s.q.addArchived, s.writer, `INSERT INTO archive (` + archiveColumns + `)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0, 0, NULL)`},
+		{&s.q.archivedEntry, s.writer, `SELECT number FROM archive WHERE entry = $2 AND list_id = $1`},
+		{&s.q.places, s.writer, `SELECT place, digest_place FROM archive WHERE list_id = $1 AND number = $2`},
+		{&s.q.removeArchived, s.writer, `UPDATE archive SET message_id = '', refs = '', from_address = '', from_name = '', subject = '', size = 0, sha256 = x'',
+			place = '', digest = CASE digest WHEN 1 THEN 0 ELSE digest END, digest_place = '', digest_size = 0, removed = coalesce(removed, $3)
+			WHERE list_id = $1 AND number = $2`},
+		{&s.q.clearArchive, s.writer, fmt.Sprintf(part, "archive", "list_id, number", "list_id = $1")},
+		{&s.q.clearOwed, s.writer, fmt.Sprintf(part, "owed_digests", "list_id, volume, issue, mode, address_key", "list_id = $1")},
+		{&s.q.pruneOwed, s.writer, fmt.Sprintf(part, "owed_digests", "list_id, volume, issue, mode, address_key", "volume > 0 AND at < $1")},
+		{&s.q.lockIssue, s.writer, `INSERT INTO last_digest (list_id, volume, issue, closed) VALUES ($1, 1, 0, 0)
+			ON CONFLICT (list_id) DO UPDATE SET volume = last_digest.volume RETURNING volume, issue, closed`},
+		{&s.q.setIssue, s.writer, `UPDATE last_digest SET volume = $2, issue = $3, closed = $4 WHERE list_id = $1`},
+		{&s.q.waiting, s.writer, `SELECT number, digest_size FROM archive WHERE list_id = $1 AND digest = 1 ORDER BY number LIMIT $2`},
+		{&s.q.closePosts, s.writer, `UPDATE archive SET digest = 2, volume = $2, issue = $3 WHERE list_id = $1 AND digest = 1 AND number <= $4`},
+		{&s.q.addDigest, s.writer, `INSERT INTO digests (list_id, volume, issue, closed, posts, size) VALUES ($1, $2, $3, $4, $5, $6)`},
+		{&s.q.assignOwed, s.writer, `UPDATE owed_digests SET volume = $2, issue = $3, at = $4 WHERE list_id = $1 AND volume = 0`},
+		{&s.q.copyOwed, s.writer, `INSERT INTO owed_digests (list_id, volume, issue, mode, address_key, local, at)
+			SELECT list_id, $2, $3, mode, address_key, local, $4 FROM owed_digests WHERE list_id = $1 AND volume = 0`},
+		{&s.q.fileDigest, s.writer, `UPDATE digests SET filed = $4 WHERE list_id = $1 AND volume = $2 AND issue = $3 AND filed IS NULL`},
+		{&s.q.usedPlaces, s.writer, `SELECT digest_place FROM archive
+			WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2 AND digest_place NOT IN ('', place)`},
+		{&s.q.dropUsed, s.writer, `DELETE FROM archive WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2 AND place = '' AND removed IS NULL`},
+		{&s.q.freeUsed, s.writer, `UPDATE archive SET digest_place = '' WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2`},
+		{&s.q.modeOf, s.writer, `SELECT mode FROM members WHERE list_id = $1 AND role = 1 AND address_key = $2`},
+		{&s.q.owe, s.writer, `INSERT INTO owed_digests (list_id, volume, issue, mode, address_key, local, at)
+			SELECT $1, 0, 0, $2, $3, $4, $5 WHERE EXISTS (SELECT 1 FROM archive WHERE list_id = $1 AND digest = 1) ON CONFLICT DO NOTHING`},
+		{&s.q.unowe, s.writer, `DELETE FROM owed_digests WHERE list_id = $1 AND volume = 0 AND address_key = $2`},
 		{&s.q.noticeOf, s.writer, `SELECT allowed FROM notices WHERE address_key = $1 AND entry = $2`},
 		{&s.q.countNotices, s.writer, `SELECT count(*) FROM notices WHERE address_key = $1 AND at > $2 AND allowed = 1`},
 		{&s.q.addNotice, s.writer, `INSERT INTO notices (address_key, entry, at, allowed) VALUES ($1, $2, $3, $4)`},

@@ -29,6 +29,8 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"members", memberTests},
 		{"journal", journalTests},
 		{"state", stateTests},
+		{"archive", archiveTests},
+		{"digests", digestTests},
 		{"secrets", secretTests},
 		{"together", togetherTests},
 	} {

@@ -1,0 +1,114 @@
+package dir
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/mlist/mlist/internal/archive"
+	"github.com/mlist/mlist/internal/archive/archivetest"
+)
+
+func TestArchive(t *testing.T) {
+	archivetest.Run(t, "dir", func(t *testing.T) func() archive.Archive {
+		root := filepath.Join(t.TempDir(), "archive")
+		return func() archive.Archive { return New(root) }
+	})
+}
+
+func put(t *testing.T, a *Archive, s string) archive.Message {
+	t.Helper()
+	m, err := a.Put(t.Context(), archive.Key{List: "dev@lists.test", At: time.Unix(0, 0), Name: "m"}, func(w io.Writer) error {
+		_, err := io.WriteString(w, s)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func read(t *testing.T, a *Archive, place string) (string, error) {
+	r, err := a.Open(t.Context(), place)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	return string(b), err
+}
+
+func TestDamageIsNoticedAndMendedByTheNextPut(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		damage func(b []byte) []byte
+	}{
+		{"a file cut short", func(b []byte) []byte { return b[:len(b)-5] }},
+		{"an empty file", func([]byte) []byte { return nil }},
+		{"a flipped bit", func(b []byte) []byte { b[len(b)-6] ^= 4; return b }},
+		{"something else", func([]byte) []byte { return []byte("Subject: not compressed\n") }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := New(t.TempDir())
+			m := put(t, a, "hello, hello, hello")
+			path := a.path(m.Place)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, c.damage(b), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := read(t, a, m.Place); !errors.Is(err, errDamaged) {
+				t.Errorf("error %v", err)
+			}
+			if again := put(t, a, "new"); again.Size != 3 {
+				t.Errorf("%+v", again)
+			}
+			if got, err := read(t, a, m.Place); got != "new" || err != nil {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestWhatACrashLeftGoesWhenItIsOld(t *testing.T) {
+	a := New(t.TempDir())
+	m := put(t, a, "x")
+	left := filepath.Join(filepath.Dir(a.path(m.Place)), ".new-4711")
+	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, there := range []bool{true, false} {
+		a.now = func() time.Time { return time.Now().Add(time.Duration(i) * 25 * time.Hour) }
+		n := 0
+		for p, err := range a.Places(t.Context()) {
+			if err != nil || p.Name != m.Place {
+				t.Errorf("%+v, %v", p, err)
+			}
+			n++
+		}
+		if _, err := os.Stat(left); n != 1 || (err == nil) != there {
+			t.Errorf("%d messages; what is left: %v", n, err)
+		}
+	}
+}
+
+func TestADirectoryThatSomebodyRemovedIsMadeAgain(t *testing.T) {
+	a := New(filepath.Join(t.TempDir(), "archive"))
+	m := put(t, a, "x")
+	if err := os.RemoveAll(a.root); err != nil {
+		t.Fatal(err)
+	}
+	_, err := a.Put(t.Context(), archive.Key{List: "dev@lists.test", At: time.Unix(0, 0), Name: "m"}, func(io.Writer) error { return nil })
+	if !errors.Is(err, os.ErrNotExist) { // this try finds out
+		t.Errorf("error %v", err)
+	}
+	put(t, a, "y")
+	if got, err := read(t, a, m.Place); got != "y" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
