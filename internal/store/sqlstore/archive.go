@@ -52,6 +52,9 @@ func scanArchived(row scanner) (store.Archived, error) {
 		&a.Size, &a.SHA256, &a.Place, &digest, &a.DigestPlace, &a.DigestSize, &a.Issue.Volume, &a.Issue.Issue, &removed)
 	a.Refs = strings.Fields(refs)
 	a.Date, a.Received = time.UnixMicro(date).UTC(), time.UnixMicro(received).UTC()
+	if len(a.SHA256) == 0 {
+		a.SHA256 = nil
+	}
 	a.Waiting = digest == digestWaiting
 	if removed.Valid {
 		a.Removed = time.UnixMicro(removed.Int64).UTC()

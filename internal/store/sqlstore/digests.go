@@ -269,7 +269,8 @@ func (s *Store) IsFiled(ctx context.Context, listID int64, entry string) (is boo
 // posts wait. The member's row still has the old mode.
 func (s *Store) leaveDigests(ctx context.Context, tx *sql.Tx, listID int64, addr address.Address, to list.Mode) error {
 	var code int64
-	err := tx.StmtContext(ctx, s.q.modeOf).QueryRowContext(ctx, listID, key(addr)).Scan(&code)
+	var local string
+	err := tx.StmtContext(ctx, s.q.modeOf).QueryRowContext(ctx, listID, key(addr)).Scan(&code, &local)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil // the change will find out
 	}
@@ -283,7 +284,7 @@ func (s *Store) leaveDigests(ctx context.Context, tx *sql.Tx, listID int64, addr
 	case to != list.Regular: // the next digest reaches them as a member
 		_, err = tx.StmtContext(ctx, s.q.unowe).ExecContext(ctx, listID, key(addr))
 	case from != list.Regular:
-		_, err = tx.StmtContext(ctx, s.q.owe).ExecContext(ctx, listID, code, key(addr), spelling(addr), s.now().UnixMicro())
+		_, err = tx.StmtContext(ctx, s.q.owe).ExecContext(ctx, listID, code, key(addr), local, s.now().UnixMicro())
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -97,7 +98,11 @@ func TestPruneEndsADeletionThatWasCutShort(t *testing.T) {
 	}
 }
 
+// mayScan are the walks that are no mistake.
+var mayScan = []string{"SCAN CONSTANT ROW", "SCAN a USING COVERING INDEX archive_waiting", "SCAN d USING INDEX digests_unfiled"}
+
 // Every statement finds its rows by an index, and by enough of it: none walks a table,
+// the indexes of what waits for a digest are walked as a whole and hold nothing else,
 // and the look-up in the path of each post not even all posts of a list.
 func TestEveryStatementUsesAnIndex(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "mlist.db"))
@@ -111,7 +116,7 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 			params = strings.Count(q.text, "?")
 		}
 		for _, detail := range plan(t, s, q.text, params) {
-			if strings.HasPrefix(detail, "SCAN") && detail != "SCAN CONSTANT ROW" {
+			if strings.HasPrefix(detail, "SCAN") && !slices.Contains(mayScan, detail) {
 				t.Errorf("%s\n\t%s", q.text, detail)
 			}
 		}

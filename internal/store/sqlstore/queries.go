@@ -166,7 +166,7 @@ func (s *Store) queries() []query {
 			WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2 AND digest_place NOT IN ('', place)`},
 		{&s.q.dropUsed, s.writer, `DELETE FROM archive WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2 AND place = '' AND removed IS NULL`},
 		{&s.q.freeUsed, s.writer, `UPDATE archive SET digest_place = '' WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2`},
-		{&s.q.modeOf, s.writer, `SELECT mode FROM members WHERE list_id = $1 AND role = 1 AND address_key = $2`},
+		{&s.q.modeOf, s.writer, `SELECT mode, local FROM members WHERE list_id = $1 AND role = 1 AND address_key = $2`},
 		{&s.q.owe, s.writer, `INSERT INTO owed_digests (list_id, volume, issue, mode, address_key, local, at)
 			SELECT $1, 0, 0, $2, $3, $4, $5 WHERE EXISTS (SELECT 1 FROM archive WHERE list_id = $1 AND digest = 1) ON CONFLICT DO NOTHING`},
 		{&s.q.unowe, s.writer, `DELETE FROM owed_digests WHERE list_id = $1 AND volume = 0 AND address_key = $2`},

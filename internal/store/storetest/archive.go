@@ -137,7 +137,7 @@ var archiveTests = []test{
 			}
 		}
 		want := store.Archived{ListID: l.ID, Number: 1, Entry: "e1", Received: at, Removed: at,
-			Kept: store.Kept{Hash: both.Hash, Parent: both.Parent, Date: both.Date, Refs: []string{}, SHA256: []byte{}}}
+			Kept: store.Kept{Hash: both.Hash, Parent: both.Parent, Date: both.Date, Refs: []string{}}}
 		if got := w.archived(l, store.ArchiveFilter{}); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
 			w.Errorf("archive has\n%+v, want\n%+v", got, want)
 		}

@@ -65,6 +65,8 @@ CREATE TABLE owed_digests (
 	PRIMARY KEY (list_id, volume, issue, mode, address_key)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX owed_by_time ON owed_digests (at) WHERE volume > 0;
+
 -- Does anybody read digests? Most lists of a million members have few who do.
 CREATE INDEX members_in_digests ON members (list_id) WHERE mode > 1;
 
