@@ -19,15 +19,16 @@ var rules = []struct {
 	outside []string // guarded modules that it may use
 	why     string
 }{
-	{"cmd/mlist", []string{"lmtpd", "pipeline", "outbound", "internal/", "sdk"}, nil,
+	{"cmd/mlist", []string{"lmtpd", "pipeline", "outbound", "internal/", "sdk", "mailauth"}, nil,
 		"the command wires daemons together; no rule of mail lives in it"},
 	{"lmtpd", []string{"internal/", "sdk/message"}, nil, "a daemon talks to the next one through a queue, never by a call"},
 	{"pipeline", []string{"internal/", "sdk", "sdk/message", "bounce"}, nil, "a daemon talks to the next one through a queue, never by a call"},
-	{"outbound", []string{"outbound/sender", "outbound/internal", "internal/spool", "internal/segment", "internal/address", "internal/trace", "internal/verp"}, nil,
+	{"outbound", []string{"outbound/sender", "outbound/internal", "internal/spool", "internal/segment", "internal/address", "internal/trace", "internal/verp", "mailauth"}, nil,
 		"outgoing mail flows while the store is down, so outbound knows neither store nor lists"},
 	{"bounce", []string{"internal/address", "sdk/message"}, nil, "what a bounce says is a pure function"},
-	{"plugins/standard", []string{"plugins/", "sdk"}, nil, "serves the other handlers in one process"},
-	{"plugins/", []string{"sdk"}, nil, "a handler that ships with mlist has nothing that others cannot have"},
+	{"mailauth", []string{"sdk/message"}, nil, "who vouches for a message: a leaf that handlers, outbound and the command share"},
+	{"plugins/standard", []string{"plugins/", "sdk", "mailauth"}, nil, "serves the other handlers in one process"},
+	{"plugins/", []string{"sdk", "mailauth"}, nil, "a handler that ships with mlist has nothing that others cannot have"},
 	{"sdk/message", nil, nil, "the leaf that mlist and its plugins share"},
 	{"sdk/proto", nil, nil, "the contract alone"},
 	{"sdk", []string{"sdk/"}, []string{"github.com/hashicorp/go-plugin"}, "handler authors get nothing of mlist's inside"},

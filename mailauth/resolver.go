@@ -1,0 +1,83 @@
+package mailauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Resolver asks DNS for TXT records. It may be used by many goroutines at once.
+type Resolver interface {
+	// LookupTXT returns the records of a name, the strings of each joined. Where there is
+	// none, the error is [ErrNotFound]; any other error may pass.
+	LookupTXT(ctx context.Context, name string) ([]string, error)
+	// Exists tells whether there is anything at a name, or below it. It is asked where a
+	// DMARC record has a policy for names that do not exist.
+	Exists(ctx context.Context, name string) (bool, error)
+}
+
+// ErrNotFound says that a name has no TXT record, or is not there at all.
+var ErrNotFound = errors.New("not in DNS")
+
+// ErrNoDNS says that no DNS server has ever answered: this machine has none, or did not have
+// one since the program started.
+var ErrNoDNS = errors.New("no DNS server has answered yet")
+
+// FileVariable names the environment variable with the path of a file that stands in for
+// DNS: a JSON object of TXT records by name. mlist hands it on to its plugins.
+const FileVariable = "MLIST_DNS_FILE"
+
+// FromEnvironment is the file that MLIST_DNS_FILE names, or else the DNS of this machine.
+func FromEnvironment() (Resolver, error) {
+	if path := os.Getenv(FileVariable); path != "" {
+		return FromFile(path)
+	}
+	return NewDNS(), nil
+}
+
+// File is a Resolver out of a file. A name that is not in it does not exist.
+type File map[string][]string
+
+// FromFile reads {"name": ["record", …]}. Case and the last dot of a name do not matter.
+func FromFile(path string) (File, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the DNS file: %w", err)
+	}
+	var records map[string][]string
+	if err := json.Unmarshal(text, &records); err != nil {
+		return nil, fmt.Errorf("read the DNS file %s: want a JSON object of lists of strings by name: %w", path, err)
+	}
+	return NewFile(records), nil
+}
+
+// NewFile is what FromFile makes of such an object.
+func NewFile(records map[string][]string) File {
+	f := make(File, len(records))
+	for name, list := range records {
+		f[lower(name)] = append(f[lower(name)], list...)
+	}
+	return f
+}
+
+// LookupTXT implements Resolver.
+func (f File) LookupTXT(_ context.Context, name string) ([]string, error) {
+	if records := f[lower(name)]; len(records) > 0 {
+		return records, nil
+	}
+	return nil, ErrNotFound
+}
+
+// Exists implements Resolver.
+func (f File) Exists(_ context.Context, name string) (bool, error) {
+	name = lower(name)
+	for n := range f {
+		if n == name || strings.HasSuffix(n, "."+name) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
