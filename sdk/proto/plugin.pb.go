@@ -399,7 +399,9 @@ type Stage struct {
 	AtSmtp bool `protobuf:"varint,5,opt,name=at_smtp,json=atSmtp,proto3" json:"at_smtp,omitempty"`
 	// The stage is asked for digests, too: messages that mlist makes of many posts, with the
 	// envelope flag "digest". Other stages do not see them.
-	Digests       bool `protobuf:"varint,6,opt,name=digests,proto3" json:"digests,omitempty"`
+	Digests bool `protobuf:"varint,6,opt,name=digests,proto3" json:"digests,omitempty"`
+	// The stage is asked about posts, too, that it submitted itself, or that came of one.
+	OwnPosts      bool `protobuf:"varint,7,opt,name=own_posts,json=ownPosts,proto3" json:"own_posts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -472,6 +474,13 @@ func (x *Stage) GetAtSmtp() bool {
 func (x *Stage) GetDigests() bool {
 	if x != nil {
 		return x.Digests
+	}
+	return false
+}
+
+func (x *Stage) GetOwnPosts() bool {
+	if x != nil {
+		return x.OwnPosts
 	}
 	return false
 }
@@ -1124,7 +1133,15 @@ type HandleRequest struct {
 	// A moderator let the post through: rules on who may post do not apply again.
 	Approved bool `protobuf:"varint,10,opt,name=approved,proto3" json:"approved,omitempty"`
 	// Names this call to the service Host.
-	Call          string `protobuf:"bytes,11,opt,name=call,proto3" json:"call,omitempty"`
+	Call string `protobuf:"bytes,11,opt,name=call,proto3" json:"call,omitempty"`
+	// The stages whose submissions led to this post, the first one first: a stage submitted
+	// it when it was at a post that another had submitted, and so on. It is empty for mail
+	// that came from outside. A stage in it is not run, unless it has own_posts set.
+	SubmittedBy []string `protobuf:"bytes,12,rep,name=submitted_by,json=submittedBy,proto3" json:"submitted_by,omitempty"`
+	// The sender's SMTP session waits, and only the verdict matters: edits, changes of state
+	// and submissions come to nothing, notes reach the later stages alone. The same message
+	// comes again, to be handled, if it is let in.
+	AtSmtp        bool `protobuf:"varint,13,opt,name=at_smtp,json=atSmtp,proto3" json:"at_smtp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1234,6 +1251,20 @@ func (x *HandleRequest) GetCall() string {
 		return x.Call
 	}
 	return ""
+}
+
+func (x *HandleRequest) GetSubmittedBy() []string {
+	if x != nil {
+		return x.SubmittedBy
+	}
+	return nil
+}
+
+func (x *HandleRequest) GetAtSmtp() bool {
+	if x != nil {
+		return x.AtSmtp
+	}
+	return false
 }
 
 type List struct {
@@ -1719,9 +1750,11 @@ type StageResult struct {
 	// How long the stage took, in microseconds.
 	DurationMicros int64 `protobuf:"varint,7,opt,name=duration_micros,json=durationMicros,proto3" json:"duration_micros,omitempty"`
 	// Changes of this plugin's state for the list. They are committed with the post, once,
-	// when all stages have accepted it; however often the post was tried.
+	// when all stages have accepted it; however often the post was tried. Of a plugin that
+	// needs "state".
 	StateEdits []*StateEdit `protobuf:"bytes,8,rep,name=state_edits,json=stateEdits,proto3" json:"state_edits,omitempty"`
-	// New messages, sent when the post is: with it, or not at all.
+	// New messages, sent when the post is: with it, or not at all. Of a plugin that needs
+	// "submit".
 	Submissions []*Submission `protobuf:"bytes,9,rep,name=submissions,proto3" json:"submissions,omitempty"`
 	// What to add to this plugin's counters, which mlist keeps while it runs.
 	Counts map[string]int64 `protobuf:"bytes,10,rep,name=counts,proto3" json:"counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
@@ -1912,15 +1945,23 @@ func (x *StateEdit) GetDelta() int64 {
 	return 0
 }
 
-// Submission is a new message. It is sent with the null reverse-path, and goes through no
-// stages.
+// Submission is a new message, with the null reverse-path: a message that is sent as it is
+// and goes through no stages, or a post to the list.
 type Submission struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// An address, or empty for the list's owners and moderators.
+	// An address, or empty for the list's owners and moderators. Empty for a post.
 	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
 	// Header block, empty line and body; the header block is ASCII. mlist adds Date,
 	// Message-ID and Auto-Submitted where they are missing. Up to 1 MiB.
-	Message       []byte `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Message []byte `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// It is a post to the list itself: it is put into the queue as if it had come from
+	// outside, by the same step as the post at hand is committed, and goes through all
+	// stages but the one that submitted it (see Stage.own_posts). A post can lead to another,
+	// and that to a third, three deep; what would be deeper is dropped, with a warning.
+	Post bool `protobuf:"varint,3,opt,name=post,proto3" json:"post,omitempty"`
+	// Of a post: as if a moderator had let it through. Else whoever its From names must be
+	// allowed to post.
+	Approved      bool `protobuf:"varint,4,opt,name=approved,proto3" json:"approved,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1967,6 +2008,20 @@ func (x *Submission) GetMessage() []byte {
 		return x.Message
 	}
 	return nil
+}
+
+func (x *Submission) GetPost() bool {
+	if x != nil {
+		return x.Post
+	}
+	return false
+}
+
+func (x *Submission) GetApproved() bool {
+	if x != nil {
+		return x.Approved
+	}
+	return false
 }
 
 type Verdict struct {
@@ -2196,14 +2251,15 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12.\n" +
 	"\x06stages\x18\x03 \x03(\v2\x16.mlist.plugin.v1.StageR\x06stages\x12\x14\n" +
-	"\x05needs\x18\x04 \x03(\tR\x05needs\"\xac\x01\n" +
+	"\x05needs\x18\x04 \x03(\tR\x05needs\"\xc9\x01\n" +
 	"\x05Stage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04help\x18\x02 \x01(\tR\x04help\x12\x14\n" +
 	"\x05needs\x18\x03 \x03(\tR\x05needs\x122\n" +
 	"\x06config\x18\x04 \x03(\v2\x1a.mlist.plugin.v1.ConfigKeyR\x06config\x12\x17\n" +
 	"\aat_smtp\x18\x05 \x01(\bR\x06atSmtp\x12\x18\n" +
-	"\adigests\x18\x06 \x01(\bR\adigests\"a\n" +
+	"\adigests\x18\x06 \x01(\bR\adigests\x12\x1b\n" +
+	"\town_posts\x18\a \x01(\bR\bownPosts\"a\n" +
 	"\tConfigKey\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
@@ -2244,7 +2300,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x03key\x18\x02 \x01(\tR\x03key\";\n" +
 	"\rGetStateReply\x12\x14\n" +
 	"\x05found\x18\x01 \x01(\bR\x05found\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\xd8\x03\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\x94\x04\n" +
 	"\rHandleRequest\x12\x16\n" +
 	"\x06stages\x18\x01 \x03(\tR\x06stages\x12\x14\n" +
 	"\x05entry\x18\x02 \x01(\tR\x05entry\x12)\n" +
@@ -2257,7 +2313,9 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06number\x18\t \x01(\x03R\x06number\x12\x1a\n" +
 	"\bapproved\x18\n" +
 	" \x01(\bR\bapproved\x12\x12\n" +
-	"\x04call\x18\v \x01(\tR\x04call\x1a8\n" +
+	"\x04call\x18\v \x01(\tR\x04call\x12!\n" +
+	"\fsubmitted_by\x18\f \x03(\tR\vsubmittedBy\x12\x17\n" +
+	"\aat_smtp\x18\r \x01(\bR\x06atSmtp\x1a8\n" +
 	"\n" +
 	"NotesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -2330,11 +2388,13 @@ const file_plugin_proto_rawDesc = "" +
 	"\x03SET\x10\x01\x12\a\n" +
 	"\x03ADD\x10\x02\x12\n" +
 	"\n" +
-	"\x06DELETE\x10\x03\"6\n" +
+	"\x06DELETE\x10\x03\"f\n" +
 	"\n" +
 	"Submission\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\tR\x02to\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\fR\amessage\"\xb5\x01\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\x12\x12\n" +
+	"\x04post\x18\x03 \x01(\bR\x04post\x12\x1a\n" +
+	"\bapproved\x18\x04 \x01(\bR\bapproved\"\xb5\x01\n" +
 	"\aVerdict\x121\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1d.mlist.plugin.v1.Verdict.KindR\x04kind\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
