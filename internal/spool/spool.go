@@ -180,9 +180,13 @@ type Prepared interface {
 	// AddChunk adds a chunk. Its Post, Name, Key, Tries and Due are filled in by the spool.
 	// One without recipients is ignored.
 	AddChunk(ctx context.Context, c Chunk) error
-	// Commit makes all chunks visible and removes the incoming entry, in one step. After
-	// an error the entry is still handed out, and Finished tells whether that step was
-	// taken. A post without chunks is just the removal.
+	// AddEntry adds a new entry of Incoming, made of the entry that is being committed and
+	// for the same list, with an id of its own. It is there when Commit has been, once: a
+	// commit that was cut short puts it there when Finished is asked.
+	AddEntry(ctx context.Context, env Envelope, message ...[]byte) (ID, error)
+	// Commit makes all chunks and new entries visible and removes the incoming entry, in one
+	// step. After an error the entry is still handed out, and Finished tells whether that
+	// step was taken. A post without chunks and entries is just the removal.
 	Commit(ctx context.Context) error
 	// Abort leaves the incoming entry handed out, and nothing else.
 	Abort() error

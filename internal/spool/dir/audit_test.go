@@ -252,7 +252,7 @@ func TestTheAuditorNoticesAMissingSync(t *testing.T) {
 	for deaf, rule := range map[string]string{
 		"/draft-": "rule 1", "/entry-": "rule 1", "/state-": "rule 1", "/chunk-": "rule 1",
 		"/content.": "rule 1", "/chunks/": "rule 1", "/chunks": "rule 1",
-		"/incoming": "rule 2", "/held": "rule 2", "/outgoing": "rule 2", "/bounces": "rule 4",
+		"/entry.": "rule 1", "/incoming": "rule 2", "/held": "rule 2", "/outgoing": "rule 2", "/bounces": "rule 4",
 	} {
 		t.Run(deaf, func(t *testing.T) {
 			t.Parallel()
@@ -298,7 +298,7 @@ func walk(t *testing.T, a *auditor) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 2 {
+		for range 2 + size/inMemory/2 {
 			_, err := d.Put(t.Context(), spool.Incoming, "", spool.Envelope{List: "dev@l.test"})
 			check("put", err)
 		}
@@ -314,11 +314,14 @@ func walk(t *testing.T, a *auditor) {
 	check("retry of a parked entry", s.Retry(t.Context(), e, spool.FlagApproved))
 	commitOne(t, in, "r1", "r2")
 	check("commit", nil)
+	commitNew(t, in, "r3")
+	check("commit with a new entry", nil)
+	check("done", in.Done(t.Context(), take(in)))
 	e = take(in)
 	check("park", in.Park(t.Context(), e, spool.Failed, "why", nil))
 	e.Queue = spool.Failed
 	check("remove", s.Remove(t.Context(), e))
-	for i := range 3 {
+	for i := range 4 {
 		c, err := out.Next(soon(t))
 		if err != nil {
 			t.Fatal(err)

@@ -124,17 +124,30 @@ func prepareOne(ctx context.Context, o spool.Owner) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	for _, group := range [][]string{{"a"}, {"b", "c"}, {"d"}} {
+	groups, of := [][]string{{"a"}, {"b", "c"}, {"d"}}, string(e.ID)
+	made := len(e.Flags) > 0
+	if made {
+		groups, of = [][]string{{"new"}}, strings.TrimPrefix(e.Flags[0], "of=")
+	}
+	for _, group := range groups {
 		c := spool.Chunk{Variant: "plain"}
 		for _, r := range group {
-			c.Recipients = append(c.Recipients, r+"."+string(e.ID))
+			c.Recipients = append(c.Recipients, r+"."+of)
 		}
 		if err := p.AddChunk(ctx, c); err != nil {
 			return err
 		}
 	}
+	if !made && makesNew(string(e.ID)) {
+		if _, err := p.AddEntry(ctx, spool.Envelope{List: e.List, Flags: []string{"of=" + string(e.ID)}}, []byte("new")); err != nil {
+			return err
+		}
+	}
 	return p.Commit(ctx)
 }
+
+// makesNew tells whether the post of an entry brings a new entry with it.
+func makesNew(id string) bool { return id[15] < 'f' }
 
 // sendOne delivers a chunk; of the one with two recipients it defers the second.
 func sendOne(ctx context.Context, o spool.OutgoingOwner, w io.Writer) error {
@@ -202,7 +215,10 @@ func TestKilledAtAnyInstantNothingIsLostOrDoubled(t *testing.T) {
 	}
 	doubled := 0
 	for _, id := range h.acked {
-		for _, r := range []string{"a.", "b.", "c.", "d."} {
+		for _, r := range []string{"a.", "b.", "c.", "d.", "new."} {
+			if r == "new." && !makesNew(id) {
+				continue
+			}
 			n := h.sent[r+id]
 			if n == 0 {
 				t.Errorf("%s was accepted, and never sent to %s", id, r+id)

@@ -180,6 +180,32 @@ var steps = []step{
 		}
 		return p.Commit(ctx)
 	}, "r1 r2", true},
+	{"commit with a new entry", func(ctx context.Context, x *world) error {
+		if done, err := x.in.Finished(ctx, x.entry); err != nil {
+			return err
+		} else if done {
+			return x.in.Done(ctx, x.entry)
+		}
+		p, err := x.in.Prepare(ctx, x.entry)
+		if err != nil {
+			return err
+		}
+		w, err := p.Content("plain")
+		if err == nil {
+			_, _ = w.Write([]byte("x")) // Close tells
+			err = w.Close()
+		}
+		if err == nil {
+			err = p.AddChunk(ctx, spool.Chunk{Variant: "plain", Recipients: []string{"r1", "r2"}})
+		}
+		if err == nil {
+			_, err = p.AddEntry(ctx, spool.Envelope{List: x.entry.List, Notes: map[string]string{"new": "yes"}}, []byte("x"))
+		}
+		if err != nil {
+			return errors.Join(err, p.Abort())
+		}
+		return p.Commit(ctx)
+	}, "incoming r1 r2", true},
 	{"done", func(ctx context.Context, x *world) error { return x.in.Done(ctx, x.entry) }, "", true},
 	{"settle", func(ctx context.Context, x *world) error {
 		return x.out.Settle(ctx, x.chunk, spool.Settlement{})
@@ -363,7 +389,7 @@ func failAt(t *testing.T, st step, n int, f *faults) bool {
 				t.Fatalf("call %d failed (%v): the spool holds %q after %d puts", n, err, got, x.puts)
 			}
 		case got == before || got == st.want && (f.sticky || st.inForce):
-		case st.name == "commit" && got == before+" "+st.want: // Finished tells
+		case strings.HasPrefix(st.name, "commit") && (got == before+" "+st.want || got == before+" r1 r2"): // Finished tells
 		case !undone && f.nfs && strings.Contains(got, before) && strings.Contains(got, st.want): // a link, and no unlink
 		default:
 			t.Fatalf("call %d failed (%v): the spool holds %q, before it was %q", n, err, got, before)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,6 +20,7 @@ const (
 	chunksDir     = "chunks"   // in a post's directory
 	contentPrefix = "content." // of a variant's file there
 	damagedPrefix = "damaged." // of a chunk that was set aside there
+	entryPrefix   = "entry."   // of a new entry there, until it is put
 	parallelSyncs = 8          // more gain nothing on the disks tried
 )
 
@@ -51,6 +53,7 @@ type prepared struct {
 	writing  int            // contents not closed
 	variants map[string]bool
 	chunks   int
+	entries  int
 }
 
 // Prepare implements spool.Owner.
@@ -171,6 +174,40 @@ func (p *prepared) AddChunk(ctx context.Context, c spool.Chunk) error {
 	return p.wrap(err)
 }
 
+// AddEntry implements spool.Prepared. The entry is a file beside the contents, which
+// publish moves to where it belongs.
+func (p *prepared) AddEntry(ctx context.Context, env spool.Envelope, message ...[]byte) (spool.ID, error) {
+	if err := ctx.Err(); err != nil {
+		return "", p.wrap(err)
+	}
+	name := entryName{p.o.s.newID(), segment.KeyOf(env.List)}
+	if name.key != p.it.name.key {
+		// It would belong to another owner, who could take it before this commit is through.
+		return "", p.wrap(fmt.Errorf("a new entry for %s, which is not this entry's list", env.List))
+	}
+	var size int64
+	for _, part := range message {
+		size += int64(len(part))
+	}
+	h := entryHead(spool.Incoming, env, size)
+	if h.Len() > maxHead-1 {
+		return "", p.wrap(fmt.Errorf("an envelope of %d bytes: more than %d", h.Len(), maxHead-1))
+	}
+	h.WriteByte('\n')
+	f, err := p.o.s.fs.create(filepath.Join(p.dir, entryPrefix+name.String()))
+	if err != nil {
+		return "", p.wrap(err)
+	}
+	p.entries++
+	for _, part := range append([][]byte{h.Bytes()}, message...) {
+		if err == nil {
+			_, err = p.o.s.fs.write(f, part)
+		}
+	}
+	p.finish(f, err)
+	return name.id, p.wrap(err)
+}
+
 // Commit implements spool.Prepared.
 func (p *prepared) Commit(ctx context.Context) error {
 	err := p.commit(ctx)
@@ -208,13 +245,13 @@ func (p *prepared) commit(ctx context.Context) error {
 		return err
 	}
 	defer p.o.life.RUnlock()
-	return p.o.publish(p.it, p.dir, p.chunks)
+	return p.o.publish(p.it, p.dir, p.chunks, p.entries)
 }
 
 // complete makes sure that all that was written is still there: another program may
 // have tidied up in tmp.
 func (p *prepared) complete() error {
-	for path, want := range map[string]int{p.dir: len(p.variants) + 1, filepath.Join(p.dir, chunksDir): p.chunks} {
+	for path, want := range map[string]int{p.dir: len(p.variants) + p.entries + 1, filepath.Join(p.dir, chunksDir): p.chunks} {
 		files, err := os.ReadDir(path)
 		if err != nil {
 			return err
@@ -228,14 +265,15 @@ func (p *prepared) complete() error {
 
 // publish is the one step: a rename. What follows it is done again after a crash,
 // because Finished sees the post until outbound has made sure that the entry is gone.
-func (o *owner) publish(it *item, dir string, chunks int) error {
+func (o *owner) publish(it *item, dir string, chunks, entries int) error {
 	s, entry := o.s, o.s.path(o.q, it.name.String())
 	if there, err := exists(entry); err != nil {
 		return err
 	} else if !there {
 		return fmt.Errorf("%s: %w", entry, spool.ErrNotFound)
 	}
-	if chunks > 0 {
+	visible := chunks+entries > 0
+	if visible {
 		err := s.fs.renameNew(dir, s.postPath(it.name))
 		if err != nil && !errors.Is(err, os.ErrExist) {
 			return err
@@ -244,17 +282,50 @@ func (o *owner) publish(it *item, dir string, chunks int) error {
 			return err
 		}
 	}
+	if entries > 0 {
+		if err := s.putEntries(it.name); err != nil {
+			return err
+		}
+	}
 	if err := s.fs.removeIf(entry); err != nil {
 		return err
 	}
 	s.removeSide(o.q, it.name, it.st)
-	if chunks == 0 {
+	if !visible {
 		if err := s.syncs[o.q].sync(); err != nil {
 			return err
 		}
 	}
 	o.gone(it)
 	return nil
+}
+
+// putEntries moves the new entries of a post to where they belong. None of them is handed
+// out before the entry that they were made of is gone, which has the same key: so they are
+// gone from here for good, too, before anything becomes of them.
+func (s *Spool) putEntries(n entryName) error {
+	files, err := os.ReadDir(s.postPath(n))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		name, ok := strings.CutPrefix(f.Name(), entryPrefix)
+		if !ok {
+			continue
+		}
+		from, to := filepath.Join(s.postPath(n), f.Name()), s.path(spool.Incoming, name)
+		if err = s.fs.renameNew(from, to); errors.Is(err, os.ErrExist) {
+			err = s.fs.removeIf(from) // a run that was cut short had come as far as that
+		}
+		if err != nil {
+			return err
+		}
+	}
+	// Also if there is none: the run before may not have come that far.
+	if err := s.syncs[spool.Incoming].sync(); err != nil {
+		return err
+	}
+	return s.fs.syncDir(s.postPath(n))
 }
 
 // Abort implements spool.Prepared.
@@ -273,6 +344,9 @@ func (o *owner) Finished(_ context.Context, e spool.Entry) (bool, error) {
 	there, err := exists(o.s.postPath(it.name))
 	if err == nil && there {
 		err = o.s.syncs[spool.Outgoing].sync() // the run before may not have come that far
+		if err == nil {
+			err = o.s.putEntries(it.name)
+		}
 	}
 	if err != nil {
 		return false, fmt.Errorf("look for the post of entry %s: %w", e.ID, err)

@@ -134,6 +134,84 @@ func testNoRecipients(t *testing.T, st Storage) {
 	wantEmpty(t, s)
 }
 
+func testNewEntries(t *testing.T, st Storage) {
+	for _, chunks := range [][]string{{"a@x.test"}, nil} {
+		s := st.Open(t)
+		o, e := prepared(t, s)
+		p, err := o.Prepare(t.Context(), e)
+		must(t, err)
+		if chunks != nil {
+			w, err := p.Content("plain")
+			must(t, err)
+			must(t, w.Close())
+			must(t, p.AddChunk(t.Context(), chunkOf(e, chunks...)))
+		}
+		env := envelope("dev@l.test")
+		env.Sender, env.Flags = "", []string{"approved", "by=x"}
+		var made []spool.ID
+		for _, txt := range []string{"first", "second"} {
+			id, err := p.AddEntry(t.Context(), env, []byte("Subject: "+txt+"\r\n"), []byte("\r\n"+txt))
+			must(t, err)
+			made = append(made, id)
+		}
+		if ids := list(t, s, spool.Incoming); len(ids) != 1 {
+			t.Fatalf("visible before the commit: %v", ids)
+		}
+		must(t, p.Commit(t.Context()))
+		// The same id comes again, as after a power cut that lost its removal.
+		put(t, s, spool.Incoming, e.ID, envelope("dev@l.test"), body)
+		must(t, o.Close())
+		o = own(t, s, spool.Incoming, segment.All)
+		if again := next(t, o); again.ID != e.ID {
+			t.Fatalf("entry %s comes before the one that it was made of", again.ID)
+		}
+		done, err := o.Finished(t.Context(), e)
+		must(t, err)
+		if !done {
+			t.Fatal("the commit was forgotten")
+		}
+		must(t, o.Done(t.Context(), e))
+		for i, id := range made {
+			n := next(t, o)
+			if n.ID != id || n.List != env.List || n.Role != env.Role || n.Sender != "" || !slices.Equal(n.Flags, env.Flags) || !n.Received.Equal(env.Received) {
+				t.Fatalf("got entry %+v", n)
+			}
+			m, err := o.Open(t.Context(), n)
+			if txt, want := text(t, m, err), "Subject: first\r\n\r\nfirst"; i == 0 && txt != want {
+				t.Fatalf("its message is %q, want %q", txt, want)
+			}
+			must(t, o.Done(t.Context(), n))
+		}
+		noEntry(t, o)
+		out := ownOutgoing(t, s, segment.All)
+		if chunks != nil {
+			must(t, out.Settle(t.Context(), nextChunk(t, out), spool.Settlement{}))
+		}
+		noChunk(t, out)
+		must(t, out.Close())
+		must(t, o.Close())
+		wantEmpty(t, s)
+	}
+}
+
+func testNoNewEntries(t *testing.T, st Storage) {
+	s := st.Open(t)
+	o, e := prepared(t, s)
+	p, err := o.Prepare(t.Context(), e)
+	must(t, err)
+	if _, err := p.AddEntry(t.Context(), envelope("ops@l.test"), []byte(body)); err == nil {
+		t.Fatal("an entry for another list was added")
+	}
+	_, err = p.AddEntry(t.Context(), envelope("dev@l.test"), []byte(body))
+	must(t, err)
+	must(t, p.Abort())
+	if ids := list(t, s, spool.Incoming); len(ids) != 1 {
+		t.Fatalf("after the abortion: %v", ids)
+	}
+	post(t, o, e)
+	wantEmpty(t, s)
+}
+
 func testSettle(t *testing.T, st Storage) {
 	s := st.Open(t)
 	publish(t, s, "a@x.test b@x.test c@x.test", "d@x.test")

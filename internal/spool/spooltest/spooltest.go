@@ -49,6 +49,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Storage) {
 		{"a post that was aborted leaves nothing", testAbort},
 		{"a commit that was cut short is recognised", testFinished},
 		{"a post without recipients just goes", testNoRecipients},
+		{"new entries come with the commit, once", testNewEntries},
+		{"new entries of a commit that was not", testNoNewEntries},
 		{"a deferred chunk keeps its other recipients done", testSettle},
 		{"posts take turns", testTurns},
 		{"a released chunk waits in memory", testReleaseChunk},
