@@ -54,13 +54,14 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 		prep.Abort()
 		return err
 	}
-	if w.recipients+submitted.recipients == 0 {
+	if w.recipients+submitted.recipients == 0 && len(submitted.entries) == 0 {
 		p.log.Info("post accepted, and nobody to receive it")
 		d.note(p, trace.Done, "reason", "nobody is to receive it", "number", number)
 		prep.Abort()
 		return p.owner.Done(ctx, p.entry)
 	}
 	d.notePrepared(p, p.entry.Role, number, bounces, w)
+	d.noteEntries(p, submitted.entries)
 	if err := prep.Commit(ctx); err != nil {
 		return err
 	}

@@ -24,7 +24,9 @@ func asking(v sdk.Verdict, submissions ...sdk.Submission) stagesFunc {
 	return func(ctx context.Context, p *host.Post) (host.Result, error) {
 		p.State = []host.StateEdit{{Plugin: "t", Kind: wire.StateAdd, Key: "n", Delta: 1}, {Plugin: "t", Kind: wire.StateSet, Key: "last", Value: []byte(p.Entry)},
 			{Plugin: "t", Kind: wire.StateSet, Key: "gone"}, {Plugin: "t", Kind: wire.StateDelete, Key: "gone"}}
-		p.Submissions = submissions
+		for _, m := range submissions {
+			p.Submissions = append(p.Submissions, wire.Submission{Submission: m, Stage: "test"})
+		}
 		return verdict(v)(ctx, p)
 	}
 }
@@ -151,5 +153,94 @@ func TestAPostThatIsRunAgainChangesStateOnce(t *testing.T) {
 	}
 	if got := w.recipients(id); len(got) != 2 {
 		t.Errorf("it went to %v", got)
+	}
+}
+
+func TestAPostThatAStageSubmitsGoesThroughTheStages(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		v        sdk.Verdict
+		approved bool
+		members  bool
+		want     int // posts that the stages see
+	}{
+		{"not approved", sdk.Accept, false, true, 2},
+		{"approved", sdk.Accept, true, true, 2},
+		{"with nobody to get them", sdk.Accept, false, false, 2},
+		{"of a post that is held", sdk.Hold("x", "y"), false, true, 1},
+		{"of a post that is rejected", sdk.Reject("x", "y"), false, true, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var saw []*host.Post
+			w := newWorld(t, stagesFunc(func(ctx context.Context, p *host.Post) (host.Result, error) {
+				saw = append(saw, p) // one after the other: they are of one list
+				if len(p.SubmittedBy) > 0 {
+					return verdict(sdk.Accept)(ctx, p)
+				}
+				return asking(c.v, sdk.Submission{Post: true, Approved: c.approved, Message: []byte("Subject: more\n\nof it\n")})(ctx, p)
+			}))
+			if c.members {
+				w.add(list.Member, "bob@x.test")
+			}
+			id := w.post(hello)
+			w.idle()
+			w.stop()
+			if len(saw) != c.want {
+				t.Fatalf("the stages saw %d posts, want %d", len(saw), c.want)
+			}
+			if c.want == 1 {
+				return
+			}
+			p := saw[1]
+			if p.Number != 2 || p.Approved != c.approved || p.Envelope.Sender != "" || p.Envelope.Recipient != "dev@lists.test" || !slices.Equal(p.SubmittedBy, []string{"test"}) {
+				t.Errorf("the new post is %+v", p)
+			}
+			if got := p.Header.Get("Message-ID"); got != "<submission-1."+string(id)+"@lists.test>" || p.Header.Get("Auto-Submitted") != "auto-generated" || p.Header.Has(loopField) {
+				t.Errorf("its header is\n%s", p.Header.Bytes())
+			}
+			if n := len(w.outgoing()); c.members != (n == 2) {
+				t.Errorf("%d posts go out", n)
+			}
+		})
+	}
+}
+
+func TestPostsThatLeadToOneAnotherEnd(t *testing.T) {
+	var by [][]string
+	w := newWorld(t, stagesFunc(func(ctx context.Context, p *host.Post) (host.Result, error) {
+		by = append(by, p.SubmittedBy)
+		return asking(sdk.Accept, sdk.Submission{Post: true, Message: []byte("Subject: again\n\n")})(ctx, p)
+	}))
+	w.add(list.Member, "bob@x.test")
+	w.post(hello)
+	w.idle()
+	w.stop()
+	if len(by) != 1+maxDepth || !slices.Equal(by[maxDepth], []string{"test", "test", "test"}) {
+		t.Errorf("the stages saw %v", by)
+	}
+}
+
+func TestAPostThatIsRunAgainMakesItsNewPostOnce(t *testing.T) {
+	w := newWorld(t, verdict(sdk.Accept))
+	w.stop()
+	w.add(list.Member, "bob@x.test")
+	st := &forgetful{Store: w.store}
+	st.fail.Store(2)
+	var saw []int
+	w.post(hello)
+	w.startWith(st, stagesFunc(func(ctx context.Context, p *host.Post) (host.Result, error) {
+		saw = append(saw, len(p.SubmittedBy))
+		if len(p.SubmittedBy) > 0 {
+			return verdict(sdk.Accept)(ctx, p)
+		}
+		return asking(sdk.Accept, sdk.Submission{Post: true, Message: []byte("Subject: once\n\n")})(ctx, p)
+	}))
+	w.idle()
+	w.stop()
+	if !slices.Equal(saw, []int{0, 0, 0, 1}) {
+		t.Errorf("runs, by how many stages led to them: %v, want three tries and one new post", saw)
+	}
+	if got := len(w.outgoing()); got != 2 {
+		t.Errorf("%d posts went out, want 2", got)
 	}
 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"github.com/mlist/mlist/internal/host"
+	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/sdk"
 )
@@ -41,6 +42,23 @@ func (d *Daemon) noteStages(p *post, r host.Result) {
 type written struct {
 	recipients int64
 	chunks     int
+	entries    []newEntry // new posts
+}
+
+// newEntry is an entry that comes with a commit.
+type newEntry struct {
+	id        spool.ID
+	env       spool.Envelope
+	size      int
+	messageID string
+}
+
+// noteEntries traces new entries before the commit that brings them.
+func (d *Daemon) noteEntries(p *post, entries []newEntry) {
+	for _, e := range entries {
+		d.tracer.Trace(string(e.id), e.env.List, trace.Kept, trace.KeyOf, string(p.entry.ID), trace.KeyMessageID, e.messageID, "queue", string(spool.Incoming),
+			"role", e.env.Role, "recipient", e.env.Recipient, "peer", e.env.Peer, "size", e.size, "flags", e.env.Flags)
+	}
 }
 
 // notePrepared traces a post before its commit: after it outbound may be quicker.

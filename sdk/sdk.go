@@ -57,8 +57,10 @@ type Stage struct {
 	Digests bool
 	// AtSMTP: it may be asked while the sender's SMTP session waits. It judges by the post
 	// alone, quickly, and its edits are not made then.
-	AtSMTP  bool
-	Handler Handler
+	AtSMTP bool
+	// OwnPosts: it is also asked about posts that it submitted itself, or that came of one.
+	OwnPosts bool
+	Handler  Handler
 }
 
 // Kind is what a verdict decides.
@@ -97,6 +99,11 @@ type Post struct {
 	Number   int64  // the post's number on the list, from 1
 	Approved bool   // a moderator let it through: rules on who may post do not apply again
 	Hostname string // how mlist names itself
+	// SubmittedBy are the stages whose submissions led to this post, the first one first;
+	// none for mail that came from outside.
+	SubmittedBy []string
+	// AtSMTP: the sender's SMTP session waits, and only the verdict matters.
+	AtSMTP   bool
 	List     List
 	Envelope Envelope
 	Senders  []Sender // who claims to have sent it: from, envelope, reply-to, sender, in this order

@@ -41,10 +41,18 @@ type Member struct {
 	Membership
 }
 
-// Submission is a new message that a handler sends.
+// Submission is a new message that a handler sends, or a new post that it makes.
 type Submission struct {
-	// To is an address, or empty for the list's owners and moderators.
+	// To is an address, or empty for the list's owners and moderators. It is empty for a
+	// post.
 	To string
+	// Post makes it a post to the list itself, which goes through all stages but the one that
+	// submits it (unless that has Stage.OwnPosts set). A post may so lead to another, three
+	// deep at most; what would be deeper is dropped, with a warning in the log.
+	Post bool
+	// Approved lets a post through as a moderator does. Without it, whoever is named in its
+	// From must be allowed to post.
+	Approved bool
 	// Message is header block, empty line and body. Date, Message-ID and Auto-Submitted
 	// are added where they are missing.
 	Message []byte
@@ -53,6 +61,10 @@ type Submission struct {
 // Check refuses a submission that mlist would not send.
 func (s Submission) Check() error {
 	switch {
+	case s.Post && s.To != "":
+		return fmt.Errorf("a post goes to the list, and not to %.100q", s.To)
+	case s.Approved && !s.Post:
+		return errors.New("only a post can be approved")
 	case s.To != "" && !message.IsAddress(s.To):
 		return fmt.Errorf("%.100q is no address", s.To)
 	case len(s.Message) > MaxSubmission:
@@ -180,8 +192,9 @@ func (s *services) readDone() {
 	s.reading = false
 }
 
-// Submit sends a new message when the post goes out: with it, or not at all. A stage that
-// calls it has Stage.Submit set.
+// Submit sends a new message, or makes a new post to the list, when the post goes out: with
+// it, or not at all, and once, however often the post is tried. A stage that calls it has
+// Stage.Submit set.
 func (p *Post) Submit(m Submission) error {
 	s := p.services
 	if err := s.may(CapSubmit, "Submit"); err != nil {
@@ -192,7 +205,7 @@ func (p *Post) Submit(m Submission) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.submits = append(s.submits, &proto.Submission{To: m.To, Message: bytes.Clone(m.Message)})
+	s.submits = append(s.submits, &proto.Submission{To: m.To, Post: m.Post, Approved: m.Approved, Message: bytes.Clone(m.Message)})
 	return nil
 }
 

@@ -38,7 +38,7 @@ func (s *Server) work(req *proto.HandleRequest) (*work, error) {
 	s.mu.Unlock()
 	w.post = Post{Entry: req.GetEntry(), Number: req.GetNumber(), Approved: req.GetApproved(), Hostname: hostname,
 		List: readList(req.GetList()), Envelope: readEnvelope(req.GetEnvelope()), Senders: readSenders(req.GetSenders()),
-		Notes: req.GetNotes()}
+		Notes: req.GetNotes(), SubmittedBy: req.GetSubmittedBy(), AtSMTP: req.GetAtSmtp()}
 	if b := req.GetBody(); b != nil {
 		if b.GetOffset() < 0 || b.GetLength() < 0 {
 			return nil, fmt.Errorf("body at %d, %d bytes long", b.GetOffset(), b.GetLength())

@@ -65,11 +65,12 @@ func TestWhatAHandlerAsksForIsToldInWords(t *testing.T) {
 	have := askWords(&host.Post{
 		State: []wire.StateEdit{{Kind: wire.StateSet, Key: "last", Value: []byte("x")}, {Kind: wire.StateAdd, Key: "n", Delta: 2},
 			{Kind: wire.StateDelete, Key: "old"}},
-		Submissions: []sdk.Submission{{To: "ann@example.org", Message: []byte("x")}, {Message: []byte("y")}},
-		Counts:      map[string]int64{"seen": 1},
+		Submissions: []wire.Submission{{Submission: sdk.Submission{To: "ann@example.org", Message: []byte("x")}}, {Submission: sdk.Submission{Message: []byte("y")}},
+			{Submission: sdk.Submission{Post: true, Message: []byte("z")}}, {Submission: sdk.Submission{Post: true, Approved: true, Message: []byte("z")}}},
+		Counts: map[string]int64{"seen": 1},
 	})
 	want := []string{`set state last to "x"`, "add 2 to state n", "delete state old", "send 1 octet to ann@example.org",
-		"send 1 octet to owners and moderators", "count 1 more seen"}
+		"send 1 octet to owners and moderators", "post 1 octet to the list", "post 1 octet to the list, approved", "count 1 more seen"}
 	if !slices.Equal(have, want) {
 		t.Errorf("%q", have)
 	}

@@ -84,11 +84,17 @@ func askWords(p *host.Post) []string {
 		}
 	}
 	for _, m := range p.Submissions {
-		to := m.To
-		if to == "" {
-			to = "owners and moderators"
+		size := count(int64(len(m.Message)), "octet", "octets")
+		switch {
+		case m.Post && m.Approved:
+			out = append(out, fmt.Sprintf("post %s to the list, approved", size))
+		case m.Post:
+			out = append(out, fmt.Sprintf("post %s to the list", size))
+		case m.To == "":
+			out = append(out, fmt.Sprintf("send %s to owners and moderators", size))
+		default:
+			out = append(out, fmt.Sprintf("send %s to %s", size, m.To))
 		}
-		out = append(out, fmt.Sprintf("send %s to %s", count(int64(len(m.Message)), "octet", "octets"), to))
 	}
 	for _, k := range p.Kept {
 		for _, use := range k.For {

@@ -6,6 +6,7 @@ package describe
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/host"
@@ -54,8 +55,8 @@ func Post(ctx context.Context, st Store, l *list.List, m *Message, number int64)
 		Entry:    string(m.ID),
 		Number:   number,
 		ListID:   l.ID,
-		Approved: hasFlag(m.Flags, spool.FlagApproved),
-		List:     sdk.List{Address: l.Address.String(), Settings: l.Settings.Map()},
+		Approved: hasFlag(m.Flags, spool.FlagApproved), SubmittedBy: SubmittedBy(m.Flags),
+		List: sdk.List{Address: l.Address.String(), Settings: l.Settings.Map()},
 		Envelope: sdk.Envelope{
 			Sender: m.Sender, Recipient: m.Recipient, Peer: m.Peer,
 			Received: m.Received, Flags: m.Flags,
@@ -68,6 +69,17 @@ func Post(ctx context.Context, st Store, l *list.List, m *Message, number int64)
 		Length:  m.Text.Size() - m.BodyAt,
 		Notes:   map[string]string{},
 	}, nil
+}
+
+// SubmittedBy are the stages that led to an entry with such flags, the first one first.
+func SubmittedBy(flags []string) []string {
+	var out []string
+	for _, f := range flags {
+		if stage, ok := strings.CutPrefix(f, spool.FlagBy); ok {
+			out = append(out, stage)
+		}
+	}
+	return out
 }
 
 // maxSenders bounds what a hostile header can make the store look up.

@@ -42,7 +42,7 @@ func (c *candidates) check(cfg Config, offered map[string][]string) error {
 // build makes a generation of the processes that are used, and takes them out of the
 // candidates.
 func (c *candidates) build(cfg Config, used map[string][]string, tables map[string]map[string][]byte, offered map[string][]string) *generation {
-	g := &generation{timeout: cfg.Timeout, logger: cfg.Logger, idle: make(chan struct{}), force: c.force}
+	g := &generation{timeout: cfg.Timeout, consult: cfg.ConsultTimeout, logger: cfg.Logger, idle: make(chan struct{}), force: c.force}
 	plugins := map[string]*supervised{}
 	for _, path := range slices.Sorted(maps.Keys(used)) {
 		plugins[path] = c.supervise(path, c.running[path], used[path], tables[path])

@@ -3,8 +3,11 @@ package host
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/mlist/mlist/sdk"
 )
 
 // generation is the plugins of one configuration. It never changes; a reload makes
@@ -12,7 +15,8 @@ import (
 type generation struct {
 	plugins []*supervised
 	groups  []group
-	timeout time.Duration
+	timeout time.Duration // of one call
+	consult time.Duration // of a whole consultation
 	logger  *slog.Logger
 
 	mu     sync.Mutex
@@ -26,6 +30,29 @@ type generation struct {
 type group struct {
 	plugin *supervised
 	stages []string
+}
+
+// of returns the part of a group that is to see a post: of a digest, the stages that want
+// to; not one that led to the post itself, unless it wants that; and at SMTP time, those
+// alone that judge then.
+func (c *group) of(p *Post) group {
+	digest := slices.Contains(p.Envelope.Flags, sdk.FlagDigest)
+	if !digest && !p.AtSMTP && len(p.SubmittedBy) == 0 {
+		return *c
+	}
+	part := group{plugin: c.plugin}
+	for _, stage := range c.stages {
+		o := c.plugin.offer(stage)
+		switch {
+		case digest && !o.GetDigests():
+		case slices.Contains(p.SubmittedBy, stage) && !o.GetOwnPosts():
+		case p.AtSMTP && !o.GetAtSmtp():
+		case p.AtSMTP && p.Body == nil && slices.Contains(o.GetNeeds(), "body"):
+		default:
+			part.stages = append(part.stages, stage)
+		}
+	}
+	return part
 }
 
 // enter counts a run in; it fails when the generation is being replaced.

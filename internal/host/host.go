@@ -36,7 +36,9 @@ type Config struct {
 	Hostname string
 	Version  string        // mlist's own
 	Timeout  time.Duration // of one call to a plugin; 0 is 30 s
-	Memory   int64         // bytes that one plugin may use, in round numbers; 0 is no limit
+	// ConsultTimeout is for a whole consultation, at which an SMTP session waits; 0 is 5 s.
+	ConsultTimeout time.Duration
+	Memory         int64 // bytes that one plugin may use, in round numbers; 0 is no limit
 	// CheckOwner refuses plugins, or a directory, that someone other than root or the
 	// current user owns or can write.
 	CheckOwner bool

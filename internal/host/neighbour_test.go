@@ -27,9 +27,9 @@ const closing = 5 * time.Second
 
 // neighbour is another list, whose posts go through the same plugins.
 type neighbour struct {
-	posts, tries, down atomic.Int64
-	slowest            atomic.Int64 // in ns
-	stop               func()
+	posts, tries, down, charged atomic.Int64
+	slowest                     atomic.Int64 // in ns
+	stop                        func()
 }
 
 // beside sends posts of another list until it is told to stop. A post that fails is tried
@@ -88,6 +88,7 @@ func (n *neighbour) send(t *testing.T, h *Host) {
 			}
 		default:
 			charged++
+			n.charged.Add(1)
 			t.Logf("a post of another list, try %d: %v", charged, err)
 		}
 	}

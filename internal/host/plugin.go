@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/mlist/mlist/sdk/proto"
 )
 
 // launcher is what starting a process takes.
@@ -49,8 +51,7 @@ type supervised struct {
 	process  *process // nil while it is down
 	version  string
 	needs    []string
-	atSMTP   []string
-	digests  []string // the stages that see digests
+	offered  map[string]*proto.Stage
 	restarts int
 	why      error         // it is down
 	changed  chan struct{} // closed when any of these change
@@ -150,6 +151,8 @@ func (s *supervised) watch(ctx context.Context, p *process) error {
 			return nil
 		case <-p.done:
 			return fmt.Errorf("died: %s%s", p.status(), p.said())
+		case <-p.silent.ch:
+			return errors.New("does not answer: a call ran out of time, and so did a health check")
 		case <-timer.C:
 		}
 		err := p.health(ctx, s.timing.answer)
@@ -183,7 +186,7 @@ func (s *supervised) get(ctx context.Context, patience time.Duration) (*process,
 		s.mu.Lock()
 		p, why, changed := s.process, s.why, s.changed
 		s.mu.Unlock()
-		if p != nil && !p.dead() {
+		if p != nil && !p.useless() {
 			return p, nil
 		}
 		if why == nil {
@@ -219,15 +222,17 @@ func (s *supervised) set(p *process, why error) {
 
 // learn keeps what a process said of itself.
 func (s *supervised) learn(p *process) {
-	s.version, s.needs, s.atSMTP, s.digests = p.version, p.needs, nil, nil
+	s.version, s.needs, s.offered = p.version, p.needs, map[string]*proto.Stage{}
 	for _, st := range p.stages {
-		if st.GetAtSmtp() && slices.Contains(s.want, st.GetName()) {
-			s.atSMTP = append(s.atSMTP, st.GetName())
-		}
-		if st.GetDigests() {
-			s.digests = append(s.digests, st.GetName())
-		}
+		s.offered[st.GetName()] = st
 	}
+}
+
+// offer is what the plugin says of a stage; nil if it has none of that name any more.
+func (s *supervised) offer(stage string) *proto.Stage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.offered[stage]
 }
 
 // close stops the plugin and waits for all that belongs to it.
@@ -240,8 +245,13 @@ func (s *supervised) describe() PluginInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	info := PluginInfo{Name: s.name, Version: s.version, Path: s.path, Stages: slices.Clone(s.want), Restarts: s.restarts, Needs: slices.Clone(s.needs),
-		AtSMTP: slices.Clone(s.atSMTP), Counts: s.counters.of(s.name),
-		Calls: s.tally.calls.Load(), Errors: s.tally.errors.Load(), P50: s.tally.percentile(50), P99: s.tally.percentile(99)}
+		Counts: s.counters.of(s.name),
+		Calls:  s.tally.calls.Load(), Errors: s.tally.errors.Load(), P50: s.tally.percentile(50), P99: s.tally.percentile(99)}
+	for _, stage := range s.want {
+		if s.offered[stage].GetAtSmtp() {
+			info.AtSMTP = append(info.AtSMTP, stage)
+		}
+	}
 	if s.process != nil {
 		info.PID = s.process.pid
 		info.Healthy = !s.process.dead()

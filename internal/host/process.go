@@ -24,6 +24,7 @@ import (
 
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/proto"
+	"github.com/mlist/mlist/sdk/wire"
 )
 
 // process is one run of a plugin's program, from start to end.
@@ -32,11 +33,13 @@ type process struct {
 	name, version string
 	stages        []*proto.Stage
 	needs         []string
+	declared      wire.Needs
 	services      *services // nil if it needs none
 	rpc           proto.PluginClient
 	output        *stderrLog
 	launched      time.Time
 	removed       atomic.Bool // this side takes it out of service: its end is nobody's fault
+	silent        silence
 
 	mu     sync.Mutex
 	begun  int // calls so far
@@ -65,7 +68,7 @@ func (l *launcher) launch(ctx context.Context, path string) (*process, error) {
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("plugin %s: sockets: %w", path, err)
 	}
-	p := &process{launched: time.Now()}
+	p := &process{launched: time.Now(), silent: silence{ch: make(chan struct{})}}
 	p.output = newStderrLog(l.logger.With("plugin", filepath.Base(path)))
 	p.runnerHandle = l.prepare(path, p.output)
 	err := p.connect(ctx)
@@ -180,6 +183,7 @@ func (p *process) describe(ctx context.Context, l *launcher) error {
 		return fmt.Errorf("describe: %w", err)
 	}
 	p.name, p.version, p.stages, p.needs = d.GetName(), d.GetVersion(), d.GetStages(), d.GetNeeds()
+	p.declared = wire.NeedsOf(d)
 	if !isWord(p.name) || len(p.version) > 64 || p.version != printable(p.version) {
 		return fmt.Errorf("describe: %.100q version %.100q is no name and version", p.name, p.version)
 	}
@@ -202,12 +206,7 @@ func (p *process) describe(ctx context.Context, l *launcher) error {
 // needBody tells whether one of the stages wants to see the body. Every process is asked
 // anew: a program that was replaced on disk may have come to want it.
 func (p *process) needBody(stages []string) bool {
-	for _, s := range p.stages {
-		if slices.Contains(stages, s.GetName()) && slices.Contains(s.GetNeeds(), "body") {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(stages, func(s string) bool { return p.declared.Has(s, "body") })
 }
 
 // isWord tells whether a name can stand in configuration and logs.

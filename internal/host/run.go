@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -44,13 +43,18 @@ func (h *Host) Observe(ctx context.Context, p *Post, observe func(wire.Result)) 
 	}
 	defer g.leave()
 	h.counters.posts.Add(1)
+	return g.run(ctx, p, observe)
+}
+
+// run takes a post through the stages that are to see it.
+func (g *generation) run(ctx context.Context, p *Post, observe func(wire.Result)) (Result, error) {
 	var res Result
 	for i := range g.groups {
 		c := g.groups[i].of(p)
 		if len(c.stages) == 0 {
 			continue
 		}
-		results, err := g.call(ctx, c, p)
+		results, err := g.call(ctx, &c, p)
 		if err != nil {
 			return Result{}, err
 		}
@@ -83,26 +87,14 @@ func (h *Host) enter() (*generation, error) {
 	}
 }
 
-// of is the group as far as it runs on a post: of its stages a digest sees those that want to.
-func (c *group) of(p *Post) *group {
-	if !slices.Contains(p.Envelope.Flags, sdk.FlagDigest) {
-		return c
-	}
-	c.plugin.mu.Lock()
-	defer c.plugin.mu.Unlock()
-	return &group{plugin: c.plugin, stages: slices.DeleteFunc(slices.Clone(c.stages), func(stage string) bool {
-		return !slices.Contains(c.plugin.digests, stage)
-	})}
-}
-
 // call runs one group of stages, and applies what they answer.
 func (g *generation) call(ctx context.Context, c *group, post *Post) ([]wire.Result, error) {
-	reply, err := g.handle(ctx, c, post)
+	a, err := g.handle(ctx, c, post)
 	if err != nil {
 		return nil, err
 	}
 	before := len(post.State)
-	results, err := wire.Apply(post, c.stages, reply)
+	results, err := wire.Apply(post, a.needs, c.stages, a.reply)
 	if err != nil {
 		c.plugin.tally.errors.Add(1)
 		return nil, c.blame(err)
@@ -110,20 +102,26 @@ func (g *generation) call(ctx context.Context, c *group, post *Post) ([]wire.Res
 	for i := range post.State[before:] {
 		post.State[before+i].Plugin = c.plugin.name
 	}
-	c.plugin.counters.add(c.plugin.name, post.Counts)
+	if !post.AtSMTP { // the message comes again, to be counted
+		c.plugin.counters.add(c.plugin.name, post.Counts)
+	}
 	return results, nil
 }
 
 // explain makes an error that names the stage of one that came over gRPC. A call that is
 // not back when its time is up may still run in the plugin; if it never returns, the
 // health check finds out.
-func (g *generation) explain(ctx context.Context, c *group, p *process, err error) error {
+func (g *generation) explain(ctx context.Context, c *group, p *process, atSMTP bool, err error) error {
 	code, text := status.Code(err), words(err)
 	if ctx.Err() != nil || code == codes.DeadlineExceeded {
 		if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return c.fail(ctx.Err())
 		}
-		return c.fail(fmt.Errorf("no answer within %s: %w", g.timeout, context.DeadlineExceeded))
+		limit := g.timeout
+		if atSMTP {
+			limit = g.consult
+		}
+		return c.fail(fmt.Errorf("no answer within %s: %w", limit, context.DeadlineExceeded))
 	}
 	for _, stage := range c.stages {
 		if rest, ok := strings.CutPrefix(text, "stage "+stage+": "); ok {

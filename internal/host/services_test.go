@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/message"
 	"github.com/mlist/mlist/sdk/proto"
 	"github.com/mlist/mlist/sdk/wire"
 )
@@ -31,6 +32,7 @@ func init() {
 	zoo["asker"] = func() { sdk.Serve("asker", "1.0", ask("ask1", asker), ask("ask2", asker)) }
 	zoo["future"] = func() { serveRaw(&future{}) }
 	zoo["staller"] = func() { serveRaw(&staller{}) }
+	zoo["greedy"] = func() { serveRaw(&greedy{}) }
 	zoo["files"] = func() {
 		sdk.Serve("files", "1.0", stage("files", func(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 			for n := 0; ; n++ {
@@ -264,6 +266,41 @@ func TestAPluginThatNeedsWhatIsNotThereIsRefused(t *testing.T) {
 				t.Errorf("the error is\n%v, want\n%s", err, c.want)
 			}
 		})
+	}
+}
+
+// greedy changes state, or submits a message, and has not said that it would.
+type greedy struct{ raw }
+
+func (greedy) Describe(context.Context, *proto.DescribeRequest) (*proto.DescribeReply, error) {
+	return &proto.DescribeReply{Name: "greedy", Version: "1", Stages: []*proto.Stage{{Name: "greedy"}}}, nil
+}
+
+func (greedy) Handle(_ context.Context, req *proto.HandleRequest) (*proto.HandleReply, error) {
+	r := &proto.StageResult{Stage: "greedy", Verdict: &proto.Verdict{Kind: proto.Verdict_ACCEPT}}
+	switch message.ParseHeader(req.GetHeader()).Get("Subject") {
+	case "state":
+		r.StateEdits = []*proto.StateEdit{{Kind: proto.StateEdit_SET, Key: "k"}}
+	case "submit":
+		r.Submissions = []*proto.Submission{{Message: []byte("Subject: x\n\n")}}
+	}
+	return &proto.HandleReply{Results: []*proto.StageResult{r}}, nil
+}
+
+func TestAPluginThatTakesMoreThanItDeclaredIsRefused(t *testing.T) {
+	h := start(t, askerConfig(t, &crowd{}, []string{"greedy"}, "greedy"))
+	for _, subject := range []string{"state", "submit"} {
+		p := post(t, subject)
+		want := `has not declared that it needs "` + subject + `"`
+		if _, err := h.Run(t.Context(), p); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "plugin greedy, stage greedy") {
+			t.Errorf("%s: %v, want %q", subject, err, want)
+		}
+		if len(p.State)+len(p.Submissions) > 0 {
+			t.Errorf("%s: it got state %v, submissions %v", subject, p.State, p.Submissions)
+		}
+	}
+	if err := run(t, h, "nothing"); err != nil {
+		t.Error(err)
 	}
 }
 

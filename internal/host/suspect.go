@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -19,55 +20,95 @@ import (
 // Each of them is then tried once more with the plugin to itself: the one that kills it
 // again is to blame, and the others have lost nothing but time. A post that was alone
 // with the plugin from the start is to blame at once.
+//
+// So it goes with a process that answers nothing at all any more, such as one that was
+// sent SIGSTOP: a post that ran out of time there may have had no part in it.
 
 // everyone is the turn of a call that is alone with its plugin; others take 1.
 const everyone = 1 << 30
 
 // handle asks the plugin for its reply to a post. A death that may be another post's
 // doing, or this side's, does not count until it happens again.
-func (g *generation) handle(ctx context.Context, c *group, p *wire.Post) (*proto.HandleReply, error) {
+func (g *generation) handle(ctx context.Context, c *group, p *wire.Post) (answer, error) {
 	reply, doubt, err := g.attempt(ctx, c, p, 1)
-	if !doubt {
+	if !doubt || p.AtSMTP { // who waits at SMTP time waits for no second try
 		return reply, err
 	}
 	reply, _, again := g.attempt(ctx, c, p, everyone)
 	if errors.Is(again, ErrDown) && !errors.Is(again, ErrClosed) {
 		// It does not come back. This post may be why, so it must not go uncharged.
-		return nil, err
+		return answer{}, err
 	}
 	return reply, again
 }
 
+// answer is a reply, and what the process that gave it had said of its needs.
+type answer struct {
+	reply *proto.HandleReply
+	needs wire.Needs
+}
+
 // attempt is one call. doubt tells that its error may have nothing to do with the post.
-func (g *generation) attempt(ctx context.Context, c *group, p *wire.Post, turn int64) (reply *proto.HandleReply, doubt bool, err error) {
+func (g *generation) attempt(ctx context.Context, c *group, p *wire.Post, turn int64) (a answer, doubt bool, err error) {
 	if err := c.plugin.turns.Acquire(ctx, turn); err != nil {
-		return nil, false, c.fail(err)
+		return a, false, c.fail(err)
 	}
 	defer c.plugin.turns.Release(turn)
 	proc, err := c.plugin.get(ctx, g.timeout)
 	if err != nil {
-		return nil, false, c.fail(err)
+		return a, false, c.fail(err)
 	}
 	ask, closed := proc.services.open(ctx, p)
 	defer closed()
 	p.Call = ask
 	req := wire.Request(p, c.stages, proc.needBody(c.stages) && p.Body != nil)
 	if n := protobuf.Size(req); n > sdk.MaxMessage {
-		return nil, false, c.fail(fmt.Errorf("the request has %d bytes, at most %d can be sent", n, sdk.MaxMessage))
+		return a, false, c.fail(fmt.Errorf("the request has %d bytes, at most %d can be sent", n, sdk.MaxMessage))
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	patient, cancel := ctx, func() {}
+	ctx, cancel = context.WithTimeout(ctx, g.timeout)
 	defer cancel()
 	call, begun := proc.begin(), time.Now()
-	reply, err = proc.rpc.Handle(ctx, req)
+	reply, err := proc.rpc.Handle(ctx, req)
 	c.plugin.tally.add(time.Since(begun), err != nil)
 	c.plugin.counters.calls.Add(1)
 	alone := proc.finish(call)
 	if err == nil {
-		return reply, false, nil
+		return answer{reply, proc.declared}, false, nil
 	}
 	lost := status.Code(err) == codes.Unavailable && ctx.Err() == nil
-	err = g.explain(ctx, c, proc, err)
-	return nil, lost && (!alone || proc.removed.Load()), err
+	doubt = lost && (!alone || proc.removed.Load())
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && patient.Err() == nil {
+		doubt = proc.isSilent(patient, c.plugin.timing.answer)
+	}
+	return a, doubt, g.explain(ctx, c, proc, p.AtSMTP, err)
+}
+
+// silence is closed when a process was found to answer nothing at all.
+type silence struct {
+	once sync.Once
+	ch   chan struct{}
+}
+
+// isSilent asks a process, at which a call ran out of time, whether it is there at all. If
+// it is not, its owner hears of it, and it gets no more calls.
+func (p *process) isSilent(ctx context.Context, patience time.Duration) bool {
+	err := p.health(ctx, patience)
+	if err == nil || ctx.Err() != nil || status.Code(err) == codes.FailedPrecondition { // it answers
+		return false
+	}
+	p.silent.once.Do(func() { close(p.silent.ch) })
+	return true
+}
+
+// useless tells whether a process has ended, or answers nothing any more.
+func (p *process) useless() bool {
+	select {
+	case <-p.silent.ch:
+		return true
+	default:
+		return p.dead()
+	}
 }
 
 // begin counts a call in, and returns its number.

@@ -31,6 +31,9 @@ func (c Config) complete() Config {
 	if c.Timeout <= 0 {
 		c.Timeout = 30 * time.Second
 	}
+	if c.ConsultTimeout <= 0 {
+		c.ConsultTimeout = 5 * time.Second
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -330,7 +330,7 @@ func (frozen) Handle(_ context.Context, req *proto.HandleRequest) (*proto.Handle
 type nonsense struct{ raw }
 
 func (nonsense) Describe(context.Context, *proto.DescribeRequest) (*proto.DescribeReply, error) {
-	return &proto.DescribeReply{Name: "nonsense", Version: "0", Stages: []*proto.Stage{{Name: "n1", Needs: []string{"body"}}, {Name: "n2"}}}, nil
+	return &proto.DescribeReply{Name: "nonsense", Version: "0", Stages: []*proto.Stage{{Name: "n1", Needs: []string{"body"}}, {Name: "n2", Needs: []string{"body"}}}}, nil
 }
 
 func (nonsense) Handle(_ context.Context, req *proto.HandleRequest) (*proto.HandleReply, error) {

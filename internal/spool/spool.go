@@ -88,6 +88,7 @@ const (
 	Flag8BitMIME  = "8bitmime"  // the client declared BODY=8BITMIME
 	FlagMalformed = "malformed" // the header block or MIME structure has defects
 	FlagApproved  = "approved"  // a moderator let it through: posting rules do not apply again
+	FlagBy        = "by="       // before a stage's name: it submitted the post, or one that led to it
 	FlagOutbound  = "outbound"  // in bounces: made by outbound from an SMTP reply, in the form of a DSN
 )
 

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/mlist/mlist/sdk/proto"
+	"github.com/mlist/mlist/sdk/wire"
 )
 
 // begin starts the program and configures it as the trials want it; nil if that fails,
@@ -72,7 +73,7 @@ func (c *check) describe(ctx context.Context) {
 	for _, fault := range describeFaults(d) {
 		c.breaks("", "%s", fault)
 	}
-	c.stages = d.GetStages()
+	c.stages, c.needs = d.GetStages(), wire.NeedsOf(d)
 	for _, s := range c.stages {
 		if s.GetHelp() == "" {
 			c.advise(s.GetName(), "The stage has no help, one line for people.")

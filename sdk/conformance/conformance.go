@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/mlist/mlist/sdk/proto"
+	"github.com/mlist/mlist/sdk/wire"
 )
 
 // Options are what a check may be told. The zero value will do.
@@ -59,6 +60,7 @@ type check struct {
 	path   string
 	corpus *corpus
 	stages []*proto.Stage
+	needs  wire.Needs
 
 	trial string
 	found []Finding

@@ -38,7 +38,7 @@ func (c *check) run(ctx context.Context, p *program, post *wire.Post, stages []s
 	if err != nil {
 		return fmt.Errorf("%s%s", words(err), p.fate())
 	}
-	if _, err := wire.Apply(post, stages, reply); err != nil {
+	if _, err := wire.Apply(post, c.needs, stages, reply); err != nil {
 		return fmt.Errorf("its reply is invalid: %w", err)
 	}
 	return nil

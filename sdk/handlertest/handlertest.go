@@ -37,8 +37,12 @@ type Case struct {
 	State    map[string]string // what the plugin keeps for the list
 	Number   int64             // 1 if 0
 	Approved bool
-	Hostname string        // lists.example.org if empty
-	Timeout  time.Duration // of the call; 10 s if 0
+	// SubmittedBy are the stages whose submissions led to the post, and AtSMTP makes it one
+	// whose sender's SMTP session waits: of edits, only notes count.
+	SubmittedBy []string
+	AtSMTP      bool
+	Hostname    string        // lists.example.org if empty
+	Timeout     time.Duration // of the call; 10 s if 0
 }
 
 // Result is what the handler made of it.
@@ -95,6 +99,10 @@ func TryStages(t testing.TB, c Case, stages ...sdk.Stage) (Result, error) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), orElse(c.Timeout, 10*time.Second))
 	defer cancel()
+	d, err := s.Describe(ctx, &proto.DescribeRequest{Capabilities: sdk.Capabilities}) // always the first call
+	if err != nil {
+		return Result{}, err
+	}
 	if err := configure(ctx, s, names, c); err != nil {
 		return Result{}, err
 	}
@@ -106,7 +114,7 @@ func TryStages(t testing.TB, c Case, stages ...sdk.Stage) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	results, err := wire.Apply(p, names, reply)
+	results, err := wire.Apply(p, wire.NeedsOf(d), names, reply)
 	if err != nil {
 		return Result{}, err
 	}
@@ -155,6 +163,7 @@ func post(t testing.TB, c Case) (*wire.Post, error) {
 	length := int64(len(c.Message)) - offset
 	list := orElse(c.List, "dev@lists.example.org")
 	p := &wire.Post{Entry: "test", Number: orElse(c.Number, 1), Approved: c.Approved,
+		SubmittedBy: c.SubmittedBy, AtSMTP: c.AtSMTP,
 		List: sdk.List{Address: list, Settings: c.Settings}, Envelope: c.Envelope, Senders: c.Senders,
 		Header: message.ParseHeader(block), Body: message.NewBody(f, offset, length),
 		File: path, Offset: offset, Length: length, Notes: map[string]string{}}
@@ -179,7 +188,9 @@ func result(c Case, p *wire.Post, results []wire.Result) (Result, error) {
 		Counts: p.Counts}
 	r.State = stateAfter(c, p, r.Verdict)
 	if r.Verdict.Kind == sdk.KindAccept {
-		r.Submissions = p.Submissions
+		for _, s := range p.Submissions {
+			r.Submissions = append(r.Submissions, s.Submission)
+		}
 		if r.Kept, err = kept(p); err != nil {
 			return Result{}, err
 		}

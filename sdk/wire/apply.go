@@ -10,16 +10,20 @@ import (
 	"github.com/mlist/mlist/sdk/proto"
 )
 
-// Apply checks a reply to a request for stages and makes its edits to the post. An
-// error, which is a *StageError where one stage is to blame, leaves the post as it was.
-func Apply(p *Post, stages []string, reply *proto.HandleReply) ([]Result, error) {
+// Apply checks a reply to a request for stages of a plugin with such needs, and makes its
+// edits to the post; of one at SMTP time, notes alone. An error, which is a *StageError where one stage is to blame, leaves
+// the post as it was.
+func Apply(p *Post, needs Needs, stages []string, reply *proto.HandleReply) ([]Result, error) {
 	results, err := verdicts(stages, reply.GetResults())
 	if err != nil {
 		return nil, err
 	}
-	e, err := gather(p, reply.GetResults())
+	e, err := gather(p, needs, reply.GetResults())
 	if err != nil {
 		return nil, err
+	}
+	if p.AtSMTP { // the edits are for the message that may come
+		e = &edits{notes: e.notes}
 	}
 	// The header goes first: it is the only one that can still refuse, and does so whole.
 	kept, err := e.edit(p)

@@ -35,11 +35,11 @@ type edits struct {
 	asks    asks
 }
 
-func gather(p *Post, replies []*proto.StageResult) (*edits, error) {
+func gather(p *Post, needs Needs, replies []*proto.StageResult) (*edits, error) {
 	e := &edits{notes: map[string]string{}}
 	b := newBodySize(p.Body)
 	for _, r := range replies {
-		if err := e.add(p, b, r); err != nil {
+		if err := e.add(p, needs, b, r); err != nil {
 			return nil, &StageError{r.GetStage(), err}
 		}
 	}
@@ -53,7 +53,7 @@ func gather(p *Post, replies []*proto.StageResult) (*edits, error) {
 	return e, nil
 }
 
-func (e *edits) add(p *Post, b *bodySize, r *proto.StageResult) error {
+func (e *edits) add(p *Post, needs Needs, b *bodySize, r *proto.StageResult) error {
 	if err := e.addNotes(p, r.GetNotes()); err != nil {
 		return err
 	}
@@ -66,7 +66,10 @@ func (e *edits) add(p *Post, b *bodySize, r *proto.StageResult) error {
 	if err := e.asks.addState(p, r.GetStateEdits()); err != nil {
 		return err
 	}
-	if err := e.asks.addSubmissions(p, r.GetSubmissions()); err != nil {
+	if err := e.asks.addSubmissions(p, r.GetStage(), r.GetSubmissions()); err != nil {
+		return err
+	}
+	if err := needs.allow(r); err != nil {
 		return err
 	}
 	e.ops = append(e.ops, ops(r)...)

@@ -17,6 +17,12 @@ type StateEdit struct {
 	Delta  int64  // of StateAdd
 }
 
+// Submission is a new message, or a new post, and the stage that made it.
+type Submission struct {
+	sdk.Submission
+	Stage string
+}
+
 // StateKind says what a StateEdit does; proto.StateEdit documents it.
 type StateKind int
 
@@ -39,7 +45,7 @@ const (
 type asks struct {
 	state   []StateEdit
 	bytes   int
-	submits []sdk.Submission
+	submits []Submission
 	counts  map[string]int64
 }
 
@@ -84,12 +90,12 @@ func (a *asks) addState(p *Post, edits []*proto.StateEdit) error {
 	return nil
 }
 
-func (a *asks) addSubmissions(p *Post, submits []*proto.Submission) error {
+func (a *asks) addSubmissions(p *Post, stage string, submits []*proto.Submission) error {
 	if n := len(p.Submissions) + len(a.submits) + len(submits); n > maxSubmissions {
 		return fmt.Errorf("%d submissions, at most %d are allowed", n, maxSubmissions)
 	}
 	for i, s := range submits {
-		out := sdk.Submission{To: s.GetTo(), Message: s.GetMessage()}
+		out := Submission{Submission: sdk.Submission{To: s.GetTo(), Post: s.GetPost(), Approved: s.GetApproved(), Message: s.GetMessage()}, Stage: stage}
 		if err := out.Check(); err != nil {
 			return fmt.Errorf("submission %d: %w", i+1, err)
 		}

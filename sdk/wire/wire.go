@@ -31,13 +31,17 @@ type Post struct {
 	Offset, Length int64
 	Rules          []sdk.Rule
 	Notes          map[string]string
+	// SubmittedBy are the stages that led to the post, if it is none from outside, and
+	// AtSMTP tells that it is not here yet: only verdicts count.
+	SubmittedBy []string
+	AtSMTP      bool
 	// ListID is the store's own number of the list; it does not travel.
 	ListID int64
 	// Call names the call to the plugin, for what it asks meanwhile; "" is nothing to ask.
 	Call string
 	// State and Submissions are what the stages so far want committed with the post.
 	State       []StateEdit
-	Submissions []sdk.Submission
+	Submissions []Submission
 	// Kept is the post as stages wanted it kept, to be committed with it, too.
 	Kept []Kept
 	// Counts is what the last reply adds to the plugin's counters.
@@ -79,6 +83,7 @@ func (e *StageError) Unwrap() error { return e.Err }
 // can hold any bytes. Those that are not UTF-8 become U+FFFD.
 func Request(p *Post, stages []string, withBody bool) *proto.HandleRequest {
 	req := &proto.HandleRequest{Stages: stages, Entry: p.Entry, Number: p.Number, Approved: p.Approved, Call: p.Call,
+		SubmittedBy: p.SubmittedBy, AtSmtp: p.AtSMTP,
 		List:   &proto.List{Address: text(p.List.Address), Settings: texts(p.List.Settings)},
 		Header: p.Header.Bytes(), Notes: texts(p.Notes), Envelope: envelope(p.Envelope)}
 	for _, s := range p.Senders {

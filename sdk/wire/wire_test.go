@@ -40,7 +40,7 @@ func TestOfAStageThatStopsThePostOnlyTheNotesCount(t *testing.T) {
 	reply := &proto.HandleReply{Results: []*proto.StageResult{{Stage: "s", Verdict: &proto.Verdict{Kind: proto.Verdict_HOLD, Code: "c", Reason: "r"},
 		Notes: map[string]string{"n": "1"}, HeaderOps: []*proto.HeaderOp{{Kind: proto.HeaderOp_APPEND, Name: "X", Value: "y"}},
 		Splices: []*proto.Splice{{Insert: []byte("x")}}, Rules: []*proto.RecipientRule{{Kind: proto.RecipientRule_SELECT}}, DurationMicros: -5}}}
-	results, err := Apply(p, []string{"s", "later"}, reply)
+	results, err := Apply(p, nil, []string{"s", "later"}, reply)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestSplicesOfAPostAddUp(t *testing.T) {
 	reply := &proto.HandleReply{Results: []*proto.StageResult{{Stage: "s", Verdict: &proto.Verdict{Kind: proto.Verdict_ACCEPT},
 		Splices: []*proto.Splice{{Insert: make([]byte, maxInsert/2)}}}}}
 	for i, ok := range []bool{true, true, false} {
-		if _, err := Apply(p, []string{"s"}, reply); (err == nil) != ok {
+		if _, err := Apply(p, Needs{"s": {"body"}}, []string{"s"}, reply); (err == nil) != ok {
 			t.Errorf("reply %d: %v", i+1, err)
 		}
 	}
@@ -80,10 +80,64 @@ func TestOnlyWhatCanBeKeptIsKept(t *testing.T) {
 		{"with a bad operation", post(), keep([]*proto.HeaderOp{{Kind: proto.HeaderOp_APPEND, Name: "X", Value: "y"}, {Kind: proto.HeaderOp_APPEND, Name: "a b"}}, "archive"), 0},
 		{"as it should be", post(), keep(nil, "archive", "digest"), 1},
 	} {
-		_, err := Apply(c.post, []string{"s"}, c.reply)
+		_, err := Apply(c.post, Needs{"s": {"keep"}}, []string{"s"}, c.reply)
 		if (err == nil) != (c.want > 0) || len(c.post.Kept) != c.want || len(c.post.Header.Ops()) > 0 {
 			t.Errorf("%s: %v, kept %+v, operations %v", c.name, err, c.post.Kept, c.post.Header.Ops())
 		}
+	}
+}
+
+func TestWhatIsNotDeclaredIsRefused(t *testing.T) {
+	d := &proto.DescribeReply{Stages: []*proto.Stage{{Name: "s"}, {Name: "b", Needs: []string{"body"}}}}
+	for _, c := range []struct {
+		name   string
+		result *proto.StageResult
+		need   string // of the plugin; "body" is stage b's own
+		want   string
+	}{
+		{"state", &proto.StageResult{StateEdits: []*proto.StateEdit{{Kind: 1, Key: "k"}}}, "state", `stage s: it changes state, and has not declared that it needs "state"`},
+		{"a submission", &proto.StageResult{Submissions: []*proto.Submission{{Message: []byte("Subject: x\n\n")}}}, "submit", `stage s: it submits a message, and has not declared that it needs "submit"`},
+		{"a post", &proto.StageResult{Submissions: []*proto.Submission{{Post: true, Message: []byte("Subject: x\n\n")}}}, "submit", `stage s: it submits a message, and has not declared that it needs "submit"`},
+		{"a post to keep", &proto.StageResult{Keep: []string{"archive"}}, "keep", `stage s: it has the post kept, and has not declared that it needs "keep"`},
+		{"a body", &proto.StageResult{Splices: []*proto.Splice{{Insert: []byte("x")}}}, "body", `stage s: it changes the body, and has not declared that it needs "body"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.result.Verdict = &proto.Verdict{Kind: proto.Verdict_ACCEPT}
+			for _, declared := range []bool{false, true} {
+				stage := "s"
+				d.Needs = nil
+				if declared {
+					d.Needs = []string{c.need}
+					if c.need == "body" {
+						stage = "b"
+					}
+				}
+				c.result.Stage = stage
+				p := post()
+				_, err := Apply(p, NeedsOf(d), []string{stage}, &proto.HandleReply{Results: []*proto.StageResult{c.result}})
+				if declared && err != nil || !declared && (err == nil || err.Error() != c.want) {
+					t.Errorf("declared %t: %v", declared, err)
+				}
+				if left := len(p.State) + len(p.Submissions) + len(p.Body.Splices()) + len(p.Kept); (left > 0) != declared {
+					t.Errorf("declared %t: %d edits were made", declared, left)
+				}
+			}
+		})
+	}
+}
+
+func TestAtSMTPTimeOnlyNotesAreKept(t *testing.T) {
+	p := post()
+	p.AtSMTP = true
+	r := &proto.StageResult{Stage: "s", Verdict: &proto.Verdict{Kind: proto.Verdict_ACCEPT}, Notes: map[string]string{"n": "1"}, Counts: map[string]int64{"c": 1},
+		HeaderOps: []*proto.HeaderOp{{Kind: proto.HeaderOp_APPEND, Name: "X", Value: "y"}}, Splices: []*proto.Splice{{Insert: []byte("x")}},
+		Rules: []*proto.RecipientRule{{Kind: proto.RecipientRule_SELECT}}, StateEdits: []*proto.StateEdit{{Kind: 1, Key: "k"}},
+		Submissions: []*proto.Submission{{Message: []byte("Subject: x\n\n")}}}
+	if _, err := Apply(p, Needs{"s": {"body", "state", "submit"}}, []string{"s"}, &proto.HandleReply{Results: []*proto.StageResult{r}}); err != nil {
+		t.Fatal(err)
+	}
+	if p.Notes["n"] != "1" || len(p.Header.Ops())+len(p.Body.Splices())+len(p.Rules)+len(p.State)+len(p.Submissions)+len(p.Counts) > 0 {
+		t.Errorf("post %+v", p)
 	}
 }
 
@@ -111,7 +165,7 @@ func FuzzApply(f *testing.F) {
 		}
 		p := post()
 		before := string(p.Header.Bytes())
-		results, err := Apply(p, []string{"s", "t"}, &reply)
+		results, err := Apply(p, Needs{"s": {"body", "state", "keep"}, "t": {"body", "submit", "keep"}}, []string{"s", "t"}, &reply)
 		if err != nil {
 			if string(p.Header.Bytes()) != before || len(p.Body.Splices()) > 0 || len(p.Rules) > 0 || len(p.Notes) > 0 || len(p.Kept) > 0 {
 				t.Fatalf("%v: and the post changed", err)
