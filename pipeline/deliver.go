@@ -33,6 +33,10 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 	filing.State = stateEdits(hp.State)
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
+		var err error
+		if filing.Kept, err = d.keep(gctx, p, hp); err != nil {
+			return err
+		}
 		record, err := d.store.FilePost(gctx, filing, true, duplicateWindow)
 		if err != nil {
 			return storeFailed("file the post", err)

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/archive"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/segment"
@@ -58,6 +59,8 @@ type Store interface {
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
 	Recipients(ctx context.Context, listID int64, f store.Filter) iter.Seq2[store.Recipient, error]
 	store.Journal
+	store.Archive
+	store.Digests
 }
 
 // Stages runs the handlers on a post.
@@ -67,14 +70,15 @@ type Stages interface {
 
 // Daemon is the pipeline.
 type Daemon struct {
-	cfg    atomic.Pointer[Config]
-	spool  Spool
-	store  Store
-	stages Stages
-	tracer Tracer
-	log    *slog.Logger
-	now    func() time.Time
-	ready  chan struct{}
+	cfg     atomic.Pointer[Config]
+	spool   Spool
+	store   Store
+	stages  Stages
+	tracer  Tracer
+	archive archive.Archive // nil: nothing is kept
+	log     *slog.Logger
+	now     func() time.Time
+	ready   chan struct{}
 }
 
 // New returns a pipeline that Run starts.
@@ -117,6 +121,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 		g.Go(func() error { return d.work(ctx, bounces, d.bounce) })
 	}
 	g.Go(func() error { return d.prune(ctx) })
+	if d.archive != nil {
+		g.Go(func() error { return d.sweeps(ctx) })
+	}
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}

@@ -16,6 +16,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/archive"
+	archivedir "github.com/mlist/mlist/internal/archive/dir"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/segment"
@@ -42,13 +44,15 @@ func verdict(v sdk.Verdict) stagesFunc {
 
 // world is a pipeline over a real spool and a real store, with one list.
 type world struct {
-	t      *testing.T
-	spool  *dir.Spool
-	store  *sqlstore.Store
-	list   *list.List
-	daemon *Daemon
-	tracer Tracer // of the next start; or nil
-	stop   func()
+	t       *testing.T
+	spool   *dir.Spool
+	store   *sqlstore.Store
+	list    *list.List
+	daemon  *Daemon
+	tracer  Tracer // of the next start; or nil
+	archive archive.Archive
+	now     func() time.Time // of the next start; or nil
+	stop    func()
 }
 
 func newWorld(t *testing.T, stages Stages) *world {
@@ -64,6 +68,7 @@ func newWorld(t *testing.T, stages Stages) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.store.Close() })
+	w.archive = archivedir.New(filepath.Join(t.TempDir(), "archive"))
 	w.list = &list.List{Address: addr(t, "dev@lists.test"), Settings: list.Defaults()}
 	if err := w.store.CreateList(ctx, w.list); err != nil {
 		t.Fatal(err)
@@ -88,6 +93,10 @@ func (w *world) startWith(st Store, stages Stages) {
 	if w.tracer != nil {
 		w.daemon.SetTracer(w.tracer)
 	}
+	if w.now != nil {
+		w.daemon.now = w.now
+	}
+	w.daemon.SetArchive(w.archive)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.daemon.Run(ctx) }()

@@ -47,8 +47,8 @@ func TestCommands(t *testing.T) {
 // configIn is a configuration of which everything is in a directory; more is TOML for
 // the top of the file.
 func configIn(dir, more string) string {
-	return more + fmt.Sprintf("\nhostname = \"lists.test\"\nstore.url = %q\nspool.url = %q\nlmtpd.listen = [%q]\ncontrol.listen = %q\n",
-		"sqlite:"+filepath.Join(dir, "mlist.db"), "dir:"+filepath.Join(dir, "spool"), "unix:"+filepath.Join(dir, "lmtp.sock"), "unix:"+filepath.Join(dir, "control.sock"))
+	return more + fmt.Sprintf("\nhostname = \"lists.test\"\nstore.url = %q\narchive.url = %q\nspool.url = %q\nlmtpd.listen = [%q]\ncontrol.listen = %q\n",
+		"sqlite:"+filepath.Join(dir, "mlist.db"), "dir:"+filepath.Join(dir, "archive"), "dir:"+filepath.Join(dir, "spool"), "unix:"+filepath.Join(dir, "lmtp.sock"), "unix:"+filepath.Join(dir, "control.sock"))
 }
 
 // status N COMMAND...: the command ends with this exit status.

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/archive"
+	archivedir "github.com/mlist/mlist/internal/archive/dir"
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/spool"
@@ -61,6 +63,15 @@ func openSpool(c *config.Config, log *slog.Logger) (spool.Spool, error) {
 
 // spoolPath is the directory of a spool url, which config has checked.
 func spoolPath(c *config.Config) string { return strings.TrimPrefix(c.Spool.URL, "dir:") }
+
+// openArchive returns the archive; nil if none is configured.
+func openArchive(c *config.Config) archive.Archive {
+	path, ok := strings.CutPrefix(c.Archive.URL, "dir:")
+	if !ok {
+		return nil
+	}
+	return archivedir.New(path)
+}
 
 // closing closes something after its use; an error of the use matters more.
 func closing(err error, close func() error) error {

@@ -151,6 +151,9 @@ func (s *server) open(ctx context.Context, set *settings) error {
 		}
 		s.pipeline = pipeline.New(set.pipeline, s.spool, s.store, s.host, s.log)
 		s.pipeline.SetTracer(s.trace)
+		if a := openArchive(s.cfg); a != nil {
+			s.pipeline.SetArchive(a)
+		}
 	}
 	if s.which.lmtpd {
 		s.lmtpd = lmtpd.New(set.lmtpd, s.store, s.spool, s.log)

@@ -54,6 +54,7 @@ type Message struct {
 
 // Place is where a message is, and since when.
 type Place struct {
-	Name    string
+	Name    string // what Open takes
+	Key     string // the Name of its Key
 	Changed time.Time
 }

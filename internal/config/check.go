@@ -32,6 +32,9 @@ func (c *Config) check(file string, at lines) error {
 	expect("hostname", checkHostname(c.Hostname))
 	expect("store.url", checkPathURL(c.Store.URL, "sqlite"))
 	expect("spool.url", checkPathURL(c.Spool.URL, "dir"))
+	if c.Archive.URL != "" {
+		expect("archive.url", checkPathURL(c.Archive.URL, "dir"))
+	}
 
 	expect("lmtpd.listen", checkListen(c.LMTPD.Listen))
 	_, err := parseMode(c.LMTPD.SocketMode)

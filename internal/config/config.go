@@ -22,6 +22,7 @@ const DefaultPath = "/etc/mlist/mlist.toml"
 type Config struct {
 	Hostname string                    `toml:"hostname" help:"how mlist names itself to the MTA; the machine's name when empty"`
 	Store    Store                     `toml:"store" help:"lists, members, settings"`
+	Archive  Archive                   `toml:"archive" help:"posts that are kept: for good, or until they went out in a digest"`
 	Spool    Spool                     `toml:"spool" help:"messages on their way"`
 	LMTPD    LMTPD                     `toml:"lmtpd" help:"mail in: the MTA's transport hands list mail over here"`
 	Pipeline Pipeline                  `toml:"pipeline" help:"mail prepared: the stages that every post passes"`
@@ -35,6 +36,11 @@ type Config struct {
 // Store is [store].
 type Store struct {
 	URL string `toml:"url" default:"sqlite:/var/lib/mlist/mlist.db" help:"sqlite:PATH"`
+}
+
+// Archive is [archive].
+type Archive struct {
+	URL string `toml:"url" default:"dir:/var/lib/mlist/archive" help:"dir:PATH; when empty nothing is kept, and there are no digests"`
 }
 
 // Spool is [spool].
@@ -56,7 +62,7 @@ type LMTPD struct {
 // Pipeline is [pipeline].
 type Pipeline struct {
 	PluginDir     string   `toml:"plugin_dir" default:"/usr/lib/mlist/plugins" help:"the programs that offer stages"`
-	Stages        []string `toml:"stages" default:"loop,posting,limits,cleanse,subject,reply-to,list-headers,footer,recipients" help:"in order"`
+	Stages        []string `toml:"stages" default:"loop,posting,limits,cleanse,subject,reply-to,list-headers,archive,footer,recipients" help:"in order"`
 	Workers       int      `toml:"workers" default:"8" min:"1" help:"posts of different lists prepared at once"`
 	Timeout       Duration `toml:"timeout" default:"30s" min:"1s" help:"of one call to a plugin"`
 	MaxTries      int      `toml:"max_tries" default:"5" min:"1" help:"tries before a post goes to failed"`

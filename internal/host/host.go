@@ -56,6 +56,9 @@ type Config struct {
 // StateEdit changes one value that a plugin keeps for a list.
 type StateEdit = wire.StateEdit
 
+// Kept is a post as a stage wanted it kept.
+type Kept = wire.Kept
+
 // Post is a post on its way through the stages. Run changes Header, Body, Rules and
 // Notes as the stages ask; State and Submissions are to be committed with the post, once,
 // if it is accepted. Call and Counts are Run's own.

@@ -3,6 +3,7 @@ package list
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -156,7 +157,7 @@ func (s *Settings) Set(name, text string) error {
 const maxInt = 1<<31 - 1
 
 // oneLine are the settings that end up inside one header field.
-var oneLine = map[string]bool{"display_name": true, "description": true, "subject_prefix": true, "reply_to_address": true}
+var oneLine = map[string]bool{"display_name": true, "description": true, "subject_prefix": true, "reply_to_address": true, "archive_url": true}
 
 func checkText(name, text string) error {
 	if i := strings.IndexFunc(text, func(r rune) bool { return (r < ' ' && r != '\t' && r != '\n') || r == 0x7f }); i >= 0 {
@@ -165,10 +166,24 @@ func checkText(name, text string) error {
 	if oneLine[name] && strings.ContainsRune(text, '\n') {
 		return fmt.Errorf("%s: want one line", name)
 	}
+	if name == "archive_url" && text != "" {
+		if err := checkURL(text); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
 	if name == "reply_to_address" && text != "" {
 		if _, err := address.Parse(text); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+	}
+	return nil
+}
+
+// checkURL takes the address of a web page, as a header field and a mail may have it.
+func checkURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.ContainsAny(text, " \t<>\"") || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("%q: want https://HOST/PATH", text)
 	}
 	return nil
 }

@@ -35,6 +35,9 @@ type Settings struct {
 	RemoveHeaders         []string `set:"remove_headers" help:"header fields taken out of every post"`
 	IncludeSenderHeader   bool     `set:"include_sender_header" default:"true" help:"set Sender to the bounce address"`
 
+	ArchivePolicy string `set:"archive_policy" default:"public" of:"never,private,public" help:"whether posts are kept in the archive, and who may read it there: nobody, members, everybody"`
+	ArchiveURL    string `set:"archive_url" help:"where the list's web archive is, such as https://lists.example.org/dev/; fills List-Archive and Archived-At"`
+
 	RespondToPostRequests bool   `set:"respond_to_post_requests" default:"true" help:"tell the author when a post is held"`
 	AdminImmedNotify      bool   `set:"admin_immed_notify" default:"true" help:"tell the owners and moderators when a post is held"`
 	NonmemberRejection    string `set:"nonmember_rejection_notice" help:"what a nonmember is told when a post is rejected; a plain sentence when empty"`

@@ -8,6 +8,7 @@ package main
 import (
 	"slices"
 
+	"github.com/mlist/mlist/plugins/archive"
 	"github.com/mlist/mlist/plugins/checks"
 	"github.com/mlist/mlist/plugins/decorate"
 	"github.com/mlist/mlist/plugins/headers"
@@ -22,5 +23,5 @@ func main() { sdk.Serve("standard", version, stages()...) }
 
 // stages are all stages, in the order of the default pipeline.
 func stages() []sdk.Stage {
-	return slices.Concat(checks.Stages(), headers.Stages(), decorate.Stages(), recipients.Stages())
+	return slices.Concat(checks.Stages(), headers.Stages(), archive.Stages(), decorate.Stages(), recipients.Stages())
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // order is the default pipeline.
-var order = []string{"loop", "posting", "limits", "cleanse", "subject", "reply-to", "list-headers", "footer", "recipients"}
+var order = []string{"loop", "posting", "limits", "cleanse", "subject", "reply-to", "list-headers", "archive", "footer", "recipients"}
 
 func TestStandardOffersTheDefaultPipeline(t *testing.T) {
 	var names []string
@@ -57,7 +57,8 @@ func TestAPostThroughAllStages(t *testing.T) {
 		"From:  Ann <ann@example.org>\r\nTo: dev@lists.example.org, ben@example.org\r\nSubject: Re: [dev] topic\r\nX-odd :  kept\r\n\t as it is\r\n" +
 		"Reply-To: dev <dev@lists.example.org>\r\nSender: dev-bounces@lists.example.org\r\nPrecedence: list\r\nX-BeenThere: dev@lists.example.org\r\n" +
 		"List-Id: <dev.lists.example.org>\r\nList-Help: <mailto:dev-request@lists.example.org?subject=help>\r\nList-Owner: <mailto:dev-owner@lists.example.org>\r\n" +
-		"List-Post: <mailto:dev@lists.example.org>\r\nList-Subscribe: <mailto:dev-join@lists.example.org>\r\nList-Unsubscribe: <mailto:dev-leave@lists.example.org>\r\n"
+		"List-Post: <mailto:dev@lists.example.org>\r\nList-Subscribe: <mailto:dev-join@lists.example.org>\r\nList-Unsubscribe: <mailto:dev-leave@lists.example.org>\r\n" +
+		"Message-ID-Hash: YQGNW22OIHIVAA7XCBR2RF3PVVYNP6BX\r\n"
 	got := run(t, post(in))
 	if got.Verdict != sdk.Accept {
 		t.Fatalf("verdict %+v", got.Verdict)

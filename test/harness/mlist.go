@@ -92,6 +92,7 @@ func Install(dir, dist string, opts Options) (*Mlist, error) {
 	set := map[string]string{
 		"hostname":            quote("lists.test"),
 		"store.url":           quote("sqlite:" + filepath.Join(dir, "mlist.db")),
+		"archive.url":         quote("dir:" + filepath.Join(dir, "archive")),
 		"spool.url":           quote("dir:" + m.Spool),
 		"lmtpd.listen":        "[" + quote("unix:"+m.LMTP) + "]",
 		"control.listen":      quote("unix:" + filepath.Join(dir, "run", "control.sock")),

@@ -81,6 +81,9 @@ func places(t *testing.T, a archive.Archive) map[string]bool {
 		if d := time.Since(p.Changed); d < -time.Minute || d > time.Hour {
 			t.Errorf("%s changed %s ago", p.Name, d)
 		}
+		if !strings.Contains(p.Name, p.Key) || p.Key == "" || strings.Contains(p.Key, "/") {
+			t.Errorf("%s is that of %q", p.Name, p.Key)
+		}
 		out[p.Name] = true
 	}
 	return out

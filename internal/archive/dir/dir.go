@@ -251,7 +251,7 @@ func (a *Archive) Places(ctx context.Context) iter.Seq2[archive.Place, error] {
 			if err != nil || checkPlace(place) != nil {
 				return err // another's file
 			}
-			if !yield(archive.Place{Name: filepath.ToSlash(place), Changed: info.ModTime()}, nil) {
+			if !yield(archive.Place{Name: filepath.ToSlash(place), Key: strings.TrimSuffix(e.Name(), suffix), Changed: info.ModTime()}, nil) {
 				return fs.SkipAll
 			}
 			return nil
