@@ -155,11 +155,11 @@ func (p *resultParser) result() (MethodResult, bool) {
 	}
 	method, _, _ = strings.Cut(method, "/")
 	m := MethodResult{Method: method, Result: Result(strings.ToLower(word))}
-	for {
+	for good := method != "" && word != ""; ; {
 		name, value, ok := p.pair()
 		switch {
 		case !ok:
-			return m, true
+			return m, good
 		case name == "reason":
 			m.Reason = value
 		case len(m.Props) < maxResults:

@@ -22,6 +22,7 @@ func TestAuthenticationResultsAsTheWorldWritesThem(t *testing.T) {
 		{"a quoted string that does not end", `mx.example.org; dkim=fail reason="bad; spf=pass`, `mx.example.org; dkim=fail reason="bad; spf=pass"`},
 		{"a method's version", "mx.example.org; DKIM/1=PASS", "mx.example.org; dkim=pass"},
 		{"nonsense between", "mx.example.org; ; hello world; =x; dkim=pass; a)b; spf=pass", "mx.example.org; dkim=pass; spf=pass"},
+		{"nothing but a version", "mx.example.org; /1=pass x.y=z; dkim=; spf=pass", "mx.example.org; spf=pass"},
 		{"no semicolon after the name", "mx.example.org dkim=pass", "mx.example.org; none"},
 		{"words after a result", "mx.example.org; dkim=pass something else; spf=pass", "mx.example.org; dkim=pass; spf=pass"},
 	} {

@@ -2,7 +2,7 @@ package mailauth
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // only to say that such a signature exists, never to trust it
+	"crypto/sha1"
 	"crypto/sha256"
 	"hash"
 	"io"
@@ -94,7 +94,7 @@ func newBodyHash(c Canon, h hash.Hash, limit int64) *BodyHash {
 
 func newHash(sha1Hash bool) hash.Hash {
 	if sha1Hash {
-		return sha1.New() //nolint:gosec // see above
+		return sha1.New()
 	}
 	return sha256.New()
 }

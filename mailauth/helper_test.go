@@ -153,14 +153,14 @@ func sealedAfter(t testing.TB, k *Key, v Verdict, msg string) string {
 // whole puts fields above a message, as a stage does.
 func whole(t testing.TB, h *message.Header, msg string, fields [][2]string) string {
 	t.Helper()
-	block, at, err := message.Split(strings.NewReader(msg), int64(len(msg)))
+	_, at, err := message.Split(strings.NewReader(msg), int64(len(msg)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range fields {
 		h.Prepend(f[0], f[1])
 	}
-	return string(h.Bytes()) + msg[len(block):at] + msg[at:]
+	return string(h.Bytes()) + h.LineEnd() + msg[at:]
 }
 
 const mail = "Received: from a.example (a.example [192.0.2.1])\r\n\tby b.example; Mon, 1 Jun 2026 11:59:00 +0000\r\n" +
