@@ -76,7 +76,7 @@ func writeOps(ops []message.Op) []*proto.HeaderOp {
 		// Strings of the contract are UTF-8; a stage that copies raw bytes of another
 		// field must not make the whole reply unsendable.
 		out[i] = &proto.HeaderOp{Kind: proto.HeaderOp_Kind(op.Kind), Name: strings.ToValidUTF8(op.Name, "\uFFFD"),
-			Value: strings.ToValidUTF8(op.Value, "\uFFFD")}
+			Value: strings.ToValidUTF8(op.Value, "\uFFFD"), Nth: int32(op.Nth)}
 	}
 	return out
 }

@@ -25,7 +25,11 @@ func headerEdits(p *host.Post) []string {
 		case message.Replace:
 			out = append(out, fmt.Sprintf("replace %s: %s", op.Name, op.Value))
 		case message.Remove:
-			out = append(out, "remove "+op.Name)
+			line := "remove " + op.Name
+			if op.Nth > 0 {
+				line += fmt.Sprintf(" number %d", op.Nth)
+			}
+			out = append(out, line)
 		}
 	}
 	return out

@@ -309,6 +309,7 @@ func TestConfigurationReachesTheHandler(t *testing.T) {
 func TestAPluginSeesNoSecretsOfItsHost(t *testing.T) {
 	t.Setenv("MLIST_DB_PASSWORD", "hunter2")
 	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+	t.Setenv("MLIST_DNS_FILE", "/etc/dns.json")
 	cfg := config(t, []string{"wild"}, "wild")
 	cfg.Memory = 1 << 30
 	h := start(t, cfg)
@@ -320,7 +321,7 @@ func TestAPluginSeesNoSecretsOfItsHost(t *testing.T) {
 	if strings.Contains(env, "hunter2") || strings.Contains(env, "NOTIFY_SOCKET") {
 		t.Errorf("the environment leaks:\n%s", env)
 	}
-	if !strings.Contains(env, "GOMEMLIMIT=") || !strings.Contains(env, "PATH=") {
+	if !strings.Contains(env, "GOMEMLIMIT=") || !strings.Contains(env, "PATH=") || !strings.Contains(env, "MLIST_DNS_FILE=/etc/dns.json") {
 		t.Errorf("the environment lacks something:\n%s", env)
 	}
 }

@@ -142,7 +142,8 @@ func silent() hclog.Logger {
 // service manager said to it.
 func (l *launcher) environment() []string {
 	env := []string{"GOGC=50", "GOMAXPROCS=2", sdk.GraceKey + "=" + l.timing.grace.String()}
-	for _, key := range []string{"PATH", "TZ", "LANG"} {
+	// MLIST_DNS_FILE names a file that stands in for DNS, where mail is tried without the net.
+	for _, key := range []string{"PATH", "TZ", "LANG", "MLIST_DNS_FILE"} {
 		if v, ok := os.LookupEnv(key); ok {
 			env = append(env, key+"="+v)
 		}

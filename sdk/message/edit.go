@@ -19,17 +19,23 @@ const maxName = 76
 // become spaces, and a name that is none changes nothing. In a field of addresses a
 // value that is not ASCII is read by ParseMailboxes and written by Mailbox.String.
 // An mbox "From " line stays above all fields.
-func (h *Header) Prepend(name, value string) { h.edit(Op{Prepend, name, value}) }
+func (h *Header) Prepend(name, value string) { h.edit(Op{Kind: Prepend, Name: name, Value: value}) }
 
 // Append puts a new field below all others.
-func (h *Header) Append(name, value string) { h.edit(Op{Append, name, value}) }
+func (h *Header) Append(name, value string) { h.edit(Op{Kind: Append, Name: name, Value: value}) }
 
 // Replace gives the first field of that name the value and takes the others away;
 // it appends the field if there is none.
-func (h *Header) Replace(name, value string) { h.edit(Op{Replace, name, value}) }
+func (h *Header) Replace(name, value string) { h.edit(Op{Kind: Replace, Name: name, Value: value}) }
 
 // Remove takes every field of that name away and returns how many there were.
-func (h *Header) Remove(name string) int { return h.edit(Op{Remove, name, ""}) }
+func (h *Header) Remove(name string) int { return h.edit(Op{Kind: Remove, Name: name}) }
+
+// RemoveNth takes one field away: of those of that name the n-th from the top, from 1. It
+// tells whether there was one.
+func (h *Header) RemoveNth(name string, n int) bool {
+	return n > 0 && h.edit(Op{Kind: Remove, Name: name, Nth: n}) > 0
+}
 
 // Ops returns the changes made so far, through the methods above and Apply.
 func (h *Header) Ops() []Op { return slices.Clone(h.ops) }
@@ -55,6 +61,9 @@ func (h *Header) edit(op Op) int {
 		return 0
 	}
 	op.Value = cleanValue(op.Value)
+	if op.Kind != Remove {
+		op.Nth = 0
+	}
 	removed := 0
 	switch op.Kind {
 	case Prepend:
@@ -65,7 +74,12 @@ func (h *Header) edit(op Op) int {
 		removed = h.replace(h.newField(op))
 	case Remove:
 		op.Value = ""
-		if removed = h.remove(op.Name, 0); removed == 0 {
+		if op.Nth == 0 {
+			removed = h.remove(op.Name, 0)
+		} else {
+			removed = h.removeNth(op.Name, op.Nth)
+		}
+		if removed == 0 {
 			return 0
 		}
 	default:
@@ -138,12 +152,28 @@ func (h *Header) remove(name string, i int) int {
 	return removed
 }
 
+func (h *Header) removeNth(name string, n int) int {
+	for i, f := range h.fields {
+		if !f.is(name) {
+			continue
+		}
+		if n--; n == 0 {
+			h.fields = slices.Delete(slices.Clone(h.fields), i, i+1)
+			return 1
+		}
+	}
+	return 0
+}
+
 func (op Op) check() error {
 	if op.Kind < Prepend || op.Kind > Remove {
 		return fmt.Errorf("unknown kind %d", op.Kind)
 	}
 	if err := op.checkName(); err != nil {
 		return err
+	}
+	if op.Nth < 0 {
+		return fmt.Errorf("field number %d", op.Nth)
 	}
 	if op.Kind != Remove {
 		return checkValue(op.Value)

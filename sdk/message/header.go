@@ -57,6 +57,7 @@ const (
 type Op struct {
 	Kind        OpKind
 	Name, Value string
+	Nth         int // of Remove: which one of that name, from 1; 0 is every one
 }
 
 // ParseHeader reads a header block, up to and without the empty line that ends it.

@@ -298,3 +298,28 @@ func BenchmarkADozenEdits(b *testing.B) {
 		h.Bytes()
 	}
 }
+
+func TestRemoveNth(t *testing.T) {
+	const block = "A: 1\r\nB: 2\r\na: 3\r\n fold\r\nA: 4\r\n"
+	for _, tt := range []struct {
+		n    int
+		want string // "" is no change
+	}{{1, "B: 2\r\na: 3\r\n fold\r\nA: 4\r\n"}, {2, "A: 1\r\nB: 2\r\nA: 4\r\n"}, {3, "A: 1\r\nB: 2\r\na: 3\r\n fold\r\n"}, {4, ""}, {0, ""}, {-1, ""}} {
+		h := message.ParseHeader([]byte(block))
+		removed := h.RemoveNth("A", tt.n)
+		want := tt.want
+		if want == "" {
+			want = block
+		}
+		if removed != (tt.want != "") || string(h.Bytes()) != want {
+			t.Errorf("number %d: removed %t, left %q", tt.n, removed, h.Bytes())
+		}
+		again := message.ParseHeader([]byte(block))
+		if err := again.Apply(h.Ops()); err != nil || string(again.Bytes()) != want {
+			t.Errorf("number %d: its operations leave %q, %v", tt.n, again.Bytes(), err)
+		}
+	}
+	if err := new(message.Header).Apply([]message.Op{{Kind: message.Remove, Name: "A", Nth: -1}}); err == nil {
+		t.Error("a negative number was taken")
+	}
+}

@@ -157,7 +157,7 @@ const (
 	HeaderOp_PREPEND          HeaderOp_Kind = 1 // a new field above all others
 	HeaderOp_APPEND           HeaderOp_Kind = 2 // a new field below all others
 	HeaderOp_REPLACE          HeaderOp_Kind = 3 // the first field of that name gets the value, others go; appended if there is none
-	HeaderOp_REMOVE           HeaderOp_Kind = 4 // every field of that name goes
+	HeaderOp_REMOVE           HeaderOp_Kind = 4 // every field of that name goes, or the one that nth says
 )
 
 // Enum value maps for HeaderOp_Kind.
@@ -2094,7 +2094,9 @@ type HeaderOp struct {
 	// The field's name, without the colon.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// The field's value: unfolded or folded, without the name, without the last line end.
-	Value         string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	Value string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	// Of REMOVE: which of the fields of that name, from 1 at the top; 0 is every one.
+	Nth           int32 `protobuf:"varint,4,opt,name=nth,proto3" json:"nth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2148,6 +2150,13 @@ func (x *HeaderOp) GetValue() string {
 		return x.Value
 	}
 	return ""
+}
+
+func (x *HeaderOp) GetNth() int32 {
+	if x != nil {
+		return x.Nth
+	}
+	return 0
 }
 
 // RecipientRule shapes who gets the post. The rules of all stages make one program:
@@ -2406,11 +2415,12 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04HOLD\x10\x02\x12\n" +
 	"\n" +
 	"\x06REJECT\x10\x03\x12\v\n" +
-	"\aDISCARD\x10\x04\"\xb8\x01\n" +
+	"\aDISCARD\x10\x04\"\xca\x01\n" +
 	"\bHeaderOp\x122\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1e.mlist.plugin.v1.HeaderOp.KindR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\tR\x05value\"N\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\x12\x10\n" +
+	"\x03nth\x18\x04 \x01(\x05R\x03nth\"N\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aPREPEND\x10\x01\x12\n" +

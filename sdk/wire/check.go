@@ -98,7 +98,7 @@ func (e *edits) add(p *Post, needs Needs, b *bodySize, r *proto.StageResult) err
 func ops(r *proto.StageResult) []message.Op {
 	out := make([]message.Op, len(r.GetHeaderOps()))
 	for i, op := range r.GetHeaderOps() {
-		out[i] = message.Op{Kind: message.OpKind(op.GetKind()), Name: op.GetName(), Value: op.GetValue()}
+		out[i] = message.Op{Kind: message.OpKind(op.GetKind()), Name: op.GetName(), Value: op.GetValue(), Nth: int(op.GetNth())}
 	}
 	return out
 }
