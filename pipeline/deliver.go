@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -30,7 +31,7 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 	}
 	var w, submitted written
 	bounces := address.Sub(p.list.Address, address.RoleBounces).String()
-	filing.State = stateEdits(hp.State)
+	filing.State, filing.StateLimits = stateEdits(hp.State), d.cfg.Load().StateLimits
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		var err error
@@ -38,6 +39,9 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 			return err
 		}
 		record, err := d.store.FilePost(gctx, filing, true, duplicateWindow)
+		if full := new(store.StateFullError); errors.As(err, &full) {
+			return fmt.Errorf("list %s: %w", p.list.Address, full) // the plugin's doing, not the store's
+		}
 		if err != nil {
 			return storeFailed("file the post", err)
 		}

@@ -45,6 +45,8 @@ type Config struct {
 	RecipientsPerChunk int
 	// NoticesPerDay is how many automatic replies one address may get in 24 hours.
 	NoticesPerDay int
+	// StateLimits bound what one plugin keeps for one list.
+	StateLimits store.StateLimits
 }
 
 // Spool is what the pipeline needs of the spool.

@@ -51,6 +51,7 @@ type world struct {
 	daemon  *Daemon
 	tracer  Tracer // of the next start; or nil
 	archive archive.Archive
+	limits  store.StateLimits
 	now     func() time.Time // of the next start; or nil
 	stop    func()
 }
@@ -88,7 +89,7 @@ func (w *world) startWith(st Store, stages Stages) {
 	w.t.Helper()
 	w.daemon = New(Config{
 		Name: "test", Hostname: "lists.test", Segments: segment.All, Workers: 4, MaxTries: 3,
-		RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond, RecipientsPerChunk: 3, NoticesPerDay: 2,
+		RetryMin: time.Millisecond, RetryMax: 5 * time.Millisecond, RecipientsPerChunk: 3, NoticesPerDay: 2, StateLimits: w.limits,
 	}, w.spool, st, stages, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if w.tracer != nil {
 		w.daemon.SetTracer(w.tracer)

@@ -244,3 +244,23 @@ func TestAPostThatIsRunAgainMakesItsNewPostOnce(t *testing.T) {
 		t.Errorf("%d posts went out, want 2", got)
 	}
 }
+
+func TestStateThatIsTooMuchFailsThePostAndSaysWhose(t *testing.T) {
+	w := newWorld(t, verdict(sdk.Accept))
+	w.stop()
+	w.add(list.Member, "bob@x.test")
+	w.limits = store.StateLimits{Keys: 1}
+	id := w.post(hello)
+	w.start(asking(sdk.Accept)) // keeps two
+	w.idle()
+	failed := w.entries(spool.Failed)
+	if len(failed) != 1 || failed[0].ID != id {
+		t.Fatalf("failed has %v", failed)
+	}
+	if want := "list dev@lists.test: plugin t would keep state under 2 keys, at most 1 are allowed"; failed[0].Reason != want {
+		t.Errorf("the reason is %q, want %q", failed[0].Reason, want)
+	}
+	if len(w.outgoing()) > 0 || w.kept("n") != "-" {
+		t.Errorf("outgoing %v, state %s", w.outgoing(), w.kept("n"))
+	}
+}

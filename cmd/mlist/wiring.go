@@ -12,6 +12,7 @@ import (
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/segment"
+	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/lmtpd"
 	"github.com/mlist/mlist/outbound"
 	"github.com/mlist/mlist/outbound/sender"
@@ -52,6 +53,7 @@ func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 			Name: name("pipeline"), Hostname: c.Hostname, Segments: segment.All, Workers: c.Pipeline.Workers, MaxTries: c.Pipeline.MaxTries,
 			RetryMin: c.Pipeline.RetryMin.Std(), RetryMax: c.Pipeline.RetryMax.Std(),
 			RecipientsPerChunk: c.Outbound.RecipientsPerTransaction, NoticesPerDay: c.Pipeline.NoticesPerDay,
+			StateLimits: store.StateLimits{Keys: int64(c.Pipeline.PluginStateKeys), Bytes: int64(c.Pipeline.PluginStateSize)},
 		},
 		outbound: outbound.Config{
 			MTA: mta, Segments: c.Outbound.Segments.Set, Name: name("outbound"),
@@ -65,7 +67,7 @@ func hostConfig(c *config.Config, log *slog.Logger) host.Config {
 	return host.Config{
 		Dir: c.Pipeline.PluginDir, Stages: c.Pipeline.Stages, Plugins: c.Plugin, Hostname: c.Hostname, Version: versionText(),
 		Timeout: c.Pipeline.Timeout.Std(), Memory: int64(c.Pipeline.PluginMemory), CheckOwner: c.Pipeline.CheckOwner, Logger: log,
-		SHA256: c.Pipeline.PluginSHA256,
+		SHA256: c.Pipeline.PluginSHA256, ConsultTimeout: c.Pipeline.ConsultTimeout.Std(),
 	}
 }
 

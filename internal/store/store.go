@@ -11,6 +11,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -118,9 +119,34 @@ type Post struct {
 	// State is changes of what handlers keep for the list. FilePost makes them in the same
 	// transaction as it gives the post its number, and so once.
 	State []StateEdit
+	// StateLimits bound what one plugin keeps for one list: FilePost files nothing, and
+	// returns a *StateFullError, if a change makes it more, and too much.
+	StateLimits StateLimits
 	// Kept describes what is kept of the post; FilePost enters it in the same transaction,
 	// under the post's number. nil is nothing.
 	Kept *Kept
+}
+
+// StateLimits is how much one plugin may keep for one list; 0 is no limit.
+type StateLimits struct {
+	Keys  int64
+	Bytes int64 // of keys and values
+}
+
+// StateFullError says that a plugin would keep too much for a list. The post is as it was:
+// it can be filed when the limits are others, or the plugin has become more modest.
+type StateFullError struct {
+	Plugin      string
+	Keys, Bytes int64 // that it would keep
+	Limits      StateLimits
+}
+
+// Error implements error.
+func (e *StateFullError) Error() string {
+	if e.Limits.Keys > 0 && e.Keys > e.Limits.Keys {
+		return fmt.Sprintf("plugin %s would keep state under %d keys, at most %d are allowed", e.Plugin, e.Keys, e.Limits.Keys)
+	}
+	return fmt.Sprintf("plugin %s would keep %d bytes of state, at most %d are allowed", e.Plugin, e.Bytes, e.Limits.Bytes)
 }
 
 // StateEdit changes one value that a plugin keeps for a list.

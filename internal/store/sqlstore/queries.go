@@ -21,6 +21,7 @@ type queries struct {
 	buryList, clearMembers, clearPosts, clearBounces, deleteList *sql.Stmt
 	clearState                                                   *sql.Stmt
 	addMember, setMember, removeMember                           *sql.Stmt
+	stateSize                                                    *sql.Stmt
 	oldState, setState, deleteState, keepState                   *sql.Stmt
 	nextNumber, filedPost, addPost, numberPost                   *sql.Stmt
 	addBounce                                                    *sql.Stmt
@@ -138,6 +139,9 @@ func (s *Store) queries() []query {
 		{&s.q.deleteState, s.writer, `DELETE FROM plugin_state WHERE list_id = $1 AND plugin = $2 AND name = $3`},
 		{&s.q.keepState, s.writer, `INSERT INTO plugin_state_before (list_id, entry, plugin, name, value) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT DO NOTHING`},
+		{&s.q.stateSize, s.writer, `INSERT INTO plugin_state_size (list_id, plugin, keys, bytes) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (list_id, plugin) DO UPDATE SET keys = plugin_state_size.keys + excluded.keys, bytes = plugin_state_size.bytes + excluded.bytes
+			RETURNING keys, bytes`},
 		{&s.q.addBounce, s.writer, `INSERT INTO bounce_events (list_id, entry, address_key, local, at, status, hard, text)
 			SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM lists WHERE id = $1 ON CONFLICT DO NOTHING`},
 		{&s.q.addSecret, s.writer, `INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`},

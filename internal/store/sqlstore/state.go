@@ -24,35 +24,66 @@ func (s *Store) PluginState(ctx context.Context, listID int64, entry, plugin, ke
 	return value, found != 0, nil
 }
 
+// stateSize is how much a plugin keeps for a list, or by how much that changes.
+type stateSize struct{ keys, bytes int64 }
+
 // editState makes a post's changes of state, and keeps what was there before. The list's
 // row is locked.
 func (s *Store) editState(ctx context.Context, tx *sql.Tx, p store.Post) error {
+	grown := map[string]stateSize{} // by plugin
 	for _, e := range p.State {
-		if err := s.editOne(ctx, tx, p, e); err != nil {
+		by, err := s.editOne(ctx, tx, p, e)
+		if err != nil {
 			return fmt.Errorf("state %s of plugin %s: %w", e.Key, e.Plugin, err)
+		}
+		all := grown[e.Plugin]
+		grown[e.Plugin] = stateSize{all.keys + by.keys, all.bytes + by.bytes}
+	}
+	for plugin, by := range grown {
+		if err := s.growState(ctx, tx, p, plugin, by); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) editOne(ctx context.Context, tx *sql.Tx, p store.Post, e store.StateEdit) error {
-	var before []byte
-	err := tx.StmtContext(ctx, s.q.oldState).QueryRowContext(ctx, p.ListID, e.Plugin, e.Key).Scan(&before)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return err
+// growState keeps count of what a plugin keeps, and refuses what is too much. Less than
+// before never is, for then the limit was a higher one.
+func (s *Store) growState(ctx context.Context, tx *sql.Tx, p store.Post, plugin string, by stateSize) error {
+	var now stateSize
+	err := tx.StmtContext(ctx, s.q.stateSize).QueryRowContext(ctx, p.ListID, plugin, by.keys, by.bytes).Scan(&now.keys, &now.bytes)
+	if err != nil {
+		return fmt.Errorf("size of the state of plugin %s: %w", plugin, err)
 	}
-	if err == nil && before == nil {
-		before = []byte{} // an empty value, which is not none
+	l := p.StateLimits
+	if l.Keys > 0 && by.keys > 0 && now.keys > l.Keys || l.Bytes > 0 && by.bytes > 0 && now.bytes > l.Bytes {
+		return &store.StateFullError{Plugin: plugin, Keys: now.keys, Bytes: now.bytes, Limits: l}
+	}
+	return nil
+}
+
+// editOne makes one change, and tells by how much there is more than before.
+func (s *Store) editOne(ctx context.Context, tx *sql.Tx, p store.Post, e store.StateEdit) (by stateSize, err error) {
+	var before []byte
+	err = tx.StmtContext(ctx, s.q.oldState).QueryRowContext(ctx, p.ListID, e.Plugin, e.Key).Scan(&before)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return by, err
+	}
+	if err == nil {
+		by = stateSize{-1, -int64(len(e.Key) + len(before))}
+		if before == nil {
+			before = []byte{} // an empty value, which is not none
+		}
 	}
 	// Of several edits of one key only the first keeps what it finds.
 	if _, err := tx.StmtContext(ctx, s.q.keepState).ExecContext(ctx, p.ListID, p.Entry, e.Plugin, e.Key, before); err != nil {
-		return err
+		return by, err
 	}
 	value := e.Value
 	switch e.Kind {
 	case store.StateDelete:
 		_, err := tx.StmtContext(ctx, s.q.deleteState).ExecContext(ctx, p.ListID, e.Plugin, e.Key)
-		return err
+		return by, err
 	case store.StateAdd:
 		n, err := strconv.ParseInt(string(before), 10, 64)
 		if err != nil {
@@ -61,11 +92,11 @@ func (s *Store) editOne(ctx context.Context, tx *sql.Tx, p store.Post, e store.S
 		value = strconv.AppendInt(nil, n+e.Delta, 10)
 	case store.StateSet:
 	default:
-		return fmt.Errorf("%d is no kind of change", e.Kind)
+		return by, fmt.Errorf("%d is no kind of change", e.Kind)
 	}
 	if value == nil {
 		value = []byte{} // nil would be NULL
 	}
 	_, err = tx.StmtContext(ctx, s.q.setState).ExecContext(ctx, p.ListID, e.Plugin, e.Key, value)
-	return err
+	return stateSize{by.keys + 1, by.bytes + int64(len(e.Key)+len(value))}, err
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -108,5 +109,47 @@ var stateTests = []test{
 		w.sees("a pruned post", l.ID, "e0", "p", "n", "3")
 		w.ok(w.DeleteList(w.ctx, l.Address))
 		w.sees("a deleted list", l.ID, "x", "p", "n", "-")
+	}}, {"what one plugin keeps for a list is bounded", func(w *world) {
+		l, other := w.list("dev@l.test"), w.list("ops@l.test")
+		limits := store.StateLimits{Keys: 3, Bytes: 20}
+		n := 0
+		file := func(listID int64, edits ...store.StateEdit) error {
+			n++
+			p := statePost(listID, fmt.Sprint("e", n), edits...)
+			p.StateLimits = limits
+			r, err := w.FilePost(w.ctx, p, true, window)
+			if err == nil && r.Number == 0 {
+				w.Errorf("post %d has no number", n)
+			}
+			return err
+		}
+		full := func(what string, err error, keys, bytes int64) {
+			w.Helper()
+			var f *store.StateFullError
+			if !errors.As(err, &f) || f.Plugin != "p" || f.Keys != keys || f.Bytes != bytes {
+				w.Errorf("%s: %v, want that there would be %d keys with %d bytes", what, err, keys, bytes)
+			}
+		}
+		w.ok(file(l.ID, set("a", "1"), set("b", "22"), set("b", "2"), set("c", ""), set("d", ""), store.StateEdit{Plugin: "p", Key: "d", Kind: store.StateDelete}))
+		full("a fourth key", file(l.ID, add("n", 1)), 4, 7)
+		w.sees("after that", l.ID, "x", "p", "n", "-")
+		full("a long value", file(l.ID, set("a", "0123456789abcdefg")), 3, 21)
+		w.ok(file(l.ID, set("a", "0123456789abcdef"))) // 20 bytes
+		full("one byte more", file(l.ID, set("c", "x")), 3, 21)
+		w.ok(file(l.ID, set("a", "0123456789abcde"), set("c", "x"))) // as many as before
+		w.ok(file(other.ID, set("a", "1")))
+		q := set("a", "1")
+		q.Plugin = "q"
+		w.ok(file(l.ID, q))
+		limits = store.StateLimits{Keys: 1, Bytes: 5}
+		w.ok(file(l.ID, store.StateEdit{Plugin: "p", Key: "b", Kind: store.StateDelete}, set("a", "shorter"))) // less than before, and still too much
+		full("more again", file(l.ID, set("a", "longer a")), 2, 11)
+		w.ok(file(l.ID)) // a post that changes nothing
+		limits = store.StateLimits{}
+		w.ok(file(l.ID, set("a", "0123456789abcdefghijklmnopqrstuvwxyz"), set("x", "y"), set("z", "y")))
+		w.sees("without limits", l.ID, "x", "p", "z", "y")
+		if r := w.file(statePost(l.ID, "last"), true); r.Number != 8 {
+			w.Errorf("the next post has number %d: those that were refused have taken one", r.Number)
+		}
 	}},
 }
