@@ -24,7 +24,7 @@ func openTrace(c *config.Config, log *slog.Logger) *trace.Journal {
 	if !c.Trace.Enabled {
 		return nil
 	}
-	return trace.New(tracePath(c), trace.Options{Keep: c.Trace.Keep.Std(), Log: log})
+	return trace.New(tracePath(c), trace.Options{Keep: c.Trace.Keep.Std(), MaxSize: int64(c.Trace.MaxSize), Log: log})
 }
 
 // tracing is what a decision does, with an event in the trace after it: a post that was
@@ -38,7 +38,7 @@ func (a *app) tracing(d decision) func(ctx context.Context, sp spool.Admin, e sp
 		if err != nil || !c.Trace.Enabled {
 			return err
 		}
-		j := trace.New(tracePath(c), trace.Options{Existing: true, Log: slog.New(slog.DiscardHandler)})
+		j := trace.New(tracePath(c), trace.Options{Existing: true, MaxSize: int64(c.Trace.MaxSize), Log: slog.New(slog.DiscardHandler)})
 		defer j.Close()
 		who := "uid " + strconv.Itoa(os.Getuid())
 		if u, err := user.Current(); err == nil {

@@ -72,6 +72,10 @@ type Pipeline struct {
 	RetryMin      Duration `toml:"retry_min" default:"1s" min:"1ms" help:"wait after the first failure; doubles each time"`
 	RetryMax      Duration `toml:"retry_max" default:"10m" min:"1ms" help:"the longest wait"`
 	NoticesPerDay int      `toml:"notices_per_day" default:"10" min:"0" help:"automatic replies to one address"`
+
+	PluginStateKeys int      `toml:"plugin_state_keys" default:"10000" min:"0" help:"values that one plugin may keep for one list; 0 is no limit"`
+	PluginStateSize Size     `toml:"plugin_state_size" default:"16MB" help:"of those values with their keys, together; 0 is no limit"`
+	ConsultTimeout  Duration `toml:"consult_timeout" default:"5s" min:"100ms" help:"of all plugins together, when they are asked while a sender's SMTP session waits"`
 }
 
 // Outbound is [outbound].
@@ -96,6 +100,7 @@ type Trace struct {
 	Enabled bool     `toml:"enabled" default:"true" help:"write it"`
 	Dir     string   `toml:"dir" help:"a file for each day; the directory trace in the spool when empty"`
 	Keep    Duration `toml:"keep" default:"14d" min:"1d" help:"older files are removed"`
+	MaxSize Size     `toml:"max_size" default:"1GB" help:"of all files: the oldest go first, and when today's alone has it, nothing more is written today; 0 is no limit"`
 }
 
 // Control is [control].

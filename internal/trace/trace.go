@@ -5,7 +5,8 @@
 // event is one write to a file opened for appending: several processes write to the
 // same file, and a process that is killed loses no event that it had written. Nothing
 // is synced, so a power cut may lose the last ones. A journal that cannot be written is
-// logged once, and mail goes on without it. Files older than a configured age go.
+// logged once, and mail goes on without it. Files older than a configured age go, and the
+// oldest when all together are larger than a configured size.
 package trace
 
 import (
@@ -63,6 +64,9 @@ type Stage struct {
 // Options tune a journal.
 type Options struct {
 	Keep time.Duration // files whose day ended longer ago are removed; 0 keeps all
+	// MaxSize is for all files together: the oldest days are removed to keep it. When the
+	// day's own file has it alone, the rest of the day is not written. 0 is no limit.
+	MaxSize int64
 	// Existing leaves it to others to make the file of the day: an administrator's command
 	// may run as another user than the daemons, who could not write to a file of its.
 	Existing bool
@@ -81,6 +85,8 @@ type Journal struct {
 	name   string    // of file
 	looked time.Time // when file was last known to be the one of that name
 	torn   bool      // the file may end in the middle of a line
+	size   int64     // of the file, when it was last looked at
+	judged int64     // and when the sizes of all were
 	ill    bool      // the last write failed, and that was logged
 	again  time.Time // not before this is the next attempt after a failure
 	buf    []byte
@@ -147,7 +153,7 @@ func (j *Journal) ready(now time.Time) error {
 		}
 		j.looked = now
 		if j.there() {
-			return nil
+			return j.bound(now)
 		}
 	}
 	j.close()
@@ -163,8 +169,14 @@ func (j *Journal) ready(now time.Time) error {
 		return err
 	}
 	j.file, j.name, j.looked = f, name, now
-	j.torn = endsTorn(f)
-	return j.expire(now)
+	j.torn, j.judged = endsTorn(f), -1
+	if err := j.expire(now); err != nil {
+		return err
+	}
+	if !j.there() {
+		return fmt.Errorf("%s is gone at once", name)
+	}
+	return j.bound(now)
 }
 
 // there tells whether the file's name still stands for it.
@@ -173,6 +185,7 @@ func (j *Journal) there() bool {
 	if err != nil {
 		return false
 	}
+	j.size = have.Size()
 	named, err := os.Stat(j.name)
 	return err == nil && os.SameFile(have, named)
 }
@@ -207,6 +220,48 @@ func (j *Journal) expire(now time.Time) error {
 		if err := os.Remove(filepath.Join(j.dir, day+suffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove an old file: %w", err)
 		}
+	}
+	return nil
+}
+
+// errFull ends a day's writing.
+var errFull = errors.New("the day's file is as large as all may be (trace.max_size)")
+
+// bound removes the oldest days while all files together are too large. It looks at them
+// when the day's file has grown by a part of what is allowed.
+func (j *Journal) bound(now time.Time) error {
+	most := j.opts.MaxSize
+	if most <= 0 {
+		return nil
+	}
+	if j.size >= most {
+		return errFull
+	}
+	if j.opts.Existing || j.judged >= 0 && j.size-j.judged < most/100 {
+		return nil
+	}
+	j.judged = j.size
+	names, err := days(j.dir)
+	if err != nil {
+		return err
+	}
+	sizes, all := map[string]int64{}, int64(0)
+	for _, day := range names {
+		info, err := os.Stat(filepath.Join(j.dir, day+suffix))
+		if err == nil { // another process may have removed it
+			sizes[day] = info.Size()
+			all += info.Size()
+		}
+	}
+	today := now.Format(dayForm)
+	for _, day := range names {
+		if all <= most || day >= today {
+			break
+		}
+		if err := os.Remove(filepath.Join(j.dir, day+suffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove an old file: %w", err)
+		}
+		all -= sizes[day]
 	}
 	return nil
 }

@@ -197,6 +197,59 @@ func TestEachDayHasItsFileAndOldOnesGo(t *testing.T) {
 	}
 }
 
+func TestTheOldestDaysGoWhenAllAreTooLarge(t *testing.T) {
+	dir := t.TempDir()
+	for _, day := range []string{"2026-11-17", "2026-11-18", "2026-11-19"} {
+		if err := os.WriteFile(filepath.Join(dir, day+suffix), bytes.Repeat([]byte("x"), 4000), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	j := at(dir, Options{Keep: 30 * 24 * time.Hour, MaxSize: 10_000, Log: slog.New(slog.NewTextHandler(&log, nil))}, &now)
+	defer j.Close()
+	size := func() (all int64) {
+		names, err := days(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, day := range names {
+			info, err := os.Stat(filepath.Join(dir, day+suffix))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all += info.Size()
+		}
+		return all
+	}
+	write := func(times int) {
+		for range times {
+			j.Trace(entry, "dev@lists.test", Deferred, "reason", strings.Repeat("y", 100))
+			now = now.Add(look)
+		}
+	}
+	write(1)
+	if names, _ := days(dir); !slices.Equal(names, []string{"2026-11-18", "2026-11-19", "2026-11-20"}) {
+		t.Errorf("at once: files %v", names)
+	}
+	write(20)
+	if names, _ := days(dir); !slices.Equal(names, []string{"2026-11-19", "2026-11-20"}) || size() > 10_500 {
+		t.Errorf("when the day's has grown: files %v, %d bytes", names, size())
+	}
+	write(200)
+	if names, _ := days(dir); !slices.Equal(names, []string{"2026-11-20"}) || size() > 10_500 {
+		t.Errorf("when the day's is too large alone: files %v, %d bytes", names, size())
+	}
+	if n := strings.Count(log.String(), "trace.max_size"); n != 1 {
+		t.Errorf("that is logged %d times, want once", n)
+	}
+	now = now.Add(24 * time.Hour)
+	write(1)
+	if names, _ := days(dir); !slices.Equal(names, []string{"2026-11-21"}) || !strings.Contains(log.String(), "is written again") {
+		t.Errorf("the next day: files %v, log %s", names, log.String())
+	}
+}
+
 func TestAFailureIsLoggedOnceAndMailGoesOn(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "trace")
