@@ -44,3 +44,6 @@ func isDomain(s string, least int) bool {
 func within(domain, above string) bool {
 	return domain == above || strings.HasSuffix(domain, "."+above)
 }
+
+// SameDomain tells whether two spellings name one domain.
+func SameDomain(a, b string) bool { return lower(a) == lower(b) }

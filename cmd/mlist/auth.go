@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mlist/mlist/mailauth"
+	"github.com/mlist/mlist/sdk/message"
+)
+
+// authTime bounds what looking into DNS for one message may take.
+const authTime = 30 * time.Second
+
+func (a *app) authCommand() *cobra.Command {
+	return group(&cobra.Command{
+		Use:     "auth",
+		Short:   "who vouches for a message",
+		Example: `  mlist auth verify < post.eml`,
+	}, a.authVerifyCommand())
+}
+
+func (a *app) authVerifyCommand() *cobra.Command {
+	var spf string
+	c := &cobra.Command{
+		Use:   "verify [FILE|-]",
+		Short: "judge a message's DKIM signatures, ARC chain and DMARC",
+		Long: `Judges a message from FILE, or from standard input, and prints one line of JSON: each DKIM signature from the top of the
+message down, the ARC chain, and DMARC, in the result words of RFC 8601. Lines that end in LF count as if they ended in CRLF.
+
+SPF cannot be told from a message: --spf-pass names the domain that it passed for, if it did, for DMARC.
+
+MLIST_DNS_FILE names a file that stands in for DNS: {"name": ["text of a TXT record", ...]}; a name that is not in it
+does not exist. The exit status is 0 whatever the results, and 1 if the message could not be read.`,
+		Example: `  mlist auth verify < post.eml
+  mlist auth verify post.eml --spf-pass bounces.example.org
+  MLIST_DNS_FILE=dns.json mlist auth verify < post.eml`,
+		Args: between(0, 1, "a file, or - for standard input"),
+	}
+	c.Flags().StringVar(&spf, "spf-pass", "", "the domain of the envelope sender, if SPF passed")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		path := "-"
+		if len(args) > 0 {
+			path = args[0]
+		}
+		return a.verifyMessage(cmd.Context(), cmd.OutOrStdout(), path, spf)
+	}
+	return c
+}
+
+// authView is what is printed.
+type authView struct {
+	DKIM  []dkimView      `json:"dkim"`
+	ARC   mailauth.Result `json:"arc"`
+	DMARC mailauth.Result `json:"dmarc"`
+}
+
+type dkimView struct {
+	Domain   string          `json:"domain"`
+	Selector string          `json:"selector"`
+	Result   mailauth.Result `json:"result"`
+}
+
+func (a *app) verifyMessage(ctx context.Context, w io.Writer, path, spf string) (err error) {
+	dns, err := mailauth.FromEnvironment()
+	if err != nil {
+		return err
+	}
+	in, size, done, err := a.seekable(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = closing(err, done) }()
+	block, at, err := message.Split(in, size)
+	if err != nil {
+		return fmt.Errorf("read the message: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, authTime)
+	defer cancel()
+	h := message.ParseHeader(block)
+	v := mailauth.Verifier{Resolver: dns}
+	found, err := v.Verify(ctx, h, io.NewSectionReader(in, at, size-at))
+	if err != nil {
+		return err
+	}
+	view := authView{DKIM: []dkimView{}, ARC: found.ARC.Result}
+	for _, s := range found.DKIM {
+		view.DKIM = append(view.DKIM, dkimView{s.Domain, s.Selector, s.Result})
+	}
+	// Where From names nobody, there is nobody's policy.
+	view.DMARC = mailauth.None
+	if authors := mailauth.AuthorDomains(h); len(authors) > 0 {
+		view.DMARC = mailauth.Evaluate(ctx, dns, authors, found.DKIM, spf).Result
+	}
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(view); err != nil {
+		return fmt.Errorf("write the output: %w", err)
+	}
+	return nil
+}
+
+// signKeys are the keys of [plugin.sign] in the configuration; domain, if not "", chooses.
+func (a *app) signKeys(domain string) ([]mailauth.KeyFile, error) {
+	c, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(c.Plugin["sign"]["keys"])
+	if err != nil {
+		return nil, fmt.Errorf("[plugin.sign] keys: %w", err)
+	}
+	var all, chosen []mailauth.KeyFile
+	if err := json.Unmarshal(text, &all); err != nil {
+		return nil, fmt.Errorf("[plugin.sign] keys: want a list of tables with domain, selector and key_file: %w", err)
+	}
+	for _, k := range all {
+		if domain == "" || mailauth.SameDomain(k.Domain, domain) {
+			chosen = append(chosen, k)
+		}
+	}
+	if len(chosen) == 0 {
+		if domain == "" {
+			return nil, withHint(errors.New("[plugin.sign] has no key"), "`mlist dkim keygen DOMAIN` makes one.")
+		}
+		return nil, withHint(fmt.Errorf("[plugin.sign] has no key for %s", domain), "`mlist dkim keygen %s` makes one.", domain)
+	}
+	return chosen, nil
+}
