@@ -23,7 +23,7 @@ func controlPath(c *config.Config, which parts) string {
 	if path == "" {
 		return ""
 	}
-	for name, alone := range map[string]parts{"lmtpd": {lmtpd: true}, "pipeline": {pipeline: true}, "outbound": {outbound: true}} {
+	for name, alone := range map[string]parts{"lmtpd": {lmtpd: true}, "milter": {milter: true}, "pipeline": {pipeline: true}, "outbound": {outbound: true}} {
 		if which == alone {
 			return strings.TrimSuffix(path, ".sock") + "-" + name + ".sock"
 		}
@@ -104,7 +104,7 @@ func ask(ctx context.Context, c *config.Config) ([]running, error) {
 	if c.Control.Listen == "" {
 		return nil, nil
 	}
-	for _, which := range []parts{{true, true, true}, {lmtpd: true}, {pipeline: true}, {outbound: true}} {
+	for _, which := range []parts{everything, {lmtpd: true}, {milter: true}, {pipeline: true}, {outbound: true}} {
 		path := controlPath(c, which)
 		st, err := control.Ask(ctx, path)
 		switch {

@@ -32,19 +32,14 @@ func (s *server) take(ctx context.Context, next *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if s.lmtpd != nil {
-		if err := s.lmtpd.Reload(set.lmtpd); err != nil {
-			return err
-		}
+	if err := s.relisten(set); err != nil {
+		s.listenAsBefore()
+		return err
 	}
 	if s.host != nil {
 		set.host.Members, set.host.State = members{s.store}, s.store
 		if err := s.host.Reload(ctx, set.host); err != nil {
-			if s.lmtpd != nil {
-				if back := s.lmtpd.Reload(s.set.lmtpd); back != nil {
-					s.log.Error("lmtpd keeps the new configuration", "err", back)
-				}
-			}
+			s.listenAsBefore()
 			return fmt.Errorf("plugins: %w", err)
 		}
 	}
@@ -57,6 +52,27 @@ func (s *server) take(ctx context.Context, next *config.Config) error {
 	s.level.Set(logLevel(next.Log))
 	s.set = set
 	return nil
+}
+
+// relisten hands the configuration to the daemons that others connect to: they are the
+// ones that can refuse it.
+func (s *server) relisten(set *settings) error {
+	if s.lmtpd != nil {
+		if err := s.lmtpd.Reload(set.lmtpd); err != nil {
+			return err
+		}
+	}
+	if s.milter != nil {
+		return s.milter.Reload(set.milter)
+	}
+	return nil
+}
+
+// listenAsBefore takes relisten back.
+func (s *server) listenAsBefore() {
+	if err := s.relisten(s.set); err != nil {
+		s.log.Error("a daemon keeps the new configuration", "err", err)
+	}
 }
 
 // keep makes next the configuration in effect, except for what needs a restart.

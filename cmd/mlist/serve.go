@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -17,12 +18,12 @@ func (a *app) serveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "run all daemons in the foreground",
-		Long: `Runs lmtpd, pipeline and outbound in one process, in the foreground, and logs to standard error; "ready" says that
+		Long: `Runs lmtpd, milter, pipeline and outbound in one process, in the foreground, and logs to standard error; "ready" says that
 all of them work. SIGTERM and SIGINT let what is under way finish; a second one ends mlist at once, and loses nothing.
 ` + "`mlist reload`" + ` and SIGHUP read the configuration again: a bad file changes nothing.`,
 		Example: "  mlist serve\n  mlist --config /tmp/try/mlist.toml serve",
 		Args:    between(0, 0, "nothing"),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), parts{true, true, true}) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), everything) },
 	}
 }
 
@@ -34,6 +35,7 @@ func (a *app) daemonCommands() []*cobra.Command {
 		parts       parts
 	}{
 		{"lmtpd", "run only the daemon that takes mail in", parts{lmtpd: true}},
+		{"milter", "run only the daemon that refuses mail while the sender is connected", parts{milter: true}},
 		{"pipeline", "run only the daemon that prepares mail", parts{pipeline: true}},
 		{"outbound", "run only the daemon that hands mail to the MTA", parts{outbound: true}},
 	} {
@@ -50,7 +52,9 @@ func (a *app) daemonCommands() []*cobra.Command {
 }
 
 // parts are the daemons that a process runs.
-type parts struct{ lmtpd, pipeline, outbound bool }
+type parts struct{ lmtpd, milter, pipeline, outbound bool }
+
+var everything = parts{lmtpd: true, milter: true, pipeline: true, outbound: true}
 
 // serve runs daemons until a signal or an error ends them.
 func (a *app) serve(ctx context.Context, which parts) error {
@@ -65,6 +69,9 @@ func (a *app) serve(ctx context.Context, which parts) error {
 	tuneMemory()
 	var level slog.LevelVar
 	log := newLogger(a.err, c.Log, &level)
+	// The milter library knows only the standard log; it tells of peers that break its protocol.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelWarn).Writer())
 	if _, err := os.Stat(path); err != nil {
 		log.Warn("no configuration file: the defaults hold", "config", path)
 	}

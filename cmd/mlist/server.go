@@ -17,6 +17,7 @@ import (
 	"github.com/mlist/mlist/internal/store/sqlstore"
 	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/lmtpd"
+	"github.com/mlist/mlist/milter"
 	"github.com/mlist/mlist/outbound"
 	"github.com/mlist/mlist/pipeline"
 )
@@ -38,6 +39,7 @@ type server struct {
 	host     *host.Host
 	trace    *trace.Journal // nil: not configured
 	lmtpd    *lmtpd.Daemon
+	milter   *milter.Daemon
 	pipeline *pipeline.Daemon
 	outbound *outbound.Daemon
 }
@@ -138,17 +140,19 @@ func (s *server) open(ctx context.Context, set *settings) error {
 		return err
 	}
 	s.trace = openTrace(s.cfg, s.log)
-	if s.which.lmtpd || s.which.pipeline {
+	if s.which.lmtpd || s.which.milter || s.which.pipeline {
 		if s.store, err = sqlstore.Open(ctx, s.cfg.Store.URL, sqlstore.Options{Migrate: true}); err != nil {
 			s.store = nil // not a nil *sqlstore.Store
 			return err
 		}
 	}
-	if s.which.pipeline {
+	if s.which.pipeline || s.which.milter {
 		set.host.Members, set.host.State = members{s.store}, s.store
 		if s.host, err = host.Start(ctx, set.host); err != nil {
 			return withHint(fmt.Errorf("start the plugins: %w", err), "pipeline.plugin_dir says where they are, pipeline.stages which of them are needed.")
 		}
+	}
+	if s.which.pipeline {
 		s.pipeline = pipeline.New(set.pipeline, s.spool, s.store, s.host, s.log)
 		s.pipeline.SetTracer(s.trace)
 		if a := openArchive(s.cfg); a != nil {
@@ -158,6 +162,9 @@ func (s *server) open(ctx context.Context, set *settings) error {
 	if s.which.lmtpd {
 		s.lmtpd = lmtpd.New(set.lmtpd, s.store, s.spool, s.log)
 		s.lmtpd.SetTracer(s.trace)
+	}
+	if s.which.milter {
+		s.milter = milter.New(set.milter, s.store, s.host, s.log)
 	}
 	if s.which.outbound {
 		s.outbound = outbound.New(set.outbound, s.spool, s.log)
@@ -170,6 +177,9 @@ func (s *server) daemons() []namedDaemon {
 	var out []namedDaemon
 	if s.which.lmtpd {
 		out = append(out, namedDaemon{"lmtpd", s.lmtpd})
+	}
+	if s.which.milter {
+		out = append(out, namedDaemon{"milter", s.milter})
 	}
 	if s.which.pipeline {
 		out = append(out, namedDaemon{"pipeline", s.pipeline})

@@ -14,6 +14,7 @@ import (
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/lmtpd"
+	"github.com/mlist/mlist/milter"
 	"github.com/mlist/mlist/outbound"
 	"github.com/mlist/mlist/outbound/sender"
 	"github.com/mlist/mlist/pipeline"
@@ -22,6 +23,7 @@ import (
 // settings are what the configuration file says, as each daemon wants it.
 type settings struct {
 	lmtpd    lmtpd.Config
+	milter   milter.Config
 	host     host.Config
 	pipeline pipeline.Config
 	outbound outbound.Config
@@ -31,6 +33,10 @@ type settings struct {
 // with them shows before anything is changed.
 func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 	mode, err := c.LMTPD.Mode()
+	if err != nil {
+		return nil, err
+	}
+	milterMode, err := c.Milter.Mode()
 	if err != nil {
 		return nil, err
 	}
@@ -47,6 +53,11 @@ func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 			MaxMessageSize: int64(c.LMTPD.MaxMessageSize), MaxHeaderSize: int64(c.LMTPD.MaxHeaderSize),
 			MaxConnections: c.LMTPD.MaxConnections, MaxRecipients: c.LMTPD.MaxRecipients,
 			IdleTimeout: c.LMTPD.IdleTimeout.Std(),
+		},
+		milter: milter.Config{
+			Listen: c.Milter.Listen, SocketMode: milterMode, Hostname: c.Hostname, OnFailure: milter.OnFailure(c.Milter.OnFailure),
+			ListDomains: c.Milter.ListDomains, MaxSessions: c.Milter.MaxSessions, MaxMessageSize: int64(c.LMTPD.MaxMessageSize),
+			IdleTimeout: c.Milter.IdleTimeout.Std(),
 		},
 		host: hostConfig(c, log),
 		pipeline: pipeline.Config{

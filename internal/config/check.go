@@ -45,6 +45,16 @@ func (c *Config) check(file string, at lines) error {
 		p.addf("lmtpd.max_header_size", "%v: want no more than lmtpd.max_message_size (%v)", c.LMTPD.MaxHeaderSize, c.LMTPD.MaxMessageSize)
 	}
 
+	if len(c.Milter.Listen) > 0 {
+		expect("milter.listen", checkListen(c.Milter.Listen))
+	}
+	_, err = parseMode(c.Milter.SocketMode)
+	expect("milter.socket_mode", err)
+	for _, d := range c.Milter.ListDomains {
+		_, err := address.ParseDomain(d)
+		expect("milter.list_domains", err)
+	}
+
 	expect("pipeline.plugin_dir", checkPath(c.Pipeline.PluginDir))
 	expect("pipeline.plugin_sha256", checkPins(c.Pipeline.PluginSHA256))
 	expect("pipeline.stages", checkStages(c.Pipeline.Stages))

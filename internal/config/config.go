@@ -25,6 +25,7 @@ type Config struct {
 	Archive  Archive                   `toml:"archive" help:"posts that are kept: for good, or until they went out in a digest"`
 	Spool    Spool                     `toml:"spool" help:"messages on their way"`
 	LMTPD    LMTPD                     `toml:"lmtpd" help:"mail in: the MTA's transport hands list mail over here"`
+	Milter   Milter                    `toml:"milter" help:"says no while the sender is still connected, where Postfix's smtpd_milters names it"`
 	Pipeline Pipeline                  `toml:"pipeline" help:"mail prepared: the stages that every post passes"`
 	Plugin   map[string]map[string]any `toml:"plugin" help:"[plugin.NAME] is handed to the handler of the stage NAME, which checks it"`
 	Outbound Outbound                  `toml:"outbound" help:"mail out: the MTA's port that takes prepared mail"`
@@ -57,6 +58,16 @@ type LMTPD struct {
 	MaxConnections int      `toml:"max_connections" default:"100" min:"1" help:"at once, on all addresses together"`
 	MaxRecipients  int      `toml:"max_recipients" default:"1000" min:"1" help:"of one transaction"`
 	IdleTimeout    Duration `toml:"idle_timeout" default:"5m" min:"1s" help:"without a command, or without progress of a message"`
+}
+
+// Milter is [milter].
+type Milter struct {
+	Listen      []string `toml:"listen" default:"unix:/run/mlist/milter.sock" help:"unix:PATH or tcp:HOST:PORT, one or more; none when empty"`
+	SocketMode  string   `toml:"socket_mode" default:"0666" help:"permissions of unix sockets, in octal"`
+	OnFailure   string   `toml:"on_failure" default:"tempfail" of:"tempfail,pass" help:"to mail that cannot be judged, as while the store is down: try again later, or leave it to the pipeline"`
+	ListDomains []string `toml:"list_domains" help:"domains in which every address is a list's: another one is refused at RCPT"`
+	MaxSessions int      `toml:"max_sessions" default:"500" min:"1" help:"at once, on all addresses together"`
+	IdleTimeout Duration `toml:"idle_timeout" default:"15m" min:"1s" help:"without a word from the MTA; longer than its own time-outs"`
 }
 
 // Pipeline is [pipeline].
@@ -161,6 +172,15 @@ func (l LMTPD) Mode() (fs.FileMode, error) {
 	mode, err := parseMode(l.SocketMode)
 	if err != nil {
 		return 0, fmt.Errorf("lmtpd.socket_mode: %w", err)
+	}
+	return mode, nil
+}
+
+// Mode is SocketMode as a number.
+func (m Milter) Mode() (fs.FileMode, error) {
+	mode, err := parseMode(m.SocketMode)
+	if err != nil {
+		return 0, fmt.Errorf("milter.socket_mode: %w", err)
 	}
 	return mode, nil
 }

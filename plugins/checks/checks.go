@@ -23,12 +23,14 @@ func Stages() []sdk.Stage {
 		{
 			Name:    "posting",
 			Help:    "decides who may post",
+			AtSMTP:  true,
 			Handler: &posting{patterns: patterns},
 		},
 		{
 			Name:    "limits",
 			Help:    "holds what is too big, has too many recipients or does not name the list",
 			Body:    true, // its size
+			AtSMTP:  true,
 			Handler: &limits{patterns: patterns},
 		},
 	}

@@ -32,6 +32,7 @@ type Mlist struct {
 	Bin    string // the mlist binary
 	Config string // path of the configuration file
 	LMTP   string // path of the LMTP socket
+	Milter string // path of the milter's socket
 	Spool  string
 
 	mu     sync.Mutex
@@ -81,6 +82,7 @@ func Install(dir, dist string, opts Options) (*Mlist, error) {
 		Bin:    filepath.Join(dist, "mlist"),
 		Config: filepath.Join(dir, "mlist.toml"),
 		LMTP:   filepath.Join(dir, "run", "lmtp.sock"),
+		Milter: filepath.Join(dir, "run", "milter.sock"),
 		Spool:  filepath.Join(dir, "spool"),
 	}
 	for _, d := range []string{"", "run"} {
@@ -95,6 +97,7 @@ func Install(dir, dist string, opts Options) (*Mlist, error) {
 		"archive.url":         quote("dir:" + filepath.Join(dir, "archive")),
 		"spool.url":           quote("dir:" + m.Spool),
 		"lmtpd.listen":        "[" + quote("unix:"+m.LMTP) + "]",
+		"milter.listen":       "[" + quote("unix:"+m.Milter) + "]",
 		"control.listen":      quote("unix:" + filepath.Join(dir, "run", "control.sock")),
 		"pipeline.plugin_dir": quote(filepath.Join(dist, "plugins")),
 		"pipeline.retry_min":  quote("100ms"),

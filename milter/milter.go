@@ -1,0 +1,309 @@
+// Package milter says no while the sender is still connected: Postfix asks it at each
+// RCPT and at the end of the message, over the milter protocol.
+//
+// It refuses, or it lets pass; it never holds, edits or accepts on behalf of others. A
+// post that the list's own stages would reject is refused with their reason, so that the
+// sender's own MTA tells the sender and no bounce leaves this machine. All else is for
+// the pipeline, which judges every post again: mail may come where there is no milter.
+//
+// It promises:
+//   - one recipient that is refused costs the others of the same message nothing;
+//   - the message as a whole is refused only if it is for lists alone and each of them
+//     would reject it;
+//   - when store or handlers fail it says "try again later" or lets mail pass, as it is
+//     configured, and never 5xx;
+//   - what one MTA can use of memory, disk, time and connections is bounded.
+package milter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gomilter "github.com/emersion/go-milter"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/describe"
+	"github.com/mlist/mlist/internal/host"
+	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/listen"
+	"github.com/mlist/mlist/internal/store"
+)
+
+// Store is what the milter asks about addresses and lists.
+type Store interface {
+	store.Resolver
+	describe.Store
+	List(ctx context.Context, addr address.Address) (*list.List, error)
+}
+
+// Stages judge a post by what is there at SMTP time.
+type Stages interface {
+	Consult(ctx context.Context, p *host.Post) (host.Result, error)
+}
+
+// OnFailure is what happens to mail when the milter cannot judge it.
+type OnFailure string
+
+// Tempfail has the sender's MTA try again later; Pass leaves the mail to the pipeline.
+const (
+	Tempfail OnFailure = "tempfail"
+	Pass     OnFailure = "pass"
+)
+
+// Config is how the daemon listens and what it does.
+type Config struct {
+	Listen     []string    // "unix:/PATH" or "tcp:HOST:PORT"; none is allowed, and makes Run wait
+	SocketMode fs.FileMode // permissions of unix sockets
+	Hostname   string      // for messages to people
+	OnFailure  OnFailure
+	// ListDomains are domains in which every address belongs to a list: one that does not
+	// is refused. In other domains an address may also be a user's.
+	ListDomains    []string
+	MaxSessions    int           // at once; a further one is closed, and the MTA does as it is configured
+	MaxMessageSize int64         // octets; a larger message is not judged by its content
+	IdleTimeout    time.Duration // without a word from the MTA
+	// Grace is how long messages under way may take after Run was told to stop; 0 is 10 seconds.
+	Grace time.Duration
+}
+
+const defaultGrace = 10 * time.Second
+
+func (c Config) completed() (*Config, error) {
+	if c.Grace == 0 {
+		c.Grace = defaultGrace
+	}
+	if c.OnFailure == "" {
+		c.OnFailure = Tempfail
+	}
+	if err := listen.Check(c.Listen); err != nil {
+		return nil, fmt.Errorf("milter.listen: %w", err)
+	}
+	switch {
+	case c.OnFailure != Tempfail && c.OnFailure != Pass:
+		return nil, fmt.Errorf("milter.on_failure %q: want tempfail or pass", c.OnFailure)
+	case c.MaxSessions <= 0:
+		return nil, errors.New("milter.max_sessions: want more than 0")
+	case c.MaxMessageSize <= 0:
+		return nil, errors.New("milter: the largest message: want more than 0")
+	case c.IdleTimeout <= 0:
+		return nil, errors.New("milter.idle_timeout: want more than 0")
+	}
+	domains := make([]string, len(c.ListDomains))
+	for i, d := range c.ListDomains {
+		parsed, err := address.ParseDomain(d)
+		if err != nil {
+			return nil, fmt.Errorf("milter.list_domains: %w", err)
+		}
+		domains[i] = strings.ToLower(parsed)
+	}
+	c.ListDomains = domains
+	return &c, nil
+}
+
+// Daemon is the milter. Its methods may be called from any goroutine.
+type Daemon struct {
+	store  Store
+	stages Stages
+	log    *slog.Logger
+	now    func() time.Time
+	ready  chan struct{}
+	failed chan error      // a listener that can no longer accept
+	work   context.Context // of look-ups and consultations: ends with the grace period
+	quit   context.CancelFunc
+	first  Config
+	cfg    atomic.Pointer[Config]
+
+	mu        sync.Mutex
+	state     state
+	listeners map[string]*listen.Listener // by address as configured
+	conns     map[*conn]struct{}
+	serving   sync.WaitGroup // one for each goroutine that accepts, and each connection
+}
+
+type state int
+
+const (
+	fresh state = iota
+	running
+	stopped
+)
+
+// New makes a daemon; Run starts it.
+func New(cfg Config, st Store, stages Stages, log *slog.Logger) *Daemon {
+	d := &Daemon{
+		store: st, stages: stages, log: log, now: time.Now, first: cfg,
+		ready: make(chan struct{}), failed: make(chan error, 1),
+		listeners: map[string]*listen.Listener{}, conns: map[*conn]struct{}{},
+	}
+	d.work, d.quit = context.WithCancel(context.Background())
+	return d
+}
+
+// Ready is closed when all listeners are bound.
+func (d *Daemon) Ready() <-chan struct{} { return d.ready }
+
+// Addrs are the addresses that the daemon listens on, in the order of the configuration.
+func (d *Daemon) Addrs() []net.Addr {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	cfg := d.cfg.Load()
+	if cfg == nil {
+		return nil
+	}
+	var out []net.Addr
+	for _, a := range cfg.Listen {
+		if l := d.listeners[a]; l != nil {
+			out = append(out, l.Addr())
+		}
+	}
+	return out
+}
+
+// Run listens and serves until ctx ends or a listener fails, then stops: no new
+// connections, the end of idle ones, and the grace period for those in a message. It may
+// be called once.
+func (d *Daemon) Run(ctx context.Context) error {
+	defer d.quit()
+	if err := d.start(); err != nil {
+		return fmt.Errorf("milter: %w", err)
+	}
+	close(d.ready)
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-d.failed:
+	}
+	return errors.Join(err, d.stop())
+}
+
+func (d *Daemon) start() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.state != fresh {
+		return errors.New("was run before")
+	}
+	d.state = stopped // unless all goes well
+	if err := d.apply(d.first); err != nil {
+		return err
+	}
+	d.state = running
+	return nil
+}
+
+// Reload takes on a new configuration. Listeners whose address is unchanged stay open,
+// and sessions go on. After an error everything is as it was. Before Run it sets what Run
+// starts with.
+func (d *Daemon) Reload(cfg Config) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch d.state {
+	case fresh:
+		if _, err := cfg.completed(); err != nil {
+			return err
+		}
+		d.first = cfg
+		return nil
+	case stopped:
+		return errors.New("milter: reload: has stopped")
+	}
+	if err := d.apply(cfg); err != nil {
+		return fmt.Errorf("milter: reload: %w", err)
+	}
+	return nil
+}
+
+// apply opens what is new, then takes the configuration on, then closes what is gone.
+func (d *Daemon) apply(cfg Config) error {
+	c, err := cfg.completed()
+	if err != nil {
+		return err
+	}
+	opened := map[string]*listen.Listener{}
+	wanted := map[string]bool{}
+	for _, a := range c.Listen {
+		wanted[a] = true
+		if l := d.listeners[a]; l != nil {
+			err = l.SetMode(c.SocketMode)
+		} else if l, err = listen.Open(a, c.SocketMode); err == nil {
+			opened[a] = l
+		}
+		if err != nil {
+			for _, l := range opened {
+				l.Close()
+			}
+			return err
+		}
+	}
+	d.cfg.Store(c)
+	for a, l := range d.listeners {
+		if !wanted[a] {
+			l.Close()
+			delete(d.listeners, a)
+		}
+	}
+	for a, l := range opened {
+		d.listeners[a] = l
+		d.serving.Go(func() { d.serve(l) })
+	}
+	return nil
+}
+
+// serve has a server of the library's own for each listener: it keeps them in a slice
+// without a lock. Macros: the queue id at the end, for the log.
+func (d *Daemon) serve(l *listen.Listener) {
+	in := &limiter{Listener: l, daemon: d}
+	server := &gomilter.Server{
+		NewMilter: func() gomilter.Milter { return newSession(d, in.last.Swap(nil)) },
+		Actions:   gomilter.OptSetSymList,
+		Protocol:  gomilter.OptNoHelo,
+		SymList:   map[gomilter.Stage][]string{gomilter.StageEOM: {"i"}},
+	}
+	err := server.Serve(in)
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		select {
+		case d.failed <- fmt.Errorf("milter: accept on %s: %w", l.Addr(), err):
+		default: // one is enough to end Run
+		}
+	}
+}
+
+func (d *Daemon) stop() error {
+	d.mu.Lock()
+	d.state = stopped
+	for _, l := range d.listeners {
+		l.Close()
+	}
+	for c := range d.conns {
+		c.stop()
+	}
+	d.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		d.serving.Wait()
+	}()
+	grace := time.NewTimer(d.cfg.Load().Grace)
+	defer grace.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-grace.C:
+	}
+	d.quit()
+	d.mu.Lock()
+	for c := range d.conns {
+		d.log.Warn("milter session cut at the end of the grace period")
+		c.Conn.Close()
+	}
+	d.mu.Unlock()
+	<-ended // look-ups and consultations end with d.work
+	return nil
+}

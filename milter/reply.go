@@ -1,0 +1,44 @@
+package milter
+
+import (
+	"fmt"
+	"strings"
+
+	gomilter "github.com/emersion/go-milter"
+)
+
+// maxReply is how much of a reason goes into a reply: an SMTP reply line has at most 512
+// octets (RFC 5321 4.5.3.1.5).
+const maxReply = 400
+
+// refuse is a reply of ours to the SMTP client. It is never one of the library's simple
+// responses: those make it forget the session, and RespAccept at RCPT would wave through
+// the recipients that come after.
+func refuse(code int, enhanced, text string) gomilter.Response {
+	return gomilter.NewResponseStr(byte(gomilter.ActReplyCode), fmt.Sprintf("%d %s %s", code, enhanced, line(text)))
+}
+
+// line makes one line of printable ASCII of a text. The milter protocol takes % for the
+// start of something, so it is doubled.
+func line(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if b.Len() >= maxReply {
+			break
+		}
+		switch {
+		case r == '%':
+			b.WriteString("%%")
+		case r == '\n', r == '\r', r == '\t':
+			b.WriteByte(' ')
+		case r < ' ' || r > '~':
+			b.WriteByte('?')
+		default:
+			b.WriteRune(r)
+		}
+	}
+	if b.Len() == 0 {
+		return "refused"
+	}
+	return b.String()
+}
