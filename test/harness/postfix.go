@@ -28,6 +28,7 @@ type PostfixOptions struct {
 	Domain string // the domain of the lists
 	LMTP   string // path of mlist's LMTP socket
 	Relay  string // host:port to which all other mail goes
+	Milter string // path of mlist's milter socket; none when empty
 	// Tuned lifts limits that would slow a benchmark down.
 	Tuned bool
 }
@@ -244,6 +245,10 @@ minimal_backoff_time = 5s
 maximal_backoff_time = 10s
 queue_run_delay = 5s
 mlist_destination_concurrency_failed_cohort_limit = 100
+{{- if .Opts.Milter}}
+smtpd_milters = unix:{{.Opts.Milter}}
+milter_default_action = tempfail
+{{- end}}
 {{- if .Opts.Tuned}}
 in_flow_delay = 0
 smtpd_client_connection_count_limit = 0
