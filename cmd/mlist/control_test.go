@@ -39,7 +39,7 @@ func TestTheCommandReloadsARunningMlistAndListsItsPlugins(t *testing.T) {
 		"From: ann@net.test\r\nTo: dev@lists.test\r\nSubject: x\r\n\r\nHello.\r\n.", 250)
 	p.says(t, `msg="post accepted"`, 1)
 
-	if out := command(t, dir, "reload"); !strings.Contains(out, "lmtpd, pipeline, outbound (pid ") || !strings.Contains(out, "configuration taken on") {
+	if out := command(t, dir, "reload"); !strings.Contains(out, "lmtpd, milter, pipeline, outbound (pid ") || !strings.Contains(out, "configuration taken on") {
 		t.Errorf("reload: %s", out)
 	}
 	p.says(t, `msg="configuration taken on"`, 1)

@@ -167,16 +167,19 @@ func setValue(v reflect.Value, value any) error {
 	return nil
 }
 
+// stringList returns nil for an empty list, which is as good as none.
 func stringList(value any) ([]string, error) {
 	list, ok := value.([]any)
 	if !ok {
 		return nil, wrongType(`a list of strings, such as ["a", "b"]`, value)
 	}
-	out := make([]string, len(list))
-	for i, item := range list {
-		if out[i], ok = item.(string); !ok {
+	var out []string
+	for _, item := range list {
+		text, ok := item.(string)
+		if !ok {
 			return nil, wrongType("strings in quotes in the list", item)
 		}
+		out = append(out, text)
 	}
 	return out, nil
 }
