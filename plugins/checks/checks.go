@@ -18,6 +18,7 @@ func Stages() []sdk.Stage {
 		{
 			Name:    "loop",
 			Help:    "discards what has been through this list, rejects what travelled too far",
+			AtSMTP:  true,
 			Handler: &loop{config: LoopConfig{MaxReceived: 30}},
 		},
 		{
