@@ -206,6 +206,10 @@ var oneOf = map[string]func(string) error{
 	"discard_these_nonmembers": checkSender,
 	"acceptable_aliases":       checkSender,
 	"remove_headers":           checkFieldName,
+	"filter_types":             checkContentType,
+	"pass_types":               checkContentType,
+	"filter_extensions":        checkExtension,
+	"pass_extensions":          checkExtension,
 }
 
 // parseLines splits lines and checks each.
@@ -247,6 +251,30 @@ func checkFieldName(line string) error {
 		return fmt.Errorf("%q: want the name of a header field", line)
 	}
 	return nil
+}
+
+// checkContentType takes a content type, or a kind of them: image/gif, image or image/*.
+func checkContentType(line string) error {
+	kind, rest, sub := strings.Cut(line, "/")
+	if !isToken(kind) || sub && !isToken(rest) {
+		return fmt.Errorf("%q: want a content type such as image/gif, or image", line)
+	}
+	return nil
+}
+
+// checkExtension takes what a file's name ends with, with or without the dot.
+func checkExtension(line string) error {
+	if ext := strings.TrimPrefix(strings.TrimPrefix(line, "*"), "."); ext == "" || strings.ContainsFunc(ext, func(r rune) bool {
+		return r <= ' ' || r == 0x7f || strings.ContainsRune(`,;./\*"`, r)
+	}) {
+		return fmt.Errorf("%q: want one file name extension, such as exe", line)
+	}
+	return nil
+}
+
+// isToken tells whether s is a token of RFC 2045 5.1.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`()<>@,;:\"/[]?=`, r) })
 }
 
 // Get returns one setting in text form.

@@ -38,6 +38,17 @@ type Settings struct {
 	ArchivePolicy string `set:"archive_policy" default:"public" of:"never,private,public" help:"whether posts are kept in the archive, and who may read it there: nobody, members, everybody"`
 	ArchiveURL    string `set:"archive_url" help:"where the list's web archive is, such as https://lists.example.org/dev/; fills List-Archive and Archived-At"`
 
+	FilterContent          bool     `set:"filter_content" default:"false" help:"filter the parts of posts, as the settings below say"`
+	FilterTypes            []string `set:"filter_types" help:"content types, such as image/gif, or image for all of a kind, that are taken out"`
+	PassTypes              []string `set:"pass_types" help:"content types, or kinds of them, that may stay; empty lets all stay; name multipart too"`
+	FilterExtensions       []string `set:"filter_extensions" help:"file name extensions, such as exe, that are taken out"`
+	PassExtensions         []string `set:"pass_extensions" help:"file name extensions that may stay; empty lets all stay"`
+	CollapseAlternatives   bool     `set:"collapse_alternatives" default:"true" help:"of several forms of a text keep the first that is not empty"`
+	ConvertHTMLToPlaintext bool     `set:"convert_html_to_plaintext" default:"false" help:"make text of HTML"`
+	FilterAction           string   `set:"filter_action" default:"discard" of:"discard,reject,forward,preserve" help:"what happens to a post of which nothing is left; forward and preserve hold it"`
+	FilterSignedAction     string   `set:"filter_signed_action" default:"hold" of:"pass,hold,reject,discard" help:"what happens to a post in which something signed or encrypted would be taken out"`
+	FilterLeavesNote       bool     `set:"filter_leaves_note" default:"false" help:"leave a line of text where an attachment is taken out"`
+
 	RespondToPostRequests bool   `set:"respond_to_post_requests" default:"true" help:"tell the author when a post is held"`
 	AdminImmedNotify      bool   `set:"admin_immed_notify" default:"true" help:"tell the owners and moderators when a post is held"`
 	NonmemberRejection    string `set:"nonmember_rejection_notice" help:"what a nonmember is told when a post is rejected; a plain sentence when empty"`

@@ -86,6 +86,10 @@ func TestSet(t *testing.T) {
 		{"a control character in a pattern", "hold_these_nonmembers", "^a\x00b", "", "control character"},
 		{"names of header fields", "remove_headers", "X-Mailer\nUser-Agent", "X-Mailer\nUser-Agent", ""},
 		{"a header field and not its name", "remove_headers", "X-Mailer: x", "", "name of a header field"},
+		{"content types", "filter_types", "image\nTEXT/html\naudio/*", "image\nTEXT/html\naudio/*", ""},
+		{"several content types in a line", "pass_types", "image, text", "", "want a content type"},
+		{"extensions", "filter_extensions", "exe\n.bat\n*.com", "exe\n.bat\n*.com", ""},
+		{"several extensions in a line", "pass_extensions", "exe bat", "", "want one file name extension"},
 		{"a slip of the pen", "subject_prefx", "x", "", "did you mean subject_prefix?"},
 		{"a name that is like no other", "colour", "x", "", `no setting "colour"`},
 	}

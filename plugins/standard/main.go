@@ -12,6 +12,7 @@ import (
 	"github.com/mlist/mlist/plugins/checks"
 	"github.com/mlist/mlist/plugins/decorate"
 	"github.com/mlist/mlist/plugins/headers"
+	"github.com/mlist/mlist/plugins/mime"
 	"github.com/mlist/mlist/plugins/recipients"
 	"github.com/mlist/mlist/sdk"
 )
@@ -23,5 +24,5 @@ func main() { sdk.Serve("standard", version, stages()...) }
 
 // stages are all stages, in the order of the default pipeline.
 func stages() []sdk.Stage {
-	return slices.Concat(checks.Stages(), headers.Stages(), archive.Stages(), decorate.Stages(), recipients.Stages())
+	return slices.Concat(checks.Stages(), mime.Stages(), headers.Stages(), archive.Stages(), decorate.Stages(), recipients.Stages())
 }

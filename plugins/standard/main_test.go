@@ -16,7 +16,7 @@ import (
 )
 
 // order is the default pipeline.
-var order = []string{"loop", "posting", "limits", "cleanse", "subject", "reply-to", "list-headers", "archive", "footer", "recipients"}
+var order = []string{"loop", "posting", "limits", "mime", "cleanse", "subject", "reply-to", "list-headers", "archive", "footer", "recipients"}
 
 func TestStandardOffersTheDefaultPipeline(t *testing.T) {
 	var names []string
