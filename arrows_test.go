@@ -19,7 +19,7 @@ var rules = []struct {
 	outside []string // guarded modules that it may use
 	why     string
 }{
-	{"cmd/mlist", []string{"lmtpd", "milter", "pipeline", "outbound", "internal/", "sdk", "mailauth"}, nil,
+	{"cmd/mlist", []string{"lmtpd", "milter", "pipeline", "outbound", "internal/", "sdk", "mailauth", "bounce"}, nil,
 		"the command wires daemons together; no rule of mail lives in it"},
 	{"lmtpd", []string{"internal/", "sdk/message"}, nil, "a daemon talks to the next one through a queue, never by a call"},
 	{"milter", []string{"internal/", "sdk"}, []string{"github.com/emersion/go-milter"}, "it asks what the pipeline will ask, and moves no mail"},

@@ -24,9 +24,9 @@ func crlf(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
 func TestParse(t *testing.T) {
 	about := "Reporting-MTA: dns; mx.test\nX-Postfix-Queue-ID: 4ABC\nOriginal-Envelope-Id: post7\nArrival-Date: Tue, 24 Nov 2026 12:00:00 +0000\n"
 	ann := "Final-Recipient: rfc822; ann@net.test\nOriginal-Recipient: rfc822;ann@old.test\nAction: failed\nStatus: 5.1.1\nRemote-MTA: dns; mx.net.test\nDiagnostic-Code: smtp; 550 5.1.1 <ann@net.test>: no\n such user\n"
-	annRead := Recipient{Address: "ann@net.test", Original: "ann@old.test", Action: "failed", Status: "5.1.1", Diagnostic: "550 5.1.1 <ann@net.test>: no such user", RemoteMTA: "mx.net.test"}
+	annRead := Recipient{Address: "ann@old.test", Final: "ann@net.test", Class: ClassMailbox, Action: "failed", Status: "5.1.1", Diagnostic: "550 5.1.1 <ann@net.test>: no such user", RemoteMTA: "mx.net.test"}
 	bob := "Final-Recipient: RFC822; <bob@net.test>\nAction: Delayed (will retry)\nStatus: 4.4.1 (no answer)\n"
-	bobRead := Recipient{Address: "bob@net.test", Action: "delayed", Status: "4.4.1"}
+	bobRead := Recipient{Address: "bob@net.test", Final: "bob@net.test", Class: ClassNetwork, Action: "delayed", Status: "4.4.1"}
 	tests := []struct {
 		name, in string
 		want     []Recipient
@@ -41,21 +41,21 @@ func TestParse(t *testing.T) {
 		{"the status is the last thing that came", strings.SplitAfter(dsn(about+"\n"+ann), "no\r\n such user\r\n")[0], []Recipient{annRead}},
 		{"multipart/mixed", strings.Replace(dsn(about+"\n"+ann), "multipart/report", "multipart/mixed", 1), []Recipient{annRead}},
 		{"no status, but a reply", dsn(about + "\nFinal-Recipient: rfc822; a@b.test\nAction: failed\nDiagnostic-Code: smtp; 550-5.2.1 disabled\n"),
-			[]Recipient{{Address: "a@b.test", Action: "failed", Status: "5.2.1", Diagnostic: "550-5.2.1 disabled"}}},
+			[]Recipient{{Address: "a@b.test", Final: "a@b.test", Class: ClassMailbox, Action: "failed", Status: "5.2.1", Diagnostic: "550-5.2.1 disabled"}}},
 		{"neither action nor status", dsn(about + "\nFinal-Recipient: rfc822; a@b.test\nDiagnostic-Code: smtp; 452 full\n"),
-			[]Recipient{{Address: "a@b.test", Action: "delayed", Status: "4.0.0", Diagnostic: "452 full"}}},
+			[]Recipient{{Address: "a@b.test", Final: "a@b.test", Class: ClassUnknown, Action: "delayed", Status: "4.0.0", Diagnostic: "452 full"}}},
 		{"an internet address is no status", dsn(about + "\nFinal-Recipient: rfc822; a@b.test\nAction: failed\nDiagnostic-Code: smtp; 550 refused from 5.1.2.3\n"),
-			[]Recipient{{Address: "a@b.test", Action: "failed", Status: "5.0.0", Diagnostic: "550 refused from 5.1.2.3"}}},
+			[]Recipient{{Address: "a@b.test", Final: "a@b.test", Class: ClassUnknown, Action: "failed", Status: "5.0.0", Diagnostic: "550 refused from 5.1.2.3"}}},
 		{"only an original recipient", dsn(about + "\nOriginal-Recipient: rfc822; a@b.test\nAction: failed\nStatus: 5.0.0\n"),
-			[]Recipient{{Address: "a@b.test", Original: "a@b.test", Action: "failed", Status: "5.0.0"}}},
+			[]Recipient{{Address: "a@b.test", Class: ClassUnknown, Action: "failed", Status: "5.0.0"}}},
 		{"a UTF-8 address, escaped", dsn(about + "\nFinal-Recipient: utf-8; \\x{fc}nal@b\\x{FC}cher.test\nAction: failed\nStatus: 5.1.1\n"),
-			[]Recipient{{Address: "ünal@bücher.test", Action: "failed", Status: "5.1.1"}}},
+			[]Recipient{{Address: "ünal@bücher.test", Final: "ünal@bücher.test", Class: ClassMailbox, Action: "failed", Status: "5.1.1"}}},
 		{"escaped line breaks are none", dsn(about + "\nFinal-Recipient: utf-8; a\\x{0a}b@c.test\nAction: failed\nStatus: 5.1.1\n"),
-			[]Recipient{{Address: "a b@c.test", Action: "failed", Status: "5.1.1"}}},
+			[]Recipient{{Address: "a b@c.test", Final: "a b@c.test", Class: ClassMailbox, Action: "failed", Status: "5.1.1"}}},
 		{"no type before the address", dsn(about + "\nFinal-Recipient: a@b.test\nAction: failed\nStatus: 5.1.1\n"),
-			[]Recipient{{Address: "a@b.test", Action: "failed", Status: "5.1.1"}}},
+			[]Recipient{{Address: "a@b.test", Final: "a@b.test", Class: ClassMailbox, Action: "failed", Status: "5.1.1"}}},
 		{"delivered", dsn(about + "\nFinal-Recipient: rfc822; a@b.test\nAction: delivered\nStatus: 2.1.5\n"),
-			[]Recipient{{Address: "a@b.test", Action: "delivered", Status: "2.1.5"}}},
+			[]Recipient{{Address: "a@b.test", Final: "a@b.test", Action: "delivered", Status: "2.1.5"}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -195,7 +195,7 @@ func FuzzParse(f *testing.F) {
 			if x.Address == "" {
 				t.Fatal("a recipient without an address")
 			}
-			all = append(all, x.Address, x.Original, x.Action, x.Status, x.Diagnostic, x.RemoteMTA)
+			all = append(all, x.Address, x.Final, x.Action, x.Status, x.Diagnostic, x.RemoteMTA)
 		}
 		for _, s := range all {
 			if len(s) > 3*maxText || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {

@@ -2,9 +2,6 @@ package bounce
 
 import (
 	"bytes"
-	"encoding/base64"
-	"io"
-	"mime/quotedprintable"
 	"regexp"
 	"strconv"
 	"strings"
@@ -12,26 +9,11 @@ import (
 	"unicode/utf8"
 )
 
-// decode undoes the transfer encoding as far as it is sound.
-func decode(raw []byte, encoding string) []byte {
-	var r io.Reader
-	switch encoding {
-	case "base64":
-		r = base64.NewDecoder(base64.StdEncoding, bytes.NewReader(raw))
-	case "quoted-printable":
-		r = quotedprintable.NewReader(bytes.NewReader(raw))
-	default:
-		return raw
-	}
-	text, _ := io.ReadAll(r) // what comes before an error is still worth reading
-	return text
-}
-
-// parseStatus reads the groups of fields (RFC 3464 2.1): one about the message, then one
-// a recipient. Groups should have an empty line between them; a field that a group of
-// this kind has already begins a new one, too.
-func parseStatus(text []byte) Report {
-	p := parser{report: Report{Scope: ScopeRecipients}}
+// parseStatus reads the groups of fields (RFC 3464 2.1) into report: one about the
+// message, then one a recipient. Groups should have an empty line between them; a field
+// that a group of this kind has already begins a new one, too.
+func parseStatus(text []byte, report *Report) {
+	p := parser{report: report}
 	var name, value string
 	for line := range bytes.Lines(text) {
 		s := strings.TrimRight(string(line), "\r\n")
@@ -52,14 +34,14 @@ func parseStatus(text []byte) Report {
 	}
 	p.field(name, value)
 	p.group()
-	return p.report
 }
 
 type parser struct {
-	report  Report
-	current Recipient
-	final   bool // current has a Final-Recipient
-	about   bool // current has anything about a recipient
+	report   *Report
+	current  Recipient
+	original string // Original-Recipient
+	final    bool   // current has a Final-Recipient
+	about    bool   // current has anything about a recipient
 }
 
 func (p *parser) field(name, value string) {
@@ -75,14 +57,14 @@ func (p *parser) field(name, value string) {
 		if p.final {
 			p.group()
 		}
-		p.current.Address, p.final, p.about = mailbox(value), true, true
+		p.current.Final, p.final, p.about = mailbox(value), true, true
 	case "original-recipient":
-		if p.current.Original != "" || p.final && p.current.Action != "" && p.current.Status != "" {
+		if p.original != "" || p.final && p.current.Action != "" && p.current.Status != "" {
 			p.group()
 		}
-		p.current.Original, p.about = mailbox(value), true
+		p.original, p.about = mailbox(value), true
 	case "action":
-		p.current.Action, p.about = strings.ToLower(firstWord(value)), true
+		p.current.Action, p.about = action(value), true
 	case "status":
 		p.current.Status, p.about = statusCode.FindString(value), true
 	case "diagnostic-code":
@@ -92,46 +74,119 @@ func (p *parser) field(name, value string) {
 	}
 }
 
+// action is the word of an Action, in the one spelling.
+func action(value string) string {
+	word := strings.ToLower(firstWord(value))
+	for _, known := range []string{"fail", "delay", "deliver", "relay", "expand"} {
+		if strings.HasPrefix(word, known) {
+			return map[string]string{"fail": "failed", "delay": "delayed", "deliver": "delivered", "relay": "relayed", "expand": "expanded"}[known]
+		}
+	}
+	return word
+}
+
 // group ends a group of fields, and keeps it if it is about a recipient.
 func (p *parser) group() {
-	r, about := p.current, p.about
-	p.current, p.final, p.about = Recipient{}, false, false
-	if r.Address == "" {
-		r.Address = r.Original
-	}
+	r, about, original := p.current, p.about, p.original
+	p.current, p.original, p.final, p.about = Recipient{}, "", false, false
 	if !about && r.Message {
 		p.report.Scope = ScopeMessage
 	}
+	r.Address = sentTo(original, r.Final)
 	if !about || r.Address == "" || len(p.report.Recipients) >= maxRecipients {
 		return
 	}
-	if r.Status == "" {
-		r.Status = statusOf(r.Diagnostic)
+	p.report.add(r)
+}
+
+// sentTo is the address as the sender wrote it: Original-Recipient where it is an address
+// at all. Some MTAs leave it in the encoding of ORCPT (RFC 3461 section 4: xtext).
+func sentTo(original, final string) string {
+	if decoded := unxtext(original); decoded != original && (decoded == final || !strings.Contains(original, "@")) {
+		original = decoded
+	}
+	if isAddress(original) || !isAddress(final) && original != "" {
+		return original
+	}
+	return final
+}
+
+var xtextEscape = regexp.MustCompile(`\+[0-9A-F]{2}`)
+
+func unxtext(s string) string {
+	return clean(xtextEscape.ReplaceAllStringFunc(s, func(m string) string {
+		n, err := strconv.ParseUint(m[1:], 16, 8)
+		if err != nil || n >= utf8.RuneSelf {
+			return m
+		}
+		return string(rune(n))
+	}))
+}
+
+// add completes a recipient and keeps it; a second word on the same address adds nothing.
+func (report *Report) add(r Recipient) {
+	if r.Action == "failed" || r.Action == "delayed" || r.Action == "" {
+		if r.Action != "" && strings.HasPrefix(r.Status, "2.") {
+			r.Status = "" // a success that failed: the word is surer
+		}
+		r.Status = statusOf(r.Status, r.Diagnostic, r.Action)
 	}
 	if r.Action == "" && r.Status != "" {
 		r.Action = map[byte]string{'5': "failed", '4': "delayed", '2': "delivered"}[r.Status[0]]
 	}
-	p.report.Recipients = append(p.report.Recipients, r)
+	if r.Action == "delayed" && strings.HasPrefix(r.Status, "5.") {
+		r.Status = "4" + r.Status[1:] // "delayed" is what counts
+	}
+	if r.Failed() || r.Delayed() {
+		r.Class = Classify(r.Status, r.Diagnostic)
+	}
+	for i := range report.Recipients {
+		if known := &report.Recipients[i]; strings.EqualFold(known.Address, r.Address) {
+			if known.Delayed() && r.Failed() {
+				*known = r
+			}
+			return
+		}
+	}
+	report.Recipients = append(report.Recipients, r)
 }
 
 var (
 	statusCode = regexp.MustCompile(`\b[245]\.\d{1,3}\.\d{1,3}\b`)
-	replyCode  = regexp.MustCompile(`^\s*([45])\d\d\b`)
+	replyCode  = regexp.MustCompile(`^\s*(?:[\[<(]?\w[\w.-]*[\])>]?:? )?([45])\d\d\b`)
+	// enhanced is a status in running text: no part of a longer number, such as an
+	// internet address or a version.
+	enhanced = regexp.MustCompile(`(?:^|[^\w.])#?([45]\.\d{1,3}\.\d{1,3})(?:$|[^\w.]|\.(?:$|[^\w]))`)
+	reply    = regexp.MustCompile(`(?:^|[^\w.])([45])[0-7]\d(?:$|[^\w.])`)
 )
 
-// statusOf finds a status in a diagnostic such as "550 5.1.1 no such user".
-func statusOf(diagnostic string) string {
-	reply := replyCode.FindStringSubmatch(diagnostic)
-	if reply == nil {
-		return ""
-	}
-	// Only behind a reply code: an address such as 5.2.0.1 has the same look.
-	if rest := strings.TrimLeft(diagnostic, " ")[3:]; rest != "" {
-		if code := statusCode.FindString(firstWord(rest[1:])); strings.HasPrefix(code, reply[1]) {
-			return code
+// statusOf is the status to show: that of the report, unless it is missing, or is vague
+// and the diagnostic says more.
+func statusOf(status, diagnostic, action string) string {
+	found := ""
+	if code := replyCode.FindStringSubmatch(diagnostic); code != nil {
+		// Only next to a reply code: an address such as 5.2.0.1 has the same look.
+		rest := diagnostic[len(code[0]):]
+		if m := enhanced.FindStringSubmatch(rest[:min(len(rest), 16)]); m != nil && m[1][0] == code[1][0] {
+			found = m[1]
 		}
+		if status == "" && found == "" {
+			status = code[1] + ".0.0"
+		}
+	} else if m := enhanced.FindStringSubmatch(diagnostic[:min(len(diagnostic), 200)]); m != nil {
+		found = m[1]
 	}
-	return reply[1] + ".0.0"
+	switch {
+	case status == "" && found != "":
+		return found
+	case strings.HasSuffix(status, ".0.0") && found != "" && found[0] == status[0]:
+		return found
+	case status == "" && action == "failed":
+		return "5.0.0"
+	case status == "" && action == "delayed":
+		return "4.0.0"
+	}
+	return status
 }
 
 func firstWord(s string) string {
@@ -143,13 +198,13 @@ func firstWord(s string) string {
 
 // untyped takes the type off a value such as "dns; mx.example.org".
 func untyped(s string) string {
-	if kind, rest, ok := strings.Cut(s, ";"); ok && !strings.ContainsAny(strings.TrimSpace(kind), " \t") {
+	if kind, rest, ok := strings.Cut(s, ";"); ok && !strings.ContainsAny(strings.TrimSpace(kind), " \t@") {
 		return strings.TrimSpace(rest)
 	}
 	return s
 }
 
-// mailbox takes type, comment and angle brackets off an address.
+// mailbox takes type, comment, quotes and angle brackets off an address.
 func mailbox(s string) string {
 	kind, _, typed := strings.Cut(s, ";")
 	s = untyped(s)
@@ -162,7 +217,22 @@ func mailbox(s string) string {
 	if i := strings.Index(s, " ("); i >= 0 {
 		s = s[:i]
 	}
-	return strings.TrimSpace(s)
+	s = strings.TrimSpace(s)
+	for _, prefix := range []string{"mailto:", "smtp:", "rfc822;"} {
+		if len(s) > len(prefix) && strings.EqualFold(s[:len(prefix)], prefix) {
+			s = s[len(prefix):]
+		}
+	}
+	// A source route (RFC 5321 4.1.1.3): @relay,@relay2:user@domain.
+	if strings.HasPrefix(s, "@") {
+		if i := strings.LastIndexByte(s, ':'); i >= 0 {
+			s = s[i+1:]
+		}
+	}
+	if len(s) > 2 && s[0] == '\'' && s[len(s)-1] == '\'' {
+		s = s[1 : len(s)-1]
+	}
+	return strings.TrimSuffix(strings.TrimSpace(s), ".")
 }
 
 var utf8Escape = regexp.MustCompile(`\\x\{([0-9A-Fa-f]{1,6})\}`)

@@ -1,0 +1,488 @@
+package bounce
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+
+	"github.com/mlist/mlist/internal/address"
+)
+
+// statusText reads a delivery status that stands in a part of another type, as some MTAs
+// and many gateways leave it.
+func (m *mail) statusText(report *Report) bool {
+	text := m.text()
+	text, _ = cutReturned(text)
+	at := statusStart.FindStringIndex(text)
+	if at == nil || !statusFields.MatchString(text[at[0]:]) {
+		return false
+	}
+	parseStatus([]byte(text[at[0]:]), report)
+	return len(report.Recipients) > 0
+}
+
+var (
+	statusStart  = regexp.MustCompile(`(?im)^(Reporting-MTA|Final-Recipient|Original-Recipient)[ \t]*:`)
+	statusFields = regexp.MustCompile(`(?im)^(Action|Status|Diagnostic-Code)[ \t]*:`)
+	headerLine   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*:( |$)`)
+	// returnedLine is a line that says that the message, or its header, follows.
+	returnedLine = regexp.MustCompile(`(?i)^[ \t]*(` +
+		`[-=_*+|>#]{2,}.*\b(original|returned|unsent|undelivered|bounced) ((e-?)?mail )?message\b|` +
+		`[-=_*+|>#]{2,}.*\b(message header|message text|returned mail|original mail|mail header|header of|headers of|copy of|message body|message content|begin message|start of message|returned content)|` +
+		`[-=_*+|>#]{2,} *(message|header|headers|original)( follows)?[ :.]*[-=_*+|>#]{2,}|` +
+		`[-=_*+|>#]{2,}.*(ursprüngliche|originalnachricht|message d.origine|message original|mensaje original|messaggio originale|mensagem original|oorspronkelijk|исходное|原始邮件|原邮件|元のメッセージ|原メール)|` +
+		`.*\b(original|returned|unsent) message( is| headers?)?( follows| attached| below)[ :.]*$|` +
+		`((below this line|below|the following|following|this|here|attached|enclosed|appended)( is| are)? )?((an?|the|initial|first) )*(copy|headers?|contents?|text|part|beginning) of (your|the) ((original|returned|undelivered) )?(e-?mail|message)( \(.*\))?([ ,](follows|is attached|is included|is below|including.*|below))?[ :.]*$|` +
+		`message headers? follows?[ :.]*$|` +
+		`.*(below|following) (this line )?is (a|the) copy of|` +
+		`(original|returned) (message|mail|headers?)[ :.]*$)`)
+)
+
+// cutReturned divides a text where the message that comes back begins.
+func cutReturned(text string) (said, returned string) {
+	at, headers, start := 0, 0, 0
+	returnedSeen := false
+	for line := range strings.Lines(text) {
+		bare := strings.TrimRight(line, "\n")
+		if returnedLine.MatchString(bare) && !statusStart.MatchString(bare) {
+			return text[:at], text[at+len(line):]
+		}
+		inner := strings.TrimLeft(bare, ">|")
+		if inner != bare { // quoted
+			inner = strings.TrimPrefix(inner, " ")
+		}
+		switch {
+		case headerLine.MatchString(inner):
+			if headers == 0 {
+				start, returnedSeen = at, false
+			}
+			headers++
+			name, _, _ := strings.Cut(strings.ToLower(inner), ":")
+			switch name {
+			case "received", "message-id", "return-path", "mime-version", "dkim-signature", "x-mailer", "content-type":
+				returnedSeen = true
+			}
+			if headers >= 3 && returnedSeen {
+				return text[:start], text[start:]
+			}
+		case headers > 0 && bare != "" && (bare[0] == ' ' || bare[0] == '\t'):
+			// the fold of a field
+		default:
+			headers = 0
+		}
+		at += len(line)
+	}
+	return text, ""
+}
+
+const (
+	local  = `[\p{L}\p{N}!#$%&'*+/=?^_{}~.-]+`
+	domain = `[\p{L}\p{N}](?:[\p{L}\p{N}_-]*[\p{L}\p{N}])?(?:\.[\p{L}\p{N}](?:[\p{L}\p{N}_-]*[\p{L}\p{N}])?)+`
+	addr   = `(?:"[^"\s@]+"|` + local + `)@` + domain
+)
+
+var (
+	anyAddress = regexp.MustCompile(addr)
+	// atStart is a line that begins with an address: an item of a list of recipients.
+	atStart = regexp.MustCompile(`^(?:[-*>•·+|#]+\s*|\d+[.)]\s+)?(?:\(?(?:smtp|mailto|rfc822)[:; ]\s*)?[<\["'(“«]*(` + addr + `)[>\]"')”»]*\s*(?:$|[:;,.|=–—-]|\(|\[|\t|\s(?:on|am|le|el|il|em|at|:|-|–|\.\.\.|…|is|was|has|does|could|cannot|user|unknown|not|failed|mailbox|no|smtp|host|error|because|因|，)|\s{2,}|\s\d{3}[ -])`)
+	// labelled is a line that says of whom it is.
+	labelled = regexp.MustCompile(`(?i)^[-*•\s]*(?:\w+ )?(?:failed|final|original|intended|invalid|undeliverable|bad|unknown|rejected|bounced|failing)?[ -]?` +
+		`(?:recipients?|receivers?|address(?:es)?|recipient address(?:es)?|receiver address|e-?mail address|recipient e-?mail|rcpt to|rcpt|mailbox|user|username|users?|userid|delivery userid|local user|to|for|account|member|` +
+		`empfänger|empfängeradresse|adresse|destinataire|adresse du destinataire|destinatarios?|dirección|indirizzo|destinatário|endereço|geadresseerde|ontvanger|mottagare|modtager|mottaker|vastaanottaja|adresat|odbiorca|příjemce|получатель|адрес|кому|` +
+		`宛先|受信者|送信先|メールアドレス|收件人|收信人|收件人地址|收件人邮箱|收件者|收件地址|받는 사람|수신자|alıcı)(?:\(s\)|\(es\)|\(en\)|s)?\s*(?:[:=：]|is|was|ist)\s*[<\["']*(` + addr + `)`)
+	// tagged finds recipients where the MTA wrote them for machines.
+	tagged = regexp.MustCompile(`(?i)\b(?:rcpt|recipient|to)\s*=\s*[\[<"']+(` + addr + `)`)
+	// command is the SMTP dialogue.
+	command = regexp.MustCompile(`(?i)\brcpt to:\s*<?(` + addr + `)`)
+	// expanded is the address behind an alias, as the sender wrote it.
+	expanded = regexp.MustCompile(`(?i)\(?(?:expanded from|generated from|originally addressed to|original recipient)[: ]\s*<?(` + addr + `)`)
+	// sentence is a recipient within a sentence.
+	sentence = regexp.MustCompile(`(?i)(?:deliver\w*|undeliverable|reach|sent?|send|message|mail|e-mail|addressed|copy|msg|failed|attempts?:?)\s(?:[^.@]{0,60}?\s)?(?:to|for|reach)[: ]\s*(?:the )?(?:following )?(?:\w+ ){0,3}?[<\["'(]*(` + addr + `)`)
+	// further is one more recipient behind another.
+	further = regexp.MustCompile(`^[>\]"')]*\s*(?:,|;|&|\band\b|\bund\b|\bet\b|\by\b)\s*[<\["'(]*(` + addr + `)`)
+	blank   = regexp.MustCompile(`\s+`)
+)
+
+// notRecipient begin or are in a line that names people to ask.
+var notRecipient = regexp.MustCompile(`(?i)(contact|https?://|mailto:|questions?|assistance|for help|helpdesk|further information|more information|if you (have|feel|believe)|please (send|write|forward|notify|e-?mail|mail)|kontakt|wenden sie sich|contactez|contacter|póngase en contacto|contatt|联系|お問い合わせ|reporting-mta|message-id|message id|from:|sender:|return-path|received:|reply-to|originator|absender|expéditeur|remitente|mittente|差出人|发件人|отправитель|final-recipient|original-recipient)`)
+
+// fromWord stands before a sender.
+var fromWord = regexp.MustCompile(`(?i)\b(from|by|von|durch|par|via)[: ]+[<\["'(]*$`)
+
+// nobodys are local parts of those who are named in bounces and are not the recipient.
+var nobodys = []string{"postmaster", "mailer-daemon", "mailmaster", "hostmaster", "abuse", "mailer_daemon"}
+
+// saysFailed tells whether the text, or the subject, says that something was not delivered.
+func (m *mail) saysFailed() bool {
+	said, _ := cutReturned(m.text())
+	flat := flatten(said)
+	return m.failedSubject() || contains(flat, failed) || contains(flat, delayed)
+}
+
+func flatten(s string) string {
+	return strings.NewReplacer("’", "'", "‘", "'", "`", "'").Replace(strings.ToLower(strings.TrimSpace(blank.ReplaceAllString(s, " "))))
+}
+
+func contains(s string, phrases []string) bool {
+	for _, p := range phrases {
+		if strings.Contains(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// item is one recipient found in a text, with the lines that say why.
+type item struct {
+	addr    string
+	why     []string
+	delayed bool
+}
+
+// reader goes through the text of a bounce.
+type reader struct {
+	ours    map[string]bool
+	strict  bool // only items of lists count
+	items   []item
+	fails   bool // something was said to have failed
+	delays  bool // or to be late
+	current int  // the item that lines now are about; -1 for none
+}
+
+// freeText reads what an MTA says in words: a phrase that something failed or is late, and
+// then those whom it is about, one a line; or one of them within a sentence.
+func (m *mail) freeText(report *Report) bool {
+	text := m.text()
+	said, _ := cutReturned(text)
+	subject := strings.ToLower(m.header.Text("Subject"))
+	r := &reader{ours: m.ours(), current: -1, strict: !m.systemFrom() && !m.header.Has("X-Failed-Recipients") && !m.failedSubject()}
+	warning := contains(subject, lateSubjects) || contains(flatten(said), onlyLate)
+
+	r.paragraphs(said)
+	if !r.fails && !r.delays && !m.failedSubject() && !m.header.Has("X-Failed-Recipients") {
+		return false
+	}
+	late := warning || r.delays && !r.fails
+	if named := m.failedRecipients(); len(named) > 0 {
+		r.only(named)
+	}
+	if len(r.items) == 0 && !r.strict {
+		r.fallback(said)
+	}
+	if len(r.items) == 0 && !r.strict {
+		if named, ok := m.returnPath(); ok {
+			r.items = append(r.items, item{addr: named.String()})
+		}
+	}
+	if len(r.items) == 0 && !r.strict {
+		r.barenames(m, said)
+	}
+	permanent := permanentWords.MatchString(flatten(said))
+	for _, it := range r.items {
+		if len(report.Recipients) >= maxRecipients {
+			break
+		}
+		why := strings.Join(it.why, " ")
+		if len(r.items) == 1 {
+			why = strings.TrimSpace(why + " " + strings.Join(strings.Fields(said), " "))
+		} else if why == "" {
+			why = mentions(said, it.addr)
+		}
+		report.add(inText(it.addr, why, late || it.delayed, permanent))
+	}
+	return len(report.Recipients) > 0
+}
+
+// inText is what became of a recipient according to words.
+func inText(addr, why string, late, permanent bool) Recipient {
+	r := Recipient{Address: addr, Final: addr, Action: "failed", Diagnostic: clean(why)}
+	if late {
+		r.Action = "delayed"
+	}
+	r.Status = statusInText(why, late, permanent)
+	return r
+}
+
+// failedRecipients are those that Exim, and others, name in a field of the header.
+func (m *mail) failedRecipients() []string {
+	var out []string
+	for _, v := range m.header.Values("X-Failed-Recipients") {
+		for _, a := range anyAddress.FindAllString(v, maxRecipients) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// only makes named the recipients, with the reasons that were found for them.
+func (r *reader) only(named []string) {
+	items := make([]item, 0, len(named))
+	for _, a := range named {
+		it := item{addr: a}
+		for _, found := range r.items {
+			if strings.EqualFold(found.addr, a) {
+				it.why, it.delayed = found.why, found.delayed
+			}
+		}
+		items = append(items, it)
+	}
+	r.items = items
+}
+
+// paragraphs reads lines between empty ones as one sentence or list.
+func (r *reader) paragraphs(text string) {
+	active, late := false, false
+	var lines []string
+	end := func() {
+		if len(lines) == 0 {
+			return
+		}
+		flat := flatten(strings.Join(lines, " "))
+		from := 0
+		// Which phrase came last decides for what follows it.
+		f, d := lastPhrase(flat, failed), lastPhrase(flat, delayed)
+		if f >= 0 || d >= 0 {
+			if !active {
+				from = firstLineWith(lines)
+			}
+			active, late = true, d > f
+			r.fails, r.delays = r.fails || f > d, r.delays || d > f
+			r.current = -1
+		}
+		before := len(r.items)
+		if active {
+			r.list(lines[from:], late)
+		}
+		if (f >= 0 || d >= 0) && len(r.items) == before && !r.strict {
+			r.inSentence(lines, late)
+		}
+		lines = lines[:0]
+	}
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		if strings.TrimSpace(line) == "" {
+			end()
+			continue
+		}
+		if len(lines) < 500 {
+			lines = append(lines, line)
+		}
+	}
+	end()
+}
+
+// firstLineWith is the line with which the paragraph's phrase begins, as far as can be
+// told; 0 if it is over several.
+func firstLineWith(lines []string) int {
+	for i, line := range lines {
+		flat := flatten(line)
+		if contains(flat, failed) || contains(flat, delayed) {
+			return i
+		}
+	}
+	return 0
+}
+
+func lastPhrase(flat string, phrases []string) int {
+	last := -1
+	for _, p := range phrases {
+		if i := strings.LastIndex(flat, p); i >= 0 {
+			last = max(last, i+len(p))
+		}
+	}
+	return last
+}
+
+// list reads lines that may be items of a list of recipients, or reasons.
+func (r *reader) list(lines []string, late bool) {
+	for _, raw := range lines {
+		line := strings.TrimSpace(raw)
+		if m := expanded.FindStringSubmatch(line); m != nil {
+			own := atStart.MatchString(line)
+			if own || r.current < 0 {
+				r.item(m[1], line, late)
+			} else if r.current >= 0 && r.usable(m[1]) {
+				r.items[r.current].addr = m[1]
+			}
+			continue
+		}
+		if m := atStart.FindStringSubmatch(line); m != nil && r.item(m[1], line, late) {
+			for _, more := range others(line) {
+				r.item(more, line, late)
+			}
+			continue
+		}
+		if m := tagged.FindStringSubmatch(line); m != nil && r.item(m[1], line, late) {
+			continue
+		}
+		if m := labelled.FindStringSubmatch(line); m != nil && !notRecipient.MatchString(line[:strings.Index(line, m[1])]) && r.item(m[1], line, late) {
+			continue
+		}
+		if r.current >= 0 && len(r.items[r.current].why) < 20 {
+			r.items[r.current].why = append(r.items[r.current].why, line)
+		}
+	}
+}
+
+// others are the further addresses of a line that is nothing but addresses.
+func others(line string) []string {
+	found := anyAddress.FindAllString(line, 50)
+	rest := anyAddress.ReplaceAllString(line, "")
+	if len(found) < 2 || strings.ContainsFunc(rest, func(c rune) bool { return unicode.IsLetter(c) || unicode.IsDigit(c) }) {
+		return nil
+	}
+	return found[1:]
+}
+
+// item makes addr the recipient that the lines are now about.
+func (r *reader) item(addr, line string, late bool) bool {
+	addr = strings.TrimRight(addr, ".")
+	if !r.usable(addr) {
+		return false
+	}
+	why := strings.TrimSpace(strings.ReplaceAll(line, addr, ""))
+	for i := range r.items {
+		if strings.EqualFold(r.items[i].addr, addr) {
+			r.current = i
+			if len(r.items[i].why) < 20 {
+				r.items[i].why = append(r.items[i].why, why)
+			}
+			r.items[i].delayed = r.items[i].delayed && late
+			return true
+		}
+	}
+	if len(r.items) >= maxRecipients {
+		return false
+	}
+	r.items = append(r.items, item{addr: addr, why: []string{why}, delayed: late})
+	r.current = len(r.items) - 1
+	return true
+}
+
+// usable tells whether addr can be a recipient at all.
+func (r *reader) usable(addr string) bool {
+	a, err := address.Parse(strings.TrimRight(addr, "."))
+	if err != nil || r.ours[a.Key()] {
+		return false
+	}
+	for _, n := range nobodys {
+		if strings.EqualFold(a.Local, n) {
+			return false
+		}
+	}
+	return true
+}
+
+// inSentence finds the recipient of a sentence that says that something failed.
+func (r *reader) inSentence(lines []string, late bool) {
+	flat := strings.TrimSpace(blank.ReplaceAllString(strings.Join(lines, " "), " "))
+	found := false
+	for _, m := range sentence.FindAllStringSubmatchIndex(flat, 20) {
+		if notRecipient.MatchString(flat[m[0]:m[2]]) {
+			continue
+		}
+		found = r.item(flat[m[2]:m[3]], flat, late) || found
+		for at := m[3]; found; {
+			more := further.FindStringSubmatchIndex(flat[at:])
+			if more == nil || !r.item(flat[at+more[2]:at+more[3]], flat, late) {
+				break
+			}
+			at += more[3]
+		}
+	}
+	if found {
+		return
+	}
+	if one := r.single(lines); one != "" {
+		r.item(one, flat, late)
+	}
+}
+
+// single is the only address of some lines that can be a recipient; "" if there are more.
+func (r *reader) single(lines []string) string {
+	one := ""
+	for _, line := range lines {
+		for _, at := range anyAddress.FindAllStringIndex(line, 20) {
+			a := strings.TrimRight(line[at[0]:at[1]], ".")
+			if !r.usable(a) || notRecipient.MatchString(line[:at[0]]) || fromWord.MatchString(line[:at[0]]) {
+				continue
+			}
+			if one != "" && !strings.EqualFold(one, a) {
+				return ""
+			}
+			one = a
+		}
+	}
+	return one
+}
+
+// fallback is for texts in no known form: the SMTP dialogue, or the one address that is
+// there at all.
+func (r *reader) fallback(text string) {
+	for _, m := range command.FindAllStringSubmatch(text, maxRecipients) {
+		r.item(m[1], "", false)
+	}
+	for _, m := range tagged.FindAllStringSubmatch(text, maxRecipients) {
+		r.item(m[1], "", false)
+	}
+	if len(r.items) == 0 {
+		lines := strings.Split(text, "\n")
+		for _, line := range lines {
+			line = strings.TrimSpace(line)
+			if m := labelled.FindStringSubmatch(line); m != nil && !notRecipient.MatchString(line[:strings.Index(line, m[1])]) {
+				r.item(m[1], "", false)
+			}
+		}
+		if len(r.items) == 0 {
+			if one := r.single(lines); one != "" {
+				r.item(one, "", false)
+			}
+		}
+	}
+	for i := range r.items {
+		r.items[i].why = []string{mentions(text, r.items[i].addr)}
+	}
+}
+
+var bareName = regexp.MustCompile(`^\s+([A-Za-z0-9._-]{2,40})\s*$`)
+
+// barenames reads AOL's own list of screen names, which leaves the domain out.
+func (r *reader) barenames(m *mail, text string) {
+	from := message0(m)
+	if !strings.HasSuffix(from, "@aol.com") || !strings.Contains(flatten(text), "following recipients") {
+		return
+	}
+	for line := range strings.Lines(text) {
+		if n := bareName.FindStringSubmatch(strings.TrimRight(line, "\n")); n != nil {
+			r.item(n[1]+"@aol.com", "", false)
+		}
+	}
+}
+
+// message0 is the first address of From.
+func message0(m *mail) string {
+	for _, box := range m.header.Mailboxes("From") {
+		return strings.ToLower(box.Address)
+	}
+	return ""
+}
+
+// mentions are the lines that name an address, and the one before and after each.
+func mentions(text, addr string) string {
+	var out []string
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if strings.Contains(strings.ToLower(line), strings.ToLower(addr)) {
+			out = append(out, lines[max(i-1, 0):min(i+3, len(lines))]...)
+		}
+		if len(out) > 40 {
+			break
+		}
+	}
+	return strings.Join(strings.Fields(strings.ReplaceAll(strings.Join(out, " "), addr, "")), " ")
+}
+
+func isAddress(s string) bool {
+	_, err := address.Parse(s)
+	return err == nil
+}
