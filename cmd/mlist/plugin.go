@@ -59,7 +59,7 @@ has started fare: calls and their times are counted since mlist started. The exi
 			if err != nil {
 				return err
 			}
-			programs, problem := host.Programs(c.Pipeline.PluginDir, c.Pipeline.CheckOwner)
+			programs, problem := host.Programs(c.Pipeline.PluginDir, c.Pipeline.CheckOwner, c.Pipeline.PluginSHA256)
 			if problem != nil && len(programs) == 0 {
 				return problem
 			}
@@ -223,13 +223,43 @@ func (nothing) PluginState(context.Context, int64, string, string, string) ([]by
 	return nil, false, nil
 }
 
+// checkFile tells whether a program's file is as mlist wants it: refused if it must not be
+// started, and else advice, if mlist would refuse it where it has not been put yet. Nobody
+// starts, as root, what others could have changed.
+func checkFile(c *config.Config, path string) (advice string, refused error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	dir, err := filepath.Abs(c.Pipeline.PluginDir)
+	if err != nil {
+		return "", err
+	}
+	if filepath.Dir(path) == dir {
+		return "", host.CheckFile(path, c.Pipeline.CheckOwner, c.Pipeline.PluginSHA256)
+	}
+	if err := host.CheckFile(path, c.Pipeline.CheckOwner, nil); err != nil {
+		if os.Geteuid() == 0 {
+			return "", err
+		}
+		return fmt.Sprintf("mlist would refuse it as it lies here: %v.", err), nil
+	}
+	if err := host.CheckFile(path, false, c.Pipeline.PluginSHA256); err != nil {
+		return fmt.Sprintf("In the plugin directory mlist would refuse it: %v.", err), nil
+	}
+	return "", nil
+}
+
 // findPlugin finds a program by its path, or else in the plugin directory by the name
 // of its file or the one that it gives itself.
 func findPlugin(ctx context.Context, c *config.Config, arg string) (string, error) {
 	if info, err := os.Stat(arg); strings.ContainsRune(arg, filepath.Separator) || err == nil && info.Mode().IsRegular() {
+		if err == nil {
+			_, err = checkFile(c, arg)
+		}
 		return arg, err
 	}
-	programs, err := host.Programs(c.Pipeline.PluginDir, c.Pipeline.CheckOwner)
+	programs, err := host.Programs(c.Pipeline.PluginDir, c.Pipeline.CheckOwner, c.Pipeline.PluginSHA256)
 	if err != nil {
 		return "", err
 	}

@@ -273,6 +273,70 @@ func TestACheckTellsWhatIsBroken(t *testing.T) {
 	}
 }
 
+func TestAProgramThatMlistRefusesIsNeitherCheckedNorRun(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	started := filepath.Join(dir, ".started")
+	program := func(in, name string, mode os.FileMode) string {
+		path := filepath.Join(in, name)
+		if err := os.WriteFile(path, []byte("#!/bin/sh\ntouch "+started+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	open, pinned := program(dir, "open", 0o777), program(dir, "pinned", 0o755)
+	outside := program(t.TempDir(), "pinned", 0o755)
+	const zeros = "0000000000000000000000000000000000000000000000000000000000000000"
+	inConfig(t, "[pipeline]\nplugin_dir = \""+dir+"\"\nplugin_sha256 = { pinned = \""+zeros+"\" }\n")
+	for path, want := range map[string]string{open: "others can write it", pinned: "plugin_sha256 pins it to 000"} {
+		out, errs, status := inProcess(t, "", "plugin", "check", path)
+		if status != exitError || !strings.Contains(out, "file           BROKEN") || !strings.Contains(out, want) {
+			t.Errorf("check %s: status %d\n%s%s", path, status, out, errs)
+		}
+		for _, arg := range []string{path, filepath.Base(path)} {
+			if _, errs, status := inProcess(t, "Subject: x\n\n", "plugin", "run", arg); status != exitError || !strings.Contains(errs, want) {
+				t.Errorf("run %s: status %d\n%s", arg, status, errs)
+			}
+		}
+	}
+	if out, _, status := inProcess(t, "", "plugin", "ls"); status != exitError || !strings.Contains(out, "others can write it") || !strings.Contains(out, "pins it to 000") {
+		t.Errorf("ls: status %d\n%s", status, out)
+	}
+	if _, err := os.Stat(started); err == nil {
+		t.Error("one of them was started")
+	}
+	// One that is still to be installed is checked, and its author told.
+	if out, _, _ := inProcess(t, "", "plugin", "check", outside); !strings.Contains(out, "file           ok\n    advice: In the plugin directory mlist would refuse it: its SHA-256 is ") {
+		t.Errorf("%s", out)
+	}
+	if _, err := os.Stat(started); err != nil {
+		t.Errorf("it was not started: %v", err)
+	}
+}
+
+func TestAConsultationIsShown(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	build(t, dir, "plugins/standard")
+	inConfig(t, "[pipeline]\nplugin_dir = \""+dir+"\"\n")
+	const looping = "From: ann@example.org\r\nX-BeenThere: dev@lists.example.org\r\n\r\nHello.\r\n"
+	out, errs, status := inProcess(t, looping, "plugin", "run", "standard", "--smtp", "--stage", "subject", "--stage", "loop")
+	if status != 0 || !strings.Contains(out, "verdict     discard (loop)") || strings.Contains(out, "stage       subject") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	out, errs, status = inProcess(t, looping, "plugin", "run", "standard", "--smtp", "--stage", "subject")
+	if status != exitError || !strings.Contains(errs, "no stage of it judges at SMTP time") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+}
+
 func TestTheHandlersThatComeWithMlistKeepTheContract(t *testing.T) {
 	inConfig(t, "")
 	dir := t.TempDir()

@@ -24,8 +24,8 @@ func (a *app) pluginCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check PATH",
 		Short: "tell what a handler's program breaks",
-		Long: `Drives a program, in whatever language it is written, through what happens to handlers: the handshake, configurations
-with mistakes, strange and huge mail, calls that are cancelled or come several at once, draining, signals and kill -9. The
+		Long: `Drives a program, in whatever language it is written, through what happens to handlers: who could have changed its file
+and whether plugin_sha256 pins another, the handshake, configurations with mistakes, strange and huge mail, calls that are cancelled or come several at once, draining, signals and kill -9. The
 tables [plugin.STAGE] of the configuration hold. It takes some seconds. The exit status is 1 if something is broken.`,
 		Example: "  mlist plugin check ./shout\n  mlist plugin check /usr/lib/mlist/plugins/standard --json",
 		Args:    between(1, 1, "the path of one program"),
@@ -44,7 +44,7 @@ tables [plugin.STAGE] of the configuration hold. It takes some seconds. The exit
 		if !a.json {
 			opt.Done = func(trial string, found []conformance.Finding) { printTrial(w, trial, found) }
 		}
-		found, err := conformance.Check(cmd.Context(), args[0], opt)
+		found, err := a.checkAll(cmd.Context(), cfg, args[0], opt)
 		if err != nil {
 			return err
 		}
@@ -63,6 +63,28 @@ tables [plugin.STAGE] of the configuration hold. It takes some seconds. The exit
 		return err
 	}
 	return c
+}
+
+// checkAll checks the file first: what must not be started is not.
+func (a *app) checkAll(ctx context.Context, cfg *config.Config, path string, opt conformance.Options) ([]conformance.Finding, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	var found []conformance.Finding
+	advice, refused := checkFile(cfg, path)
+	if refused != nil {
+		found = append(found, conformance.Finding{Trial: "file", Breaks: true, Text: fmt.Sprintf("mlist refuses to start it: %v.", refused)})
+	} else if advice != "" {
+		found = append(found, conformance.Finding{Trial: "file", Text: advice})
+	}
+	if opt.Done != nil {
+		opt.Done("file", found)
+	}
+	if refused != nil {
+		return found, nil
+	}
+	more, err := conformance.Check(ctx, path, opt)
+	return append(found, more...), err
 }
 
 func printTrial(w io.Writer, trial string, found []conformance.Finding) {

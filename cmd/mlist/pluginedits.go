@@ -74,10 +74,22 @@ func ruleWords(p *host.Post) []string {
 	return out
 }
 
-// askWords is what the stages want beside edits: state, new messages, counts.
+// askWords is what the stages want beside edits: state, new messages, what to keep, counts.
 func askWords(p *host.Post) []string {
+	var keep []sdk.Use
+	for _, k := range p.Kept {
+		keep = append(keep, k.For...)
+	}
+	out := asks(p.State, p.Submissions, keep)
+	for _, name := range sortedKeys(p.Counts) {
+		out = append(out, fmt.Sprintf("count %d more %s", p.Counts[name], name))
+	}
+	return out
+}
+
+func asks(state []wire.StateEdit, submissions []wire.Submission, keep []sdk.Use) []string {
 	out := []string{}
-	for _, e := range p.State {
+	for _, e := range state {
 		switch e.Kind {
 		case wire.StateSet:
 			out = append(out, fmt.Sprintf("set state %s to %q", e.Key, cut(string(e.Value), 200)))
@@ -87,7 +99,7 @@ func askWords(p *host.Post) []string {
 			out = append(out, "delete state "+e.Key)
 		}
 	}
-	for _, m := range p.Submissions {
+	for _, m := range submissions {
 		size := count(int64(len(m.Message)), "octet", "octets")
 		switch {
 		case m.Post && m.Approved:
@@ -100,15 +112,10 @@ func askWords(p *host.Post) []string {
 			out = append(out, fmt.Sprintf("send %s to %s", size, m.To))
 		}
 	}
-	for _, k := range p.Kept {
-		for _, use := range k.For {
-			out = append(out, "keep it for the "+string(use))
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(p.Counts)) {
-		out = append(out, fmt.Sprintf("count %d more %s", p.Counts[name], name))
+	for _, use := range keep {
+		out = append(out, "keep it for the "+string(use))
 	}
 	return out
 }
 
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -24,7 +24,7 @@ type trial struct {
 	stages, settings, members []string
 	list, from, output        string
 	number                    int64
-	approved, verbose         bool
+	approved, verbose, atSMTP bool
 }
 
 func (a *app) pluginRun() *cobra.Command {
@@ -46,6 +46,7 @@ the message as it would go on. Nothing is stored or sent. The tables [plugin.STA
 	f.StringArrayVar(&t.members, "member", nil, "an address that is a member of the list; may be repeated")
 	f.Int64Var(&t.number, "number", 1, "the post's number on the list")
 	f.BoolVar(&t.approved, "approved", false, "as if a moderator had let it through")
+	f.BoolVar(&t.atSMTP, "smtp", false, "as if the sender's SMTP session waited: only stages that judge then, and no edits")
 	f.StringVar(&t.output, "output", "", "write the message to this file, which must not exist")
 	f.BoolVar(&t.verbose, "verbose", false, "show what the plugin logs")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return a.runPlugin(cmd, args[0], &t) }
@@ -152,7 +153,14 @@ func (t *trial) complete(p *host.Post, settings map[string]string) {
 }
 
 func (a *app) showRun(cmd *cobra.Command, h *host.Host, p *host.Post, t *trial) error {
-	res, err := h.Run(cmd.Context(), p)
+	ask := h.Run
+	if t.atSMTP {
+		ask = h.Consult
+	}
+	res, err := ask(cmd.Context(), p)
+	if err == nil && len(res.Stages) == 0 {
+		err = errors.New("no stage of it judges at SMTP time")
+	}
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type tryOptions struct {
 	list, from string
 	fromGiven  bool
 	recipients bool
+	atSMTP     bool
 	file       string
 }
 
@@ -47,6 +48,9 @@ daemons need not run: the plugins are started for this, as the configuration say
 Lines of the message may end in LF or CRLF. --from is the envelope sender; without it, it is what Return-Path or else From
 says. That a message was posted before is told, and the stages are asked all the same.
 
+With --smtp it tells what they would say while the sender's SMTP session waits: only the stages that judge then are asked,
+and they change nothing.
+
 The exit status tells the verdict: 0 accept, 10 hold, 11 reject, 12 discard; 1 after an error, such as a plugin that fails,
 and 2 when the command line is wrong.`,
 		Example: `  mlist try --list dev@lists.example.org post.eml
@@ -58,6 +62,7 @@ and 2 when the command line is wrong.`,
 	c.Flags().StringVar(&o.list, "list", "", "the list, by its address")
 	c.Flags().StringVar(&o.from, "from", "", `envelope sender; "" is the null one of bounces`)
 	c.Flags().BoolVar(&o.recipients, "recipients", false, "print all recipients, not just the first ten")
+	c.Flags().BoolVar(&o.atSMTP, "smtp", false, "ask only the stages that judge while the sender's SMTP session waits")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o.fromGiven, o.file = cmd.Flags().Changed("from"), "-"
 		if len(args) > 0 {
@@ -121,9 +126,16 @@ func (a *app) tryWith(cmd *cobra.Command, o tryOptions, h *host.Host, st store.S
 	if o.recipients {
 		r.limit = -1
 	}
-	t, err := pipeline.Try(cmd.Context(), st, observed{h, r.stage}, l, msg, env, r.recipient)
+	var stages pipeline.Stages = observed{h, r.stage}
+	if o.atSMTP {
+		stages = consulted{h}
+	}
+	t, err := pipeline.Try(cmd.Context(), st, stages, l, msg, env, r.recipient)
 	if err != nil {
 		return err
+	}
+	if o.atSMTP {
+		r.consulted(t)
 	}
 	if r.err != nil {
 		return r.err
@@ -151,6 +163,13 @@ type observed struct {
 
 func (o observed) Run(ctx context.Context, p *host.Post) (host.Result, error) {
 	return o.host.Observe(ctx, p, o.observe)
+}
+
+// consulted asks plugins as the milter does.
+type consulted struct{ host *host.Host }
+
+func (c consulted) Run(ctx context.Context, p *host.Post) (host.Result, error) {
+	return c.host.Consult(ctx, p)
 }
 
 // envelopeFor is the envelope of a message as lmtpd would write it.

@@ -31,6 +31,9 @@ type report struct {
 	Stages   []stageReport   `json:"stages"`
 	Verdict  verdictJSON     `json:"verdict"`
 	Variants []variantReport `json:"variants"`
+	// AtSMTP tells that only the stages were asked that judge while the sender's SMTP
+	// session waits.
+	AtSMTP bool `json:"at_smtp,omitempty"`
 
 	limit  int // of recipients that are kept; less than 0 is all
 	shown  map[string][]string
@@ -62,6 +65,7 @@ type stageReport struct {
 	Header  []string          `json:"header,omitempty"` // lines of a diff: "- " and "+ " before fields
 	Body    []spliceJSON      `json:"body,omitempty"`
 	Rules   []string          `json:"rules,omitempty"` // what it says of recipients
+	Asks    []string          `json:"asks,omitempty"`  // beside that: state, new messages
 	Notes   map[string]string `json:"notes,omitempty"`
 }
 
@@ -112,6 +116,7 @@ func (r *report) stage(res wire.Result) {
 	for _, rule := range e.Rules {
 		s.Rules = append(s.Rules, describeRule(rule))
 	}
+	s.Asks = asks(e.State, e.Submissions, e.Keep)
 	r.Stages = append(r.Stages, s)
 }
 
@@ -140,6 +145,18 @@ func (r *report) recipient(variant, addr string) error {
 		r.shown[variant] = append(r.shown[variant], addr)
 	}
 	return nil
+}
+
+// consulted takes in what the stages said that judge at SMTP time. Nothing else comes of it.
+func (r *report) consulted(t *pipeline.Trial) {
+	r.AtSMTP, t.Variants = true, nil
+	for _, s := range t.Result.Stages {
+		j := stageReport{Stage: s.Stage, Verdict: s.Verdict, Took: s.Took.Microseconds()}
+		if s.Stage == t.Result.Stage {
+			j.Code, j.Reason = t.Result.Verdict.Code, t.Result.Verdict.Reason
+		}
+		r.Stages = append(r.Stages, j)
+	}
 }
 
 // finish takes in the rest.
@@ -183,7 +200,14 @@ func (r *report) print(w io.Writer) error {
 	fmt.Fprintln(w)
 	switch r.Verdict.Kind {
 	case sdk.KindAccept:
-		line("accepted, as post %d", r.Number)
+		switch {
+		case !r.AtSMTP:
+			line("accepted, as post %d", r.Number)
+		case len(r.Stages) == 0:
+			line("no stage judges at SMTP time")
+		default:
+			line("let in: all stages are asked when the message is here")
+		}
 	case sdk.KindHold:
 		line("held by %s (%s): %s", r.Verdict.Stage, r.Verdict.Code, r.Verdict.Reason)
 	case sdk.KindReject:
@@ -225,6 +249,9 @@ func (s stageReport) print(w io.Writer) {
 	}
 	for _, rule := range s.Rules {
 		line("    recipients: %s", rule)
+	}
+	for _, ask := range s.Asks {
+		line("    asks to %s", ask)
 	}
 	for _, k := range slices.Sorted(maps.Keys(s.Notes)) {
 		line("    note %s: %s", k, s.Notes[k])

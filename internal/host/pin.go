@@ -16,8 +16,8 @@ import (
 // checkPin compares a program with the checksum that the configuration pins it to, if it
 // does. As with its owner, who cannot write the directory cannot exchange the file
 // between this and the start.
-func (l *launcher) checkPin(path string) error {
-	want, ok := l.pins[filepath.Base(path)]
+func checkPin(path string, pins map[string]string) error {
+	want, ok := pins[filepath.Base(path)]
 	if !ok {
 		return nil
 	}

@@ -60,7 +60,7 @@ type runnerHandle struct {
 func (l *launcher) launch(ctx context.Context, path string) (*process, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timing.start)
 	defer cancel()
-	if err := l.checkPin(path); err != nil {
+	if err := checkPin(path, l.pins); err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", path, err)
 	}
 	// Something that cleans up may have taken the directory; the next start of mlist

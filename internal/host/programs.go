@@ -12,21 +12,17 @@ type Program struct {
 	Refused error // why mlist would not start it; nil if it would
 }
 
-// Programs lists the programs of a plugin directory without starting any. With check,
-// those that someone other than root or the current user could have changed are
-// refused, and a directory in which they could is an error.
-func Programs(dir string, check bool) ([]Program, error) {
+// Programs lists the programs of a plugin directory without starting any. Those that
+// CheckFile refuses are refused; with check, a directory in which someone other than root or
+// the current user could change them is an error.
+func Programs(dir string, check bool, pins map[string]string) ([]Program, error) {
 	paths, broken, err := discover(dir, false)
 	if err != nil {
 		return nil, err
 	}
 	var out []Program
 	for _, path := range paths {
-		p := Program{Path: path}
-		if check {
-			p.Refused = checkProgram(path)
-		}
-		out = append(out, p)
+		out = append(out, Program{Path: path, Refused: CheckFile(path, check, pins)})
 	}
 	for _, err := range broken {
 		out = append(out, Program{Refused: err})
@@ -40,6 +36,18 @@ func Programs(dir string, check bool) ([]Program, error) {
 		}
 	}
 	return out, nil
+}
+
+// CheckFile tells why mlist would not start a program, as far as its file tells: with check,
+// someone other than root or the current user could have changed it; or it is not the one
+// that the pins (Config.SHA256) want under its name.
+func CheckFile(path string, check bool, pins map[string]string) error {
+	if check {
+		if err := checkProgram(path); err != nil {
+			return err
+		}
+	}
+	return checkPin(path, pins)
 }
 
 // Alone makes a plugin directory in which one program is, and nothing else: Config.Dir

@@ -1,6 +1,8 @@
 package host
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,8 +23,9 @@ func TestProgramsAreListedWithWhatIsWrongWithThem(t *testing.T) {
 	if err := os.Symlink("nowhere", filepath.Join(dir, "gone")); err != nil {
 		t.Fatal(err)
 	}
+	pins := map[string]string{"good": hex.EncodeToString(sha256.New().Sum(nil))} // of an empty file
 	for _, check := range []bool{true, false} {
-		programs, err := Programs(dir, check)
+		programs, err := Programs(dir, check, pins)
 		if err != nil || len(programs) != 3 {
 			t.Fatalf("check %t: %v %v", check, programs, err)
 		}
@@ -36,10 +39,14 @@ func TestProgramsAreListedWithWhatIsWrongWithThem(t *testing.T) {
 			t.Errorf("check %t: %+v", check, p)
 		}
 	}
+	pins["open"] = strings.Repeat("0", 64)
+	if programs, err := Programs(dir, false, pins); err != nil || programs[0].Refused != nil || programs[1].Refused == nil || !strings.Contains(programs[1].Refused.Error(), "pins it to 000") {
+		t.Errorf("with pins: %v, %v", programs, err)
+	}
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if programs, err := Programs(dir, true); err == nil || !strings.Contains(err.Error(), "others can write it") || len(programs) != 3 {
+	if programs, err := Programs(dir, true, nil); err == nil || !strings.Contains(err.Error(), "others can write it") || len(programs) != 3 {
 		t.Errorf("%v %v", programs, err)
 	}
 }
@@ -50,7 +57,7 @@ func TestAProgramIsRunAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	programs, err := Programs(dir, true)
+	programs, err := Programs(dir, true, nil)
 	if err != nil || len(programs) != 1 || programs[0].Refused != nil {
 		t.Errorf("%v %v", programs, err)
 	}

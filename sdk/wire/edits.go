@@ -13,6 +13,10 @@ type Edits struct {
 	Splices []message.Splice
 	Rules   []sdk.Rule
 	Notes   map[string]string
+	// Beside edits: changes of state, new messages and posts, what to keep the post for.
+	State       []StateEdit
+	Submissions []Submission
+	Keep        []sdk.Use
 }
 
 // Edits returns what the stage asked for, for people who want to see it. Of one that did
@@ -30,6 +34,15 @@ func (r Result) Edits() Edits {
 		if rule, err := checkRule(rule); err == nil { // Apply has checked them all
 			e.Rules = append(e.Rules, rule)
 		}
+	}
+	for _, s := range r.reply.GetStateEdits() {
+		e.State = append(e.State, stateEdit(s))
+	}
+	for _, s := range r.reply.GetSubmissions() {
+		e.Submissions = append(e.Submissions, submission(r.Stage, s))
+	}
+	for _, use := range r.reply.GetKeep() {
+		e.Keep = append(e.Keep, sdk.Use(use))
 	}
 	return e
 }

@@ -70,7 +70,7 @@ func (a *asks) addState(p *Post, edits []*proto.StateEdit) error {
 		return fmt.Errorf("%d changes of state, at most %d are allowed", n, maxStateEdits)
 	}
 	for i, e := range edits {
-		out := StateEdit{Kind: StateKind(e.GetKind()), Key: e.GetKey(), Value: e.GetValue(), Delta: e.GetDelta()}
+		out := stateEdit(e)
 		switch out.Kind {
 		case StateSet, StateAdd, StateDelete:
 		default:
@@ -95,13 +95,21 @@ func (a *asks) addSubmissions(p *Post, stage string, submits []*proto.Submission
 		return fmt.Errorf("%d submissions, at most %d are allowed", n, maxSubmissions)
 	}
 	for i, s := range submits {
-		out := Submission{Submission: sdk.Submission{To: s.GetTo(), Post: s.GetPost(), Approved: s.GetApproved(), Message: s.GetMessage()}, Stage: stage}
+		out := submission(stage, s)
 		if err := out.Check(); err != nil {
 			return fmt.Errorf("submission %d: %w", i+1, err)
 		}
 		a.submits = append(a.submits, out)
 	}
 	return nil
+}
+
+func stateEdit(e *proto.StateEdit) StateEdit {
+	return StateEdit{Kind: StateKind(e.GetKind()), Key: e.GetKey(), Value: e.GetValue(), Delta: e.GetDelta()}
+}
+
+func submission(stage string, s *proto.Submission) Submission {
+	return Submission{Submission: sdk.Submission{To: s.GetTo(), Post: s.GetPost(), Approved: s.GetApproved(), Message: s.GetMessage()}, Stage: stage}
 }
 
 // Apply returns what the edit makes of a value, and whether there is one then.
