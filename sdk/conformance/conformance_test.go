@@ -56,6 +56,7 @@ var handlers = map[string]func(){
 	"immortal":   func() { signal.Ignore(syscall.SIGTERM); serveRaw(&raw{}) },
 	"undraining": func() { serveRaw(&raw{drain: errors.New("not now")}) },
 	"greedy":     func() { serveRaw(&raw{needs: []string{"telepathy"}}) },
+	"sneaky":     func() { serveRaw(&raw{state: []*proto.StateEdit{{Kind: proto.StateEdit_SET, Key: "k"}}}) },
 	"asks": func() {
 		sdk.Serve("asks", "1.0", sdk.Stage{Name: "s", Help: "h", Members: true, State: true, Handler: handlerFunc(ask)})
 	},
@@ -141,6 +142,7 @@ type raw struct {
 	mumble bool
 	needs  []string
 	ops    []*proto.HeaderOp
+	state  []*proto.StateEdit
 	drain  error
 }
 
@@ -156,7 +158,7 @@ func (r *raw) Handle(context.Context, *proto.HandleRequest) (*proto.HandleReply,
 	if r.mumble {
 		return &proto.HandleReply{}, nil
 	}
-	return &proto.HandleReply{Results: []*proto.StageResult{{Stage: "s", Verdict: &proto.Verdict{Kind: proto.Verdict_ACCEPT}, HeaderOps: r.ops}}}, nil
+	return &proto.HandleReply{Results: []*proto.StageResult{{Stage: "s", Verdict: &proto.Verdict{Kind: proto.Verdict_ACCEPT}, HeaderOps: r.ops, StateEdits: r.state}}}, nil
 }
 
 func (*raw) Health(context.Context, *proto.HealthRequest) (*proto.HealthReply, error) {
@@ -247,6 +249,7 @@ var broken = map[string][]string{
 	"immortal":   {`lifeline: It outlives mlist`},
 	"undraining": {`drain: Drain fails: not now`},
 	"greedy":     {`describe: It needs "telepathy", which this mlist does not know`},
+	"sneaky":     {`messages: A post like any other fails: its reply is invalid: stage s: it changes state, and has not declared that it needs "state"`},
 	"leaves":     {`lifeline: Processes that it started outlive it`},
 }
 
