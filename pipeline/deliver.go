@@ -3,7 +3,6 @@ package pipeline
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -38,12 +37,9 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 		if filing.Kept, err = d.keep(gctx, p, hp); err != nil {
 			return err
 		}
-		record, err := d.store.FilePost(gctx, filing, true, duplicateWindow)
-		if full := new(store.StateFullError); errors.As(err, &full) {
-			return fmt.Errorf("list %s: %w", p.list.Address, full) // the plugin's doing, not the store's
-		}
+		record, err := d.fileAs(gctx, p, filing, number > 0)
 		if err != nil {
-			return storeFailed("file the post", err)
+			return err
 		}
 		if record.Number != number || record.Duplicate {
 			return fmt.Errorf("post number %d was taken while the post was prepared", number)
@@ -66,7 +62,11 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 		p.log.Info("post accepted, and nobody to receive it")
 		d.note(p, trace.Done, "reason", "nobody is to receive it", "number", number)
 		prep.Abort()
-		return p.owner.Done(ctx, p.entry)
+		err := p.owner.Done(ctx, p.entry)
+		if err == nil && forDigest(filing.Kept) {
+			d.digestGrew(ctx, p)
+		}
+		return err
 	}
 	d.notePrepared(p, p.entry.Role, number, bounces, w)
 	d.noteEntries(p, submitted.entries)
@@ -74,6 +74,9 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 		return err
 	}
 	d.noteCommitted(p)
+	if forDigest(filing.Kept) {
+		d.digestGrew(ctx, p)
+	}
 	p.log.Info("post accepted", "number", number, "sender", p.entry.Sender, "recipients", w.recipients,
 		"stages", stageTimes(result.Stages), "took", d.now().Sub(p.started).Round(10*time.Microsecond))
 	return nil
@@ -126,8 +129,14 @@ func (d *Daemon) writeVariant(ctx context.Context, p *post, prep spool.Prepared,
 	// RFC 6531: only mail that needs it should ask for SMTPUTF8, since a next hop
 	// without it must refuse.
 	c.utf8 = !isASCII(h.Bytes()) && hasFlag(p.entry.Flags, spool.FlagSMTPUTF8) || !p.list.Address.IsASCII()
-	if err := d.choose(ctx, p.list.ID, rules, func(addr string) error { return c.add(ctx, addr) }); err != nil {
+	add := func(addr string) error { return c.add(ctx, addr) }
+	if err := d.choose(ctx, p.list.ID, rules, add); err != nil {
 		return written{}, err
+	}
+	if variant == plain && p.isDigest() {
+		if err := d.chooseOwed(ctx, p, add); err != nil {
+			return written{}, err
+		}
 	}
 	err = c.close(ctx)
 	return c.total, err

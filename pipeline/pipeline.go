@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -78,6 +79,8 @@ type Daemon struct {
 	stages  Stages
 	tracer  Tracer
 	archive archive.Archive // nil: nothing is kept
+	closed  chan struct{}   // there is a digest to file
+	issues  sync.Mutex      // held while a message of a digest is put, or enters the journal
 	log     *slog.Logger
 	now     func() time.Time
 	ready   chan struct{}
@@ -85,7 +88,7 @@ type Daemon struct {
 
 // New returns a pipeline that Run starts.
 func New(cfg Config, sp Spool, st Store, stages Stages, log *slog.Logger) *Daemon {
-	d := &Daemon{spool: sp, store: st, stages: stages, tracer: noTracer{}, log: log, now: time.Now, ready: make(chan struct{})}
+	d := &Daemon{spool: sp, store: st, stages: stages, tracer: noTracer{}, log: log, now: time.Now, closed: make(chan struct{}, 1), ready: make(chan struct{})}
 	d.cfg.Store(&cfg)
 	return d
 }
@@ -125,6 +128,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.prune(ctx) })
 	if d.archive != nil {
 		g.Go(func() error { return d.sweeps(ctx) })
+		g.Go(func() error { return d.digests(ctx) })
 	}
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err

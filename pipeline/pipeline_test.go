@@ -44,16 +44,17 @@ func verdict(v sdk.Verdict) stagesFunc {
 
 // world is a pipeline over a real spool and a real store, with one list.
 type world struct {
-	t       *testing.T
-	spool   *dir.Spool
-	store   *sqlstore.Store
-	list    *list.List
-	daemon  *Daemon
-	tracer  Tracer // of the next start; or nil
-	archive archive.Archive
-	limits  store.StateLimits
-	now     func() time.Time // of the next start; or nil
-	stop    func()
+	t          *testing.T
+	spool      *dir.Spool
+	store      *sqlstore.Store
+	list       *list.List
+	daemon     *Daemon
+	tracer     Tracer // of the next start; or nil
+	archive    archive.Archive
+	archiveDir string
+	limits     store.StateLimits
+	now        func() time.Time // of the next start; or nil
+	stop       func()
 }
 
 func newWorld(t *testing.T, stages Stages) *world {
@@ -69,7 +70,8 @@ func newWorld(t *testing.T, stages Stages) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.store.Close() })
-	w.archive = archivedir.New(filepath.Join(t.TempDir(), "archive"))
+	w.archiveDir = filepath.Join(t.TempDir(), "archive")
+	w.archive = archivedir.New(w.archiveDir)
 	w.list = &list.List{Address: addr(t, "dev@lists.test"), Settings: list.Defaults()}
 	if err := w.store.CreateList(ctx, w.list); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
@@ -114,6 +115,9 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 		d.note(p, trace.Done, "reason", "a copy of entry "+record.Entry)
 		return p.owner.Done(ctx, p.entry)
 	}
+	if p.isDigest() {
+		record.Number = 0 // it is no post of the list, only of its posts
+	}
 	hp, err := d.hostPost(ctx, p, record.Number)
 	if err != nil {
 		return err
@@ -125,8 +129,8 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	d.noteStages(p, result)
 	if result.Verdict.Kind != sdk.KindAccept {
 		// Filed without a number, so that a second copy does not ask or answer twice.
-		if _, err := d.store.FilePost(ctx, filing, false, duplicateWindow); err != nil {
-			return storeFailed("file the post", err)
+		if _, err := d.fileAs(ctx, p, filing, false); err != nil {
+			return err
 		}
 	}
 	switch result.Verdict.Kind {
@@ -163,6 +167,10 @@ func (d *Daemon) peek(ctx context.Context, filing store.Post) (store.PostRecord,
 // address they came to.
 func (p *post) digest() ([]byte, error) {
 	h := sha256.New()
+	if p.isDigest() { // two forms of an issue may be the same octets
+		io.WriteString(h, "digest "+string(p.entry.ID))
+		return h.Sum(nil), nil
+	}
 	io.WriteString(h, p.entry.Sender)
 	h.Write([]byte{0})
 	if _, err := io.Copy(h, io.NewSectionReader(p.msg, 0, p.msg.Size())); err != nil {
@@ -178,7 +186,29 @@ func (d *Daemon) hostPost(ctx context.Context, p *post, number int64) (*host.Pos
 	if err != nil {
 		return nil, outage{err}
 	}
+	if p.isDigest() {
+		hp.Notes = maps.Clone(p.entry.Notes) // what it is
+	}
 	return hp, nil
+}
+
+// isDigest tells whether the post is one that file put here.
+func (p *post) isDigest() bool { return hasFlag(p.entry.Flags, spool.FlagDigest) }
+
+// fileAs enters the post into the journal.
+func (d *Daemon) fileAs(ctx context.Context, p *post, filing store.Post, numbered bool) (store.PostRecord, error) {
+	if p.isDigest() {
+		d.issues.Lock()
+		defer d.issues.Unlock()
+	}
+	record, err := d.store.FilePost(ctx, filing, numbered, duplicateWindow)
+	if full := new(store.StateFullError); errors.As(err, &full) {
+		return record, fmt.Errorf("list %s: %w", p.list.Address, full) // the plugin's doing, not the store's
+	}
+	if err != nil {
+		return record, storeFailed("file the post", err)
+	}
+	return record, nil
 }
 
 func hasFlag(flags []string, flag string) bool {

@@ -19,8 +19,13 @@ import (
 	"time"
 )
 
-// ErrNotFound says that there is no message at a place.
-var ErrNotFound = errors.New("no such message in the archive")
+// Errors that callers tell apart with errors.Is.
+var (
+	// ErrNotFound: there is no message at a place.
+	ErrNotFound = errors.New("no such message in the archive")
+	// ErrDamaged: what is stored is not what was put.
+	ErrDamaged = errors.New("damaged in the archive")
+)
 
 // Archive keeps messages. Its methods may be called at once, also from several processes.
 type Archive interface {
@@ -29,8 +34,8 @@ type Archive interface {
 	// second run of the same post changes nothing. After an error nothing is left but,
 	// perhaps, a message that nobody refers to.
 	Put(ctx context.Context, key Key, write func(io.Writer) error) (Message, error)
-	// Open reads a message. What it returns ends with an error if the stored bytes are
-	// damaged. ErrNotFound if there is none.
+	// Open reads a message. What it returns ends with ErrDamaged if the stored bytes are
+	// not what was put. ErrNotFound if there is none.
 	Open(ctx context.Context, place string) (io.ReadCloser, error)
 	// Remove takes a message away, for good; none there is no error.
 	Remove(ctx context.Context, place string) error

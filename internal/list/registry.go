@@ -129,6 +129,9 @@ func (s *Settings) Set(name, text string) error {
 		if err != nil || n < 0 || n > maxInt {
 			return fmt.Errorf("%s: %q: want a whole number, from 0 to %d", name, text, maxInt)
 		}
+		if most, ok := atMost[name]; ok && n > most {
+			return fmt.Errorf("%s: %d: want %d at most", name, n, most)
+		}
 		v.SetInt(int64(n))
 	case "word":
 		for _, w := range d.Of {
@@ -155,6 +158,9 @@ func (s *Settings) Set(name, text string) error {
 
 // maxInt bounds numbers, so that a number of KB counted in octets still fits an int64.
 const maxInt = 1<<31 - 1
+
+// atMost bounds the numbers that have a bound of their own.
+var atMost = map[string]int{"digest_send_hour": 23}
 
 // oneLine are the settings that end up inside one header field.
 var oneLine = map[string]bool{"display_name": true, "description": true, "subject_prefix": true, "reply_to_address": true, "archive_url": true}

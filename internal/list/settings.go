@@ -49,6 +49,17 @@ type Settings struct {
 	FilterSignedAction     string   `set:"filter_signed_action" default:"hold" of:"pass,hold,reject,discard" help:"what happens to a post in which something signed or encrypted would be taken out"`
 	FilterLeavesNote       bool     `set:"filter_leaves_note" default:"false" help:"leave a line of text where an attachment is taken out"`
 
+	DigestsEnabled        bool   `set:"digests_enabled" default:"true" help:"make digests for the members who want them"`
+	DigestSizeThreshold   int    `set:"digest_size_threshold" default:"30" help:"send a digest when posts of this many KB (1024 octets) wait for it; 0 is never"`
+	DigestCountThreshold  int    `set:"digest_count_threshold" default:"0" help:"send a digest when this many posts wait for it; 0 is never"`
+	DigestSendPeriodic    bool   `set:"digest_send_periodic" default:"true" help:"send a digest at the time of digest_schedule, however little waits for it"`
+	DigestSchedule        string `set:"digest_schedule" default:"daily" of:"daily,weekly" help:"how often digest_send_periodic is"`
+	DigestSendHour        int    `set:"digest_send_hour" default:"12" help:"the hour of digest_schedule, from 0 to 23, where the server is"`
+	DigestWeekday         string `set:"digest_weekday" default:"monday" of:"monday,tuesday,wednesday,thursday,friday,saturday,sunday" help:"the day of a weekly digest_schedule"`
+	DigestVolumeFrequency string `set:"digest_volume_frequency" default:"monthly" of:"yearly,monthly,quarterly,weekly,daily" help:"when digests start a new volume"`
+	DigestHeader          string `set:"digest_header" help:"put at the top of every digest, before what it is; empty for none"`
+	DigestFooter          string `set:"digest_footer" default:"_______________________________________________\n%(display_name)s mailing list -- %(list_address)s\nTo unsubscribe send an email to %(leave_address)s\n" help:"put at the end of every digest; empty for none"`
+
 	RespondToPostRequests bool   `set:"respond_to_post_requests" default:"true" help:"tell the author when a post is held"`
 	AdminImmedNotify      bool   `set:"admin_immed_notify" default:"true" help:"tell the owners and moderators when a post is held"`
 	NonmemberRejection    string `set:"nonmember_rejection_notice" help:"what a nonmember is told when a post is rejected; a plain sentence when empty"`

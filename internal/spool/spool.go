@@ -44,6 +44,21 @@ var Queues = []Queue{Incoming, Outgoing, Bounces, Held, Failed}
 // first of them from the time, so that IDs sort by age.
 type ID string
 
+// Digits come before letters in ASCII: ids sort as text as they do by time.
+const alphabet = "234567abcdefghijklmnopqrstuvwxyz"
+
+// MakeID makes an ID of 55 bits of a time in microseconds and 25 bits of something else.
+func MakeID(us uint64, more uint32) ID {
+	var b [16]byte
+	for i := 10; i >= 0; i, us = i-1, us>>5 {
+		b[i] = alphabet[us&31]
+	}
+	for i := 15; i > 10; i, more = i-1, more>>5 {
+		b[i] = alphabet[more&31]
+	}
+	return ID(b[:])
+}
+
 // CheckID refuses text that is not an ID, so that it may be used in a path.
 func CheckID(s string) (ID, error) {
 	if len(s) != 16 {
@@ -89,6 +104,7 @@ const (
 	FlagMalformed = "malformed" // the header block or MIME structure has defects
 	FlagApproved  = "approved"  // a moderator let it through: posting rules do not apply again
 	FlagBy        = "by="       // before a stage's name: it submitted the post, or one that led to it
+	FlagDigest    = "digest"    // made of many posts by the pipeline: only stages that know digests see it
 	FlagOutbound  = "outbound"  // in bounces: made by outbound from an SMTP reply, in the form of a DSN
 )
 

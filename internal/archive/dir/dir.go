@@ -60,7 +60,7 @@ func (a *Archive) Put(ctx context.Context, key archive.Key, write func(io.Writer
 		return archive.Message{}, fmt.Errorf("archive %s: %w", key.Name, err)
 	}
 	m, err := a.describe(place)
-	if errors.Is(err, archive.ErrNotFound) || errors.Is(err, errDamaged) {
+	if errors.Is(err, archive.ErrNotFound) || errors.Is(err, archive.ErrDamaged) {
 		m, err = a.put(place, write)
 	}
 	if err != nil {
@@ -133,9 +133,6 @@ func (s *sum) message(place string) archive.Message {
 	return archive.Message{Place: place, Size: s.size, SHA256: s.hash.Sum(nil)}
 }
 
-// errDamaged says that a file does not hold what was written.
-var errDamaged = errors.New("damaged in the archive")
-
 // describe reads what is there. The file's time becomes now, so that nobody takes it for one
 // that was left behind.
 func (a *Archive) describe(place string) (archive.Message, error) {
@@ -182,7 +179,7 @@ func (a *Archive) open(place string) (io.ReadCloser, error) {
 	zip, err := gzip.NewReader(f)
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%w: %w", errDamaged, err)
+		return nil, fmt.Errorf("%w: %w", archive.ErrDamaged, err)
 	}
 	return &reader{zip: zip, file: f}, nil
 }
@@ -195,7 +192,7 @@ type reader struct {
 func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.zip.Read(p)
 	if err != nil && err != io.EOF {
-		err = fmt.Errorf("%w: %w", errDamaged, err)
+		err = fmt.Errorf("%w: %w", archive.ErrDamaged, err)
 	}
 	return n, err
 }

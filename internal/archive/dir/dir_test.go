@@ -62,7 +62,7 @@ func TestDamageIsNoticedAndMendedByTheNextPut(t *testing.T) {
 			if err := os.WriteFile(path, c.damage(b), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := read(t, a, m.Place); !errors.Is(err, errDamaged) {
+			if _, err := read(t, a, m.Place); !errors.Is(err, archive.ErrDamaged) {
 				t.Errorf("error %v", err)
 			}
 			if again := put(t, a, "new"); again.Size != 3 {

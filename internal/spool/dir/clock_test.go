@@ -27,7 +27,7 @@ func TestAClockThatIsPutBackEndsHolds(t *testing.T) {
 	hours := now.Add(2 * time.Hour) // what five seconds look like after it
 	t.Run("of entries", func(t *testing.T) {
 		tb := newTable(8)
-		held, deferred := entryName{makeID(1, 1), 1}, entryName{makeID(2, 2), 2}
+		held, deferred := entryName{spool.MakeID(1, 1), 1}, entryName{spool.MakeID(2, 2), 2}
 		tb.add(held, state{}, now)
 		tb.give(tb.take(), state{}, hours.UnixMicro(), now)
 		tb.add(deferred, stateAt(1, hours), now)

@@ -12,9 +12,6 @@ import (
 	"github.com/mlist/mlist/internal/spool"
 )
 
-// Digits come before letters in ASCII: ids sort as text as they do by time.
-const alphabet = "234567abcdefghijklmnopqrstuvwxyz"
-
 // newID makes an id of 55 bits of time in microseconds and 25 random ones. Ids of
 // one process rise strictly, whatever its clock does.
 func (s *Spool) newID() spool.ID {
@@ -28,18 +25,7 @@ func (s *Spool) newID() spool.ID {
 	}
 	var r [4]byte
 	_, _ = rand.Read(r[:]) // never fails
-	return makeID(uint64(us), binary.BigEndian.Uint32(r[:]))
-}
-
-func makeID(us uint64, random uint32) spool.ID {
-	var b [16]byte
-	for i := 10; i >= 0; i, us = i-1, us>>5 {
-		b[i] = alphabet[us&31]
-	}
-	for i := 15; i > 10; i, random = i-1, random>>5 {
-		b[i] = alphabet[random&31]
-	}
-	return spool.ID(b[:])
+	return spool.MakeID(uint64(us), binary.BigEndian.Uint32(r[:]))
 }
 
 // entryName names an entry's file in every queue, and its post's directory in outgoing.

@@ -36,7 +36,7 @@ func TestIDsSortByTime(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.Uint64Range(0, 1<<55-1).Draw(t, "a"), rapid.Uint64Range(0, 1<<55-1).Draw(t, "b")
-		if x, y := makeID(a, 0)[:11], makeID(b, 0)[:11]; (a < b) != (x < y) {
+		if x, y := spool.MakeID(a, 0)[:11], spool.MakeID(b, 0)[:11]; (a < b) != (x < y) {
 			t.Fatalf("%d is %s, %d is %s", a, x, b, y)
 		}
 	})
@@ -406,7 +406,7 @@ func FuzzFiles(f *testing.F) {
 }
 
 func FuzzNames(f *testing.F) {
-	n := entryName{makeID(1763990000000000, 5), 0x0762}
+	n := entryName{spool.MakeID(1763990000000000, 5), 0x0762}
 	f.Add(n.String())
 	f.Add(n.String() + ".try2.due1763990000000000")
 	f.Add(n.String() + whySuffix)
