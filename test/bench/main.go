@@ -41,6 +41,7 @@ type figure struct {
 	Unit   string  `json:"unit"`
 	Beside string  `json:"beside,omitempty"` // the machine's own limit, in words
 	Limit  float64 `json:"limit,omitempty"`  // and in the same unit
+	Target float64 `json:"target,omitempty"` // that it promises to stay at or below; 0 is none
 }
 
 // bench is a fresh installation for each part, with a sink for an MTA.
@@ -115,6 +116,13 @@ func (b *bench) print() {
 		fmt.Printf("%-58s %12s %-13s", f.Name, number(f.Value), f.Unit)
 		if f.Beside != "" {
 			fmt.Printf(" %s: %s (%.0f %%)", f.Beside, number(f.Limit), 100*f.Value/f.Limit)
+		}
+		if f.Target > 0 {
+			word := "target"
+			if f.Value > f.Target {
+				word = "MISSES its target"
+			}
+			fmt.Printf(" %s: at most %s", word, number(f.Target))
 		}
 		fmt.Println()
 	}

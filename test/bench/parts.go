@@ -64,7 +64,7 @@ func (b *bench) lmtp(ctx context.Context) error {
 		}
 		b.mlist.Kill()
 		b.add(figure{"acknowledged posts at LMTP, 8 connections, " + daemon.what, middle(posts), "posts/s",
-			"disk, 8 writers of write+sync+rename+syncdir", middle(disk)})
+			"disk, 8 writers of write+sync+rename+syncdir", middle(disk), 0})
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func (b *bench) idle(ctx context.Context) error {
 		time.Sleep(20 * time.Millisecond) // idle is the point
 	}
 	b.add(figure{"one post to an idle list of 10, to the last delivery, p50", ms(median(times)), "ms",
-		"disk, one write+sync+rename+syncdir", ms(disk)})
+		"disk, one write+sync+rename+syncdir", ms(disk), 0})
 	b.add(figure{Name: "the same, p95", Value: ms(times[len(times)*95/100]), Unit: "ms"})
 	return nil
 }
@@ -155,7 +155,7 @@ func (b *bench) deliver(ctx context.Context) error {
 			}
 		}
 		b.add(figure{fmt.Sprintf("one post to %s members, end to end", group(size.members)),
-			float64(size.members) / median(times).Seconds(), "deliveries/s", "the sink, fed by a client that does nothing else", limit})
+			float64(size.members) / median(times).Seconds(), "deliveries/s", "the sink, fed by a client that does nothing else", limit, 0})
 	}
 	return nil
 }

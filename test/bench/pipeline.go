@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +15,7 @@ import (
 var tookField = regexp.MustCompile(`msg="post accepted".* took=(\S+)`)
 
 // pipeline measures what preparing a post costs, from the entry's taking to the commit,
-// through all default handlers; and how much memory a large message costs each process.
+// through all default handlers: time, calls to plugins, memory of each process.
 func (b *bench) pipeline(ctx context.Context) error {
 	if _, err := b.list(ctx, "dev@lists.test", 10); err != nil {
 		return err
@@ -28,10 +29,11 @@ func (b *bench) pipeline(ctx context.Context) error {
 	}
 	delivered := int64(0)
 	for _, size := range []struct {
-		name  string
-		bytes int
-		posts int
-	}{{"10 KB", 10 << 10, 40}, {"5 MB", 5 << 20, 10}} {
+		name   string
+		bytes  int
+		posts  int
+		target float64 // ms
+	}{{"10 KB", 10 << 10, 40, 5}, {"5 MB", 5 << 20, 10, 0}, {"39 MB", 39 << 20, 5, 0}} {
 		before := len(tookField.FindAllString(b.mlist.Log(), -1))
 		for n := range size.posts {
 			if err := b.post(ctx, "dev@lists.test", fmt.Sprint("pipeline", size.bytes, "-", n), size.bytes); err != nil {
@@ -51,9 +53,45 @@ func (b *bench) pipeline(ctx context.Context) error {
 			took = append(took, d)
 		}
 		b.add(figure{"preparing a post of " + size.name + ", taken to committed, p50", ms(median(took)), "ms",
-			"disk, one write+sync+rename+syncdir", ms(disk)})
+			"disk, one write+sync+rename+syncdir", ms(disk), size.target})
+	}
+	if err := b.plugins(ctx); err != nil {
+		return err
 	}
 	return b.large(ctx, delivered)
+}
+
+// plugins tells what the posts so far cost in calls, and what each plugin's process holds.
+func (b *bench) plugins(ctx context.Context) error {
+	out, err := b.mlist.Command(ctx, nil, "plugin", "ls", "--json")
+	if err != nil {
+		return err
+	}
+	var ls struct {
+		Running []struct{ Posts, Calls int64 }
+		Plugins []struct {
+			Name    string
+			Running *struct {
+				PID    int
+				Stages []string
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &ls); err != nil {
+		return fmt.Errorf("plugin ls: %w", err)
+	}
+	if len(ls.Running) != 1 || ls.Running[0].Posts == 0 {
+		return fmt.Errorf("plugin ls: no mlist that has had posts is running: %s", out)
+	}
+	r := ls.Running[0]
+	b.add(figure{Name: "calls to plugins for a post, default stages", Value: float64(r.Calls) / float64(r.Posts), Unit: "calls", Target: 3})
+	for _, p := range ls.Plugins {
+		if p.Running != nil {
+			b.add(figure{Name: fmt.Sprintf("memory (PSS) of plugin %s, with %d stages", p.Name, len(p.Running.Stages)),
+				Value: float64(own(p.Running.PID)) / (1 << 20), Unit: "MiB"})
+		}
+	}
+	return nil
 }
 
 // large measures how much one message of nearly 40 MB adds to each process.
@@ -79,7 +117,7 @@ func (b *bench) large(ctx context.Context, delivered int64) error {
 			return err
 		}
 		b.add(figure{Name: "a message of 39 MB adds to the memory of " + strings.TrimSpace(string(name)),
-			Value: float64(max(peaks[i]()-before[i], 0)) / (1 << 20), Unit: "MiB"})
+			Value: float64(max(peaks[i]()-before[i], 0)) / (1 << 20), Unit: "MiB", Target: 2})
 	}
 	return nil
 }
