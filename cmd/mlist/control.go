@@ -85,7 +85,8 @@ func (s *server) status(daemons []namedDaemon) control.Status {
 	st.Posts, st.Calls = totals.Posts, totals.Calls
 	for _, p := range s.host.Plugins() {
 		st.Plugins = append(st.Plugins, control.Plugin{Name: p.Name, Version: p.Version, Path: p.Path, PID: p.PID, Stages: p.Stages,
-			Healthy: p.Healthy, Restarts: p.Restarts, Calls: p.Calls, Errors: p.Errors, P50: milliseconds(p.P50), P99: milliseconds(p.P99)})
+			Healthy: p.Healthy, Restarts: p.Restarts, Calls: p.Calls, Errors: p.Errors, P50: milliseconds(p.P50), P99: milliseconds(p.P99),
+			Counts: p.Counts})
 	}
 	return st
 }
@@ -189,6 +190,13 @@ func printRunning(w io.Writer, p *control.Plugin) {
 	}
 	fmt.Fprintf(w, "    running  %s, %s, restarts %d, calls %d, errors %d, p50 %gms, p99 %gms\n",
 		printable(p.Version, false), state, p.Restarts, p.Calls, p.Errors, p.P50, p.P99)
+	var counts []string
+	for _, name := range sortedKeys(p.Counts) {
+		counts = append(counts, fmt.Sprintf("%s %s", name, thousands(p.Counts[name])))
+	}
+	if len(counts) > 0 {
+		fmt.Fprintf(w, "    counts   %s\n", printable(strings.Join(counts, ", "), false))
+	}
 }
 
 // withRunning puts what runs beside the programs; one whose program is gone comes last.
@@ -197,7 +205,7 @@ func withRunning(list []pluginJSON, plugins []control.Plugin) []pluginJSON {
 		i := slices.IndexFunc(list, func(j pluginJSON) bool { return j.Path == p.Path })
 		if i < 0 {
 			i = len(list)
-			list = append(list, pluginJSON{Name: p.Name, Version: p.Version, Stages: p.Stages, InUse: p.Stages, Path: p.Path, Problems: []string{}})
+			list = append(list, pluginJSON{Name: p.Name, Version: p.Version, Stages: p.Stages, InUse: p.Stages, Needs: []string{}, AtSMTP: []string{}, Path: p.Path, Problems: []string{}})
 		}
 		list[i].Running = &p
 	}

@@ -38,7 +38,9 @@ type pluginJSON struct {
 	Name     string   `json:"name"` // "" if it could not be asked
 	Version  string   `json:"version"`
 	Stages   []string `json:"stages"`
-	InUse    []string `json:"in_use"` // of those: that the configuration names
+	InUse    []string `json:"in_use"`  // of those: that the configuration names
+	Needs    []string `json:"needs"`   // what it asks mlist for beyond posts
+	AtSMTP   []string `json:"at_smtp"` // stages that judge while the sender's SMTP session waits, too
 	Path     string   `json:"path"`
 	Problems []string `json:"problems"`
 	// Running is the one that a running mlist has of this program, if any.
@@ -85,7 +87,7 @@ has started fare: calls and their times are counted since mlist started. The exi
 
 // inspect asks a program what it is.
 func inspect(ctx context.Context, c *config.Config, p host.Program) pluginJSON {
-	j := pluginJSON{Path: p.Path, Stages: []string{}, InUse: []string{}, Problems: []string{}}
+	j := pluginJSON{Path: p.Path, Stages: []string{}, InUse: []string{}, Needs: []string{}, AtSMTP: []string{}, Problems: []string{}}
 	if p.Refused != nil {
 		j.Problems = append(j.Problems, p.Refused.Error())
 		return j
@@ -96,8 +98,12 @@ func inspect(ctx context.Context, c *config.Config, p host.Program) pluginJSON {
 	}
 	j.Name, j.Version = d.Name, d.Version
 	j.Problems = append(j.Problems, d.Problems...)
+	j.Needs = append(j.Needs, d.Needs...)
 	for _, s := range d.Stages {
 		j.Stages = append(j.Stages, s.Name)
+		if s.AtSMTP {
+			j.AtSMTP = append(j.AtSMTP, s.Name)
+		}
 		if slices.Contains(c.Pipeline.Stages, s.Name) {
 			j.InUse = append(j.InUse, s.Name)
 		}
@@ -166,6 +172,14 @@ func printPlugin(w io.Writer, p pluginJSON) {
 	}
 	if len(stages) > 0 {
 		fmt.Fprintf(w, "    stages   %s\n", printable(strings.Join(stages, ", "), false))
+	}
+	for _, line := range []struct {
+		what  string
+		words []string
+	}{{"needs", p.Needs}, {"at SMTP", p.AtSMTP}} {
+		if len(line.words) > 0 {
+			fmt.Fprintf(w, "    %-8s %s\n", line.what, printable(strings.Join(line.words, ", "), false))
+		}
 	}
 	if p.Running != nil {
 		printRunning(w, p.Running)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/describe"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/trace"
 )
@@ -155,6 +156,17 @@ func (f fields) text(key string) string {
 	return s
 }
 
+func (f fields) texts(key string) []string {
+	var out []string
+	items, _ := f[key].([]any)
+	for _, item := range items {
+		if s, ok := item.(string); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 func (f fields) number(key string) int64 {
 	n, _ := f[key].(float64)
 	return int64(n)
@@ -231,6 +243,9 @@ func describeKept(f fields) string {
 	}
 	if peer := f.text("peer"); peer != "" {
 		text += ", by " + peer
+	}
+	if by := describe.SubmittedBy(f.texts("flags")); len(by) > 0 {
+		text += ", submitted by stage " + by[len(by)-1]
 	}
 	return text
 }

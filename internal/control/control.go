@@ -40,6 +40,8 @@ type Plugin struct {
 	Errors   int64    `json:"errors"`
 	P50      float64  `json:"p50_ms"` // of calls, in milliseconds
 	P99      float64  `json:"p99_ms"`
+	// Counts is what its handlers have counted since mlist started.
+	Counts map[string]int64 `json:"counts,omitempty"`
 }
 
 // Operations are what can be asked. Each may be called while another runs.

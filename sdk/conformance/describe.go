@@ -19,6 +19,7 @@ type Description struct {
 	Name     string   `json:"name"`
 	Version  string   `json:"version"`
 	Stages   []Stage  `json:"stages"`
+	Needs    []string `json:"needs,omitempty"`    // the capabilities that it does not work without
 	Problems []string `json:"problems,omitempty"` // that it has with the configuration
 }
 
@@ -27,6 +28,8 @@ type Stage struct {
 	Name  string   `json:"name"`
 	Help  string   `json:"help,omitempty"`
 	Needs []string `json:"needs,omitempty"`
+	// AtSMTP: it may also be asked while the sender's SMTP session waits.
+	AtSMTP bool `json:"at_smtp,omitempty"`
 }
 
 // Describe starts a program, asks what it is, and ends it. The tables of config are
@@ -50,10 +53,10 @@ func Describe(ctx context.Context, path string, use []string, config map[string]
 	if faults := describeFaults(d); len(faults) > 0 {
 		return Description{}, fmt.Errorf("describe: %s", strings.Join(faults, " "))
 	}
-	out := Description{Name: d.GetName(), Version: d.GetVersion()}
+	out := Description{Name: d.GetName(), Version: d.GetVersion(), Needs: d.GetNeeds()}
 	var used []string
 	for _, s := range d.GetStages() {
-		out.Stages = append(out.Stages, Stage{Name: s.GetName(), Help: s.GetHelp(), Needs: s.GetNeeds()})
+		out.Stages = append(out.Stages, Stage{Name: s.GetName(), Help: s.GetHelp(), Needs: s.GetNeeds(), AtSMTP: s.GetAtSmtp()})
 		if _, has := config[s.GetName()]; has || slices.Contains(use, s.GetName()) {
 			used = append(used, s.GetName())
 		}
