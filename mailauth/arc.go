@@ -231,3 +231,10 @@ func sealHash(sets []arcSet) []byte {
 	}
 	return sum256(b.String())
 }
+
+// ChainOf is what a message's ARC sets look like: how many, and whether another can be added.
+// Whether they hold is for Verify to say, or for whoever is trusted to have looked: result.
+func ChainOf(h *message.Header, result Result) Chain {
+	c := readChain(h)
+	return Chain{Result: result, Sets: len(c.sets), Sealer: c.sealer, Closed: c.closed}
+}
