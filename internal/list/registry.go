@@ -212,6 +212,8 @@ var oneOf = map[string]func(string) error{
 	"discard_these_nonmembers": checkSender,
 	"acceptable_aliases":       checkSender,
 	"remove_headers":           checkFieldName,
+	"dmarc_addresses":          checkSender,
+	"dmarc_mitigate_domains":   checkDomainAction,
 	"filter_types":             checkContentType,
 	"pass_types":               checkContentType,
 	"filter_extensions":        checkExtension,
@@ -249,6 +251,22 @@ func checkSender(line string) error {
 		return fmt.Errorf("pattern %q: %w", line, err)
 	}
 	return nil
+}
+
+// checkDomainAction takes a domain and one of the words of dmarc_mitigate_action.
+func checkDomainAction(line string) error {
+	words := strings.Fields(line)
+	if len(words) != 2 {
+		return fmt.Errorf("%q: want a domain and an action, such as example.com wrap_message", line)
+	}
+	if _, err := address.ParseDomain(strings.TrimPrefix(words[0], ".")); err != nil {
+		return err
+	}
+	switch words[1] {
+	case "no_mitigation", "munge_from", "wrap_message", "reject", "discard":
+		return nil
+	}
+	return fmt.Errorf("%q: want one of no_mitigation, munge_from, wrap_message, reject, discard", words[1])
 }
 
 // checkFieldName takes the name of a header field (RFC 5322 3.6.8).

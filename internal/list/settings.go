@@ -60,6 +60,14 @@ type Settings struct {
 	DigestHeader          string `set:"digest_header" help:"put at the top of every digest, before what it is; empty for none"`
 	DigestFooter          string `set:"digest_footer" default:"_______________________________________________\n%(display_name)s mailing list -- %(list_address)s\nTo unsubscribe send an email to %(leave_address)s\n" help:"put at the end of every digest; empty for none"`
 
+	DMARCMitigateAction     string   `set:"dmarc_mitigate_action" default:"munge_from" of:"no_mitigation,munge_from,wrap_message,reject,discard" help:"what happens to a post that receivers would refuse, because of the DMARC policy of its author's domain"`
+	DMARCMitigateAlways     bool     `set:"dmarc_mitigate_unconditionally" default:"false" help:"munge or wrap every post, whatever the policy"`
+	DMARCAddresses          []string `set:"dmarc_addresses" help:"authors, or patterns that start with ^, to whose posts it happens whatever the policy"`
+	DMARCMitigateDomains    []string `set:"dmarc_mitigate_domains" help:"another action for authors of a domain and those below it: lines such as example.com wrap_message"`
+	DMARCFromName           string   `set:"dmarc_from_name" default:"name_via_list" of:"name_via_list,address_via_list,name" help:"who is named in a munged From: Ann via Dev, ann at example.org via Dev, or Ann"`
+	DMARCModerationNotice   string   `set:"dmarc_moderation_notice" help:"what the author of a post that is rejected for DMARC is told; a plain sentence when empty"`
+	DMARCWrappedMessageText string   `set:"dmarc_wrapped_message_text" help:"text before a wrapped post; empty for none"`
+
 	RespondToPostRequests bool   `set:"respond_to_post_requests" default:"true" help:"tell the author when a post is held"`
 	AdminImmedNotify      bool   `set:"admin_immed_notify" default:"true" help:"tell the owners and moderators when a post is held"`
 	NonmemberRejection    string `set:"nonmember_rejection_notice" help:"what a nonmember is told when a post is rejected; a plain sentence when empty"`
