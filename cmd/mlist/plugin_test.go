@@ -230,7 +230,7 @@ func TestAStageIsRunOnAMessage(t *testing.T) {
 			[]string{`"verdict": "accept"`}},
 		"who is none may not": {post, []string{"standard", "--stage", "posting", "--json"}, 0, []string{`"code": "nonmember"`}},
 		"by the path":         {post, []string{filepath.Join(dir, "shout")}, 0, []string{"append X-Volume: 0"}},
-		"which stage?":        {post, []string{"standard"}, exitUsage, []string{"want --stage: standard has loop, posting"}},
+		"which stage?":        {post, []string{"standard"}, exitUsage, []string{"want --stage: standard has loop, authenticate, posting"}},
 		"no such stage":       {post, []string{"shout", "--stage", "whisper"}, exitError, []string{"no plugin offers stage whisper"}},
 		"no such plugin":      {post, []string{"whisper"}, exitError, []string{"no plugin whisper in", "./whisper"}},
 		"no such setting":     {post, []string{"shout", "--list-setting", "fotter=x"}, exitUsage, []string{"fotter"}},

@@ -6,11 +6,16 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"slices"
 
+	"github.com/mlist/mlist/mailauth"
 	"github.com/mlist/mlist/plugins/archive"
+	"github.com/mlist/mlist/plugins/authenticate"
 	"github.com/mlist/mlist/plugins/checks"
 	"github.com/mlist/mlist/plugins/decorate"
+	"github.com/mlist/mlist/plugins/dmarc"
 	"github.com/mlist/mlist/plugins/headers"
 	"github.com/mlist/mlist/plugins/mime"
 	"github.com/mlist/mlist/plugins/recipients"
@@ -20,9 +25,30 @@ import (
 // version is set when a release is built: -ldflags "-X main.version=…".
 var version = "dev"
 
-func main() { sdk.Serve("standard", version, stages()...) }
+func main() {
+	// One DNS for all stages: they ask for the same names.
+	dns, err := mailauth.FromEnvironment()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "standard: %v\n", err)
+		os.Exit(1)
+	}
+	sdk.Serve("standard", version, stages(dns)...)
+}
 
-// stages are all stages, in the order of the default pipeline.
-func stages() []sdk.Stage {
-	return slices.Concat(checks.Stages(), mime.Stages(), headers.Stages(), archive.Stages(), decorate.Stages(), recipients.Stages())
+// order is that of the default pipeline, as far as it is served here.
+var order = []string{"loop", "authenticate", "posting", "limits", "mime", "cleanse", "subject", "reply-to", "list-headers",
+	"archive", "footer", "recipients", "dmarc", "sign"}
+
+// stages are all stages, in their order.
+func stages(dns mailauth.Resolver) []sdk.Stage {
+	all := slices.Concat(checks.Stages(), mime.Stages(), headers.Stages(), archive.Stages(), decorate.Stages(), recipients.Stages(),
+		[]sdk.Stage{authenticate.Authenticate(dns), dmarc.Stage(dns), authenticate.Sign()})
+	place := func(s sdk.Stage) int {
+		if i := slices.Index(order, s.Name); i >= 0 {
+			return i
+		}
+		return len(order) // a stage that no default pipeline has
+	}
+	slices.SortStableFunc(all, func(a, b sdk.Stage) int { return place(a) - place(b) })
+	return all
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,8 @@ type Options struct {
 	// Set adds or changes keys of the configuration: "outbound.connections" = "4". Values
 	// are TOML.
 	Set map[string]string
+	// DNS stands in for DNS: TXT records by name. No test asks the net.
+	DNS map[string][]string
 }
 
 // Mlist is an installation of mlist in a directory of its own.
@@ -113,7 +116,21 @@ func Install(dir, dist string, opts Options) (*Mlist, error) {
 	if err := os.WriteFile(m.Config, []byte(text.String()), 0o644); err != nil {
 		return nil, err
 	}
-	return m, nil
+	if opts.DNS == nil {
+		opts.DNS = map[string][]string{}
+	}
+	dns, err := json.Marshal(opts.DNS)
+	if err != nil {
+		return nil, err
+	}
+	return m, os.WriteFile(m.dnsFile(), dns, 0o644)
+}
+
+func (m *Mlist) dnsFile() string { return filepath.Join(m.Dir, "dns.json") }
+
+// environment is what mlist is started with.
+func (m *Mlist) environment() []string {
+	return append(os.Environ(), "MLIST_DNS_FILE="+m.dnsFile())
 }
 
 // Start runs `mlist serve` and waits until it says that it is ready.
@@ -122,6 +139,7 @@ func (m *Mlist) Start(ctx context.Context) error { return m.StartDaemon(ctx, "se
 // StartDaemon runs `mlist NAME` in the foreground and waits until it is ready.
 func (m *Mlist) StartDaemon(ctx context.Context, args ...string) error {
 	cmd := exec.Command(m.Bin, append([]string{"--config", m.Config}, args...)...)
+	cmd.Env = m.environment()
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -245,6 +263,7 @@ func (m *Mlist) Command(ctx context.Context, stdin io.Reader, args ...string) (s
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, m.Bin, append([]string{"--config", m.Config}, args...)...)
+	cmd.Env = m.environment()
 	cmd.Stdin = stdin
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
