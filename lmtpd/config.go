@@ -50,8 +50,8 @@ func (c Config) completed() (*Config, error) {
 		return nil, errors.New("lmtpd.listen: want one address or more")
 	case c.MaxMessageSize <= 0:
 		return nil, errors.New("lmtpd.max_message_size: want more than 0")
-	case c.MaxHeaderSize <= 0 || c.MaxHeaderSize > message.MaxHeader:
-		return nil, fmt.Errorf("lmtpd.max_header_size: want 1 to %d", message.MaxHeader)
+	case c.MaxHeaderSize <= 0 || c.MaxHeaderSize > message.MaxHeader/2: // the list's own fields need room
+		return nil, fmt.Errorf("lmtpd.max_header_size: want 1 to %d", message.MaxHeader/2)
 	case c.MaxConnections <= 0:
 		return nil, errors.New("lmtpd.max_connections: want more than 0")
 	case c.MaxRecipients <= 0:

@@ -76,6 +76,7 @@ func TestDialogue(t *testing.T) {
 		{"no header", []exchange{mail, rcpt, data, x("just text\r\n.\r\n", "250")}, 1},
 		{"a header at the limit", []exchange{mail, rcpt, data, x("Subject: "+strings.Repeat("x", 300-11)+"\r\n\r\n.\r\n", "250")}, 1},
 		{"a header over the limit", []exchange{mail, rcpt, data, x("Subject: "+strings.Repeat("x", 300-10)+"\r\n\r\n.\r\n", "554 5.6.0"), quit}, 0},
+		{"a header over the limit below an mbox line", []exchange{mail, rcpt, data, x("From ann\r\nSubject: "+strings.Repeat("x", 300-10)+"\r\n\r\n.\r\n", "554 5.6.0"), quit}, 0},
 		{"a header over the limit without an end", []exchange{mail, rcpt, data, x("Subject: "+strings.Repeat("x", 300-10)+"\r\n.\r\n", "554 5.6.0"), quit}, 0},
 		{"much text without a header is not a header over the limit", []exchange{mail, rcpt, data, x(strings.Repeat("text\r\n", 100)+".\r\n", "250"), quit}, 1},
 		{"BDAT is not offered", []exchange{mail, rcpt, x("BDAT 4 LAST\r\nab\r\n", "502 5.5.1"), x("NOOP\r\n", "250"), quit}, 0},

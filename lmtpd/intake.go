@@ -100,9 +100,13 @@ func (in *intake) messageID() string {
 }
 
 // startsWithField tells whether the first line has the form of a header field
-// (RFC 5322 2.2), white space before the colon allowed.
+// (RFC 5322 2.2), white space before the colon allowed. An mbox "From " line may stand
+// above it, as message.Split has it.
 func startsWithField(p []byte) bool {
-	line, _, _ := bytes.Cut(p, []byte("\r\n"))
+	line, rest, _ := bytes.Cut(p, []byte("\r\n"))
+	if bytes.HasPrefix(line, []byte("From ")) || bytes.HasPrefix(line, []byte(">From ")) {
+		line, _, _ = bytes.Cut(rest, []byte("\r\n"))
+	}
 	name, _, ok := bytes.Cut(line, []byte(":"))
 	name = bytes.TrimRight(name, " \t")
 	return ok && len(name) > 0 && !bytes.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f })

@@ -17,8 +17,9 @@ import (
 const (
 	// maxSocketPath is what fits into the kernel's sockaddr_un with its final NUL.
 	maxSocketPath = 107
-	// maxHeader is what the parser of header blocks takes.
-	maxHeader = 1 << 20
+	// maxHeader is half of what the parser of header blocks takes: the list's own fields
+	// come on top.
+	maxHeader = 512 << 10
 )
 
 // check looks at what no single value tells.

@@ -49,7 +49,7 @@ func TestWhatIsWrongIsToldWithFileLineAndKey(t *testing.T) {
 		{"a socket path over the kernel's limit", "[lmtpd]\nlisten = [\"unix:/" + strings.Repeat("x", 107) + "\"]\n", "at most 107 octets"},
 		{"a socket mode that is not octal", "[lmtpd]\nsocket_mode = \"0999\"\n", `x.toml:2: lmtpd.socket_mode: "0999": want permissions in octal, such as 0660`},
 		{"a header limit over the message limit", "[lmtpd]\nmax_message_size = \"1KB\"\n", "x.toml:1: lmtpd.max_header_size: 256KB: want no more than lmtpd.max_message_size (1KB)"},
-		{"a header limit over what can be parsed", "[lmtpd]\nmax_header_size = \"2MB\"\n", "x.toml:2: lmtpd.max_header_size: 2MB: want 1MB or less"},
+		{"a header limit over what can be parsed", "[lmtpd]\nmax_header_size = \"2MB\"\n", "x.toml:2: lmtpd.max_header_size: 2MB: want 512KB or less"},
 		{"a store of another kind", "[store]\nurl = \"mysql://user:secret@db/x\"\n", `x.toml:2: store.url: "mysql": want sqlite:PATH`},
 		{"a relative path", "[spool]\nurl = \"dir:spool\"\n", `x.toml:2: spool.url: "spool": want an absolute path`},
 		{"an MTA without a scheme", "[outbound]\nmta = \"127.0.0.1:25\"\n", `x.toml:2: outbound.mta: "127.0.0.1:25": want smtp://HOST:PORT, smtps://HOST:PORT or unix:PATH`},
