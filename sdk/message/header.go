@@ -15,7 +15,7 @@ import (
 // Limits against hostile input.
 const (
 	MaxHeader = 1 << 20 // octets of a header block
-	MaxFields = 10_000
+	MaxFields = 50_000
 	MaxDepth  = 32     // of nested MIME parts
 	MaxParts  = 10_000 // MIME parts of a message
 )

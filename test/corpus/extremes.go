@@ -63,10 +63,10 @@ var extremes = []struct {
 	{"UTF-16 with a BOM", func() string { return "\xff\xfe" + "F\x00r\x00o\x00m\x00:\x00 \x00a\x00\r\x00\n\x00" }},
 	{"a BOM before the header", func() string { return "\xef\xbb\xbf" + start + "\r\ntext\r\n" }},
 	{"a body of UTF-16", func() string { return mime + "text/plain; charset=utf-16\r\n\r\nh\x00i\x00\r\x00\n\x00" }},
-	{"9,000 header fields of one name", func() string { return start + times(9000, "Received: from x by y\r\n") + "\r\ntext\r\n" }},
-	{"9,000 header fields of many names", func() string { return start + counted(9000, "X-%d: x\r\n") + "\r\ntext\r\n" }},
-	{"9,000 fields of content", func() string { return mime + "text/plain\r\n" + counted(9000, "Content-X%d: x\r\n") + "\r\ntext\r\n" }},
-	{"12,000 header fields", func() string { return start + times(12000, "X-A: 1\r\n") + "\r\ntext\r\n" }},
+	{"10,000 header fields of one name", func() string { return start + times(10000, "Received: from x by y\r\n") + "\r\ntext\r\n" }},
+	{"10,000 header fields of many names", func() string { return start + counted(10000, "X-%d: x\r\n") + "\r\ntext\r\n" }},
+	{"10,000 fields of content", func() string { return mime + "text/plain\r\n" + counted(10000, "Content-X%d: x\r\n") + "\r\ntext\r\n" }},
+	{"60,000 header fields", func() string { return start + times(60000, "A:\r\n") + "\r\ntext\r\n" }},
 	{"1,000 subjects", func() string {
 		return times(1000, "Subject: Re: [dev] =?utf-8?q?=C3=A9?=\r\n") + start + "\r\ntext\r\n"
 	}},
@@ -78,6 +78,23 @@ var extremes = []struct {
 	{"a subject of 200 KB in raw UTF-8", func() string {
 		return strings.Replace(start, "Subject: x", "Subject: "+times(100<<10, "é"), 1) + "\r\ntext\r\n"
 	}},
+	{"a subject of 200 KB of raw octets", func() string {
+		return strings.Replace(start, "Subject: x", "Subject: "+times(200<<10, "\x80"), 1) + "\r\ntext\r\n"
+	}},
+	{"a From of 200 KB of raw octets", func() string {
+		return strings.Replace(start, "From: ", "From: "+times(200<<10, "\x80")+" ", 1) + "\r\ntext\r\n"
+	}},
+	{"a Reply-To of 200 KB of raw octets", func() string {
+		return start + "Reply-To: " + times(200<<10, "\x80") + " <ann@example.org>\r\n\r\ntext\r\n"
+	}},
+	{"a Cc of 200 KB of raw octets", func() string { return start + "Cc: " + times(200<<10, "\x80") + " <ann@example.org>\r\n\r\ntext\r\n" }},
+	{"a Content-Type of 200 KB", func() string {
+		return mime + "text/plain; charset=utf-8; name=\"" + times(200<<10, "x") + "\"\r\n\r\ntext\r\n"
+	}},
+	{"a multipart's type of 200 KB", func() string {
+		return mime + "multipart/mixed; boundary=b; name=\"" + times(200<<10, "x") + "\"\r\n\r\n--b\r\n\r\ntext\r\n--b--\r\n"
+	}},
+	{"a Message-ID of 200 KB", func() string { return strings.Replace(start, "<1@", "<"+times(200<<10, "1")+"@", 1) + "\r\ntext\r\n" }},
 	{"a subject of 5,000 encoded words", func() string {
 		return strings.Replace(start, "Subject: x", "Subject:"+times(5000, " =?utf-8?q?Re:_=C3=A9?=\r\n"), 1) + "\r\ntext\r\n"
 	}},
@@ -131,7 +148,7 @@ var extremes = []struct {
 	{"a boundary in pieces", func() string {
 		return mime + "multipart/mixed; boundary*0=b; boundary*1=\"c\"\r\n\r\n--bc\r\n\r\nx\r\n--bc--\r\n"
 	}},
-	{"50,000 parameters", func() string {
+	{"10,000 parameters", func() string {
 		return mime + "multipart/mixed" + counted(10000, ";\r\n p%d=x") + "; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b--\r\n"
 	}},
 	{"100,000 semicolons", func() string {
