@@ -25,6 +25,7 @@ var (
 	mlist   *harness.Mlist
 	postfix *harness.Postfix
 	out     *sink.Server
+	records map[string][]string // DNS
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -68,7 +69,12 @@ func setUp(ctx context.Context) (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if mlist, err = harness.Install(filepath.Join(dir, "mlist"), dist, harness.Options{MTA: postfix.HandBack}); err != nil {
+	var keys string
+	if records, keys, err = auth(dir); err != nil {
+		return nil, err
+	}
+	opts := harness.Options{MTA: postfix.HandBack, DNS: records, Set: map[string]string{"plugin.sign.keys": keys}}
+	if mlist, err = harness.Install(filepath.Join(dir, "mlist"), dist, opts); err != nil {
 		return nil, err
 	}
 	if err := mlist.Start(ctx); err != nil {
