@@ -29,7 +29,7 @@ func readEnvelope(e *proto.Envelope) Envelope {
 func readSenders(senders []*proto.Sender) []Sender {
 	out := make([]Sender, len(senders))
 	for i, s := range senders {
-		out[i] = Sender{Address: s.GetAddress(), Source: s.GetSource()}
+		out[i] = Sender{Address: s.GetAddress(), Source: s.GetSource(), Ban: s.GetBan()}
 		for _, m := range s.GetMemberships() {
 			out[i].Memberships = append(out[i].Memberships, readMembership(m))
 		}

@@ -189,6 +189,7 @@ type Sender struct {
 	Address     string
 	Source      string // "from", "envelope", "reply-to" or "sender"
 	Memberships []Membership
+	Ban         string // which ban holds it off the list, and why; "" if none does
 }
 
 // Membership is one role of an address on the list.

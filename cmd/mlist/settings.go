@@ -11,6 +11,7 @@ import (
 
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/sdk/password"
 )
 
 // changes are settings in text form by name; nil goes back to the default.
@@ -20,8 +21,16 @@ type changes map[string]*string
 func parseChanges(args, defaults []string) (changes, error) {
 	out := changes{}
 	add := func(name string, value *string) error {
-		if _, err := list.Describe(name); err != nil {
+		d, err := list.Describe(name)
+		if err != nil {
 			return withHint(err, "`mlist list settings` shows all.")
+		}
+		if d.Kind == "password" && value != nil && *value != "" && !password.IsHash(*value) {
+			hashed, err := password.Hash(*value)
+			if err != nil {
+				return usageError{fmt.Errorf("%s: %w", name, err)}
+			}
+			value = &hashed
 		}
 		if _, twice := out[name]; twice {
 			return usageError{fmt.Errorf("%s is there twice", name)}

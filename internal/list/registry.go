@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -17,10 +18,11 @@ import (
 // Setting describes one setting.
 type Setting struct {
 	Name    string
-	Kind    string   // "string", "bool", "int", "word" or "lines"
+	Kind    string   // "string", "bool", "int", "word", "lines" or "password"
 	Of      []string // the words of a "word"
 	Default string   // in text form
 	Help    string
+	Max     int // of an "int"
 	field   int
 }
 
@@ -44,10 +46,18 @@ func register() []Setting {
 		switch of := f.Tag.Get("of"); {
 		case of != "":
 			s.Kind, s.Of = "word", strings.Split(of, ",")
+		case f.Tag.Get("form") != "":
+			s.Kind = f.Tag.Get("form")
 		case f.Type.Kind() == reflect.Slice:
 			s.Kind = "lines"
 		default:
 			s.Kind = f.Type.Kind().String()
+		}
+		if s.Kind == "int" {
+			s.Max = maxInt
+			if most, err := strconv.Atoi(f.Tag.Get("max")); err == nil {
+				s.Max = most
+			}
 		}
 		out = append(out, s)
 	}
@@ -126,11 +136,8 @@ func (s *Settings) Set(name, text string) error {
 		v.SetBool(b)
 	case "int":
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 || n > maxInt {
-			return fmt.Errorf("%s: %q: want a whole number, from 0 to %d", name, text, maxInt)
-		}
-		if most, ok := atMost[name]; ok && n > most {
-			return fmt.Errorf("%s: %d: want %d at most", name, n, most)
+		if err != nil || n < 0 || n > d.Max {
+			return fmt.Errorf("%s: %q: want a whole number, from 0 to %d", name, text, d.Max)
 		}
 		v.SetInt(int64(n))
 	case "word":
@@ -147,6 +154,11 @@ func (s *Settings) Set(name, text string) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		v.Set(reflect.ValueOf(lines))
+	case "password":
+		if text != "" && !strings.HasPrefix(text, passwordForm) {
+			return fmt.Errorf("%s: want a hash, in the form %s…, and never the password itself", name, passwordForm)
+		}
+		fallthrough
 	default:
 		if err := checkText(name, text); err != nil {
 			return err
@@ -159,8 +171,8 @@ func (s *Settings) Set(name, text string) error {
 // maxInt bounds numbers, so that a number of KB counted in octets still fits an int64.
 const maxInt = 1<<31 - 1
 
-// atMost bounds the numbers that have a bound of their own.
-var atMost = map[string]int{"digest_send_hour": 23}
+// passwordForm begins every hash of a password.
+const passwordForm = "$argon2id$"
 
 // oneLine are the settings that end up inside one header field.
 var oneLine = map[string]bool{"display_name": true, "description": true, "subject_prefix": true, "reply_to_address": true, "archive_url": true}
@@ -218,6 +230,9 @@ var oneOf = map[string]func(string) error{
 	"pass_types":               checkContentType,
 	"filter_extensions":        checkExtension,
 	"pass_extensions":          checkExtension,
+	"sender_headers":           checkSource,
+	"header_matches":           checkMatch,
+	"bounce_matching_headers":  checkFieldMatch,
 }
 
 // parseLines splits lines and checks each.
@@ -267,6 +282,43 @@ func checkDomainAction(line string) error {
 		return nil
 	}
 	return fmt.Errorf("%q: want one of no_mitigation, munge_from, wrap_message, reject, discard", words[1])
+}
+
+// sources are where a post says who sent it.
+var sources = []string{"from", "envelope", "reply-to", "sender"}
+
+func checkSource(line string) error {
+	if !slices.Contains(sources, line) {
+		return fmt.Errorf("%q: want one of %s", line, strings.Join(sources, ", "))
+	}
+	return nil
+}
+
+// matchActions are what a line of header_matches may do.
+var matchActions = []string{"hold", "reject", "discard", "accept", "defer"}
+
+// checkMatch takes ACTION FIELD: PATTERN.
+func checkMatch(line string) error {
+	action, rest, _ := strings.Cut(line, " ")
+	if !slices.Contains(matchActions, action) {
+		return fmt.Errorf("%q: want ACTION FIELD: PATTERN, where ACTION is one of %s", line, strings.Join(matchActions, ", "))
+	}
+	return checkFieldMatch(rest)
+}
+
+// checkFieldMatch takes FIELD: PATTERN.
+func checkFieldMatch(line string) error {
+	field, pattern, ok := strings.Cut(line, ":")
+	if field = strings.TrimSpace(field); !ok || field == "" {
+		return fmt.Errorf("%q: want FIELD: PATTERN", line)
+	}
+	if i := strings.IndexFunc(line, unicode.IsControl); i >= 0 {
+		return fmt.Errorf("control character in %q", line)
+	}
+	if _, err := regexp.Compile("(?i)" + strings.TrimSpace(pattern)); err != nil {
+		return fmt.Errorf("pattern %q: %w", line, err)
+	}
+	return checkFieldName(field)
 }
 
 // checkFieldName takes the name of a header field (RFC 5322 3.6.8).

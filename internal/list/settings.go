@@ -17,11 +17,19 @@ type Settings struct {
 	RejectTheseNonmembers  []string `set:"reject_these_nonmembers" help:"addresses, or patterns that start with ^, whose posts are rejected"`
 	DiscardTheseNonmembers []string `set:"discard_these_nonmembers" help:"addresses, or patterns that start with ^, whose posts are discarded"`
 	Emergency              bool     `set:"emergency" default:"false" help:"hold every post"`
+	SenderHeaders          []string `set:"sender_headers" default:"from\nenvelope\nreply-to\nsender" help:"where the sender of a post is looked for, of from, envelope, reply-to and sender: the first that is a member decides"`
+	ModeratorPassword      string   `set:"moderator_password" form:"password" help:"lets a post with \"Approved: PASSWORD\" in its header, or as its first line, pass every check; it is kept as a hash"`
+	HeaderMatches          []string `set:"header_matches" help:"lines as \"ACTION FIELD: PATTERN\", the first that matches acts: hold, reject, discard, accept, or defer, which is only recorded"`
+	ModerateUntilPosts     int      `set:"moderate_until_posts" default:"0" max:"1000000" help:"hold the first so many posts of each member who has no action of their own; 0 is none"`
+	MaxPostsPerHour        int      `set:"max_posts_per_hour" default:"0" max:"1000" help:"hold what one sender posts beyond this within an hour; 0 is no limit"`
+	MaxPostsPerDay         int      `set:"max_posts_per_day" default:"0" max:"1000" help:"hold what one sender posts beyond this within 24 hours; 0 is no limit"`
 
 	RequireExplicitDestination bool     `set:"require_explicit_destination" default:"true" help:"hold posts that name the list neither in To nor in Cc"`
 	AcceptableAliases          []string `set:"acceptable_aliases" help:"other addresses, or patterns that start with ^, that count as naming the list"`
 	MaxMessageSize             int      `set:"max_message_size" default:"40" help:"posts over this many KB (1024 octets) are held; 0 is no limit"`
 	MaxNumRecipients           int      `set:"max_num_recipients" default:"10" help:"posts with this many To and Cc addresses or more are held; 0 is no limit"`
+	Administrivia              bool     `set:"administrivia" default:"true" help:"hold posts that look like a command, such as \"unsubscribe\""`
+	BounceMatchingHeaders      []string `set:"bounce_matching_headers" default:"to: friend@public.com\nmessage-id: relay.comanche.denmark.eu" help:"lines as \"FIELD: PATTERN\"; posts that match one are held"`
 
 	SubjectPrefix         string   `set:"subject_prefix" default:"[%(display_name)s] " help:"put before the subject; %(display_name)s is the list's name and %d the post's number"`
 	ReplyGoesToList       string   `set:"reply_goes_to_list" default:"no_munging" of:"no_munging,point_to_list,explicit_header,explicit_header_only" help:"what Reply-To says"`
@@ -54,7 +62,7 @@ type Settings struct {
 	DigestCountThreshold  int    `set:"digest_count_threshold" default:"0" help:"send a digest when this many posts wait for it; 0 is never"`
 	DigestSendPeriodic    bool   `set:"digest_send_periodic" default:"true" help:"send a digest at the time of digest_schedule, however little waits for it"`
 	DigestSchedule        string `set:"digest_schedule" default:"daily" of:"daily,weekly" help:"how often digest_send_periodic is"`
-	DigestSendHour        int    `set:"digest_send_hour" default:"12" help:"the hour of digest_schedule, from 0 to 23, where the server is"`
+	DigestSendHour        int    `set:"digest_send_hour" default:"12" max:"23" help:"the hour of digest_schedule, from 0 to 23, where the server is"`
 	DigestWeekday         string `set:"digest_weekday" default:"monday" of:"monday,tuesday,wednesday,thursday,friday,saturday,sunday" help:"the day of a weekly digest_schedule"`
 	DigestVolumeFrequency string `set:"digest_volume_frequency" default:"monthly" of:"yearly,monthly,quarterly,weekly,daily" help:"when digests start a new volume"`
 	DigestHeader          string `set:"digest_header" help:"put at the top of every digest, before what it is; empty for none"`

@@ -20,7 +20,7 @@ func TestEverySettingIsDescribed(t *testing.T) {
 			t.Errorf("%s has no help", s.Name)
 		}
 		switch s.Kind {
-		case "string", "bool", "int", "lines":
+		case "string", "bool", "int", "lines", "password":
 		case "word":
 			if !slices.Contains(s.Of, s.Default) {
 				t.Errorf("%s: the default %q is none of %v", s.Name, s.Default, s.Of)
@@ -48,6 +48,8 @@ func TestDefaultsAreMailmans(t *testing.T) {
 		"reply_goes_to_list": "no_munging", "first_strip_reply_to": "false", "reply_to_address": "", "anonymous_list": "false",
 		"include_rfc2369_headers": "true", "allow_list_posts": "true", "respond_to_post_requests": "true", "admin_immed_notify": "true",
 		"acceptable_aliases": "", "accept_these_nonmembers": "", "nonmember_rejection_notice": "", "description": "",
+		"administrivia": "true", "moderator_password": "", "header_matches": "",
+		"bounce_matching_headers": "to: friend@public.com\nmessage-id: relay.comanche.denmark.eu",
 	} {
 		if text, err := got.Get(name); err != nil || text != want {
 			t.Errorf("%s is %q, %v; want %q", name, text, err, want)

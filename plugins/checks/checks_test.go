@@ -18,6 +18,9 @@ var usual = map[string]string{
 	"require_explicit_destination": "true",
 	"max_message_size":             "40",
 	"max_num_recipients":           "10",
+	"administrivia":                "true",
+	"sender_headers":               "from\nenvelope\nreply-to\nsender",
+	"bounce_matching_headers":      "to: friend@public.com\nmessage-id: relay.comanche.denmark.eu",
 }
 
 // settings are the usual ones with some changed: name, text, name, text.
@@ -69,6 +72,11 @@ func TestLoop(t *testing.T) {
 		{name: "the mark of a list whose name is ours escaped", list: "a%20b@example.org", header: "X-BeenThere: a%20b@example.org\r\n", want: "accept"},
 		{name: "our mark below that of another list", header: "X-BeenThere: all@lists.example.org\r\nX-BeenThere: Dev@lists.example.org\r\n", want: "discard loop"},
 		{name: "another list's mark", header: "X-BeenThere: all@lists.example.org\r\n", want: "accept"},
+		{name: "our address in List-Post", header: "List-Post: <mailto:Dev@lists.example.org>\r\n", want: "discard loop"},
+		{name: "one of several ways to post", header: "List-Post: <https://x.example/>, <mailto:dev@lists.example.org?subject=x>\r\n", want: "discard loop"},
+		{name: "our address in List-Post, escaped", list: "a%b@example.org", header: "List-Post: <mailto:a%25b@example.org>\r\n", want: "discard loop"},
+		{name: "another list in List-Post", header: "List-Post: <mailto:all@lists.example.org>\r\n", want: "accept"},
+		{name: "a list that takes no posts", header: "List-Post: NO\r\n", want: "accept"},
 		{name: "the mark of a list with a name in UTF-8", list: "dév@bücher.example", header: "X-BeenThere: d%c3%a9v@xn--bcher-kva.example\r\n", want: "discard loop"},
 		{name: "a moderator approved it", header: "X-BeenThere: dev@lists.example.org\r\n", approved: true, want: "accept"},
 		{name: "thirty hops", header: received(30), want: "accept"},
@@ -184,7 +192,7 @@ func TestPosting(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	const head = "From: ann@example.org\r\nTo: dev@lists.example.org\r\n"
+	const head = "Subject: x\r\nFrom: ann@example.org\r\nTo: dev@lists.example.org\r\n"
 	sized := func(octets int) string { return head + "\r\n" + strings.Repeat("x", octets-len(head)) }
 	people := func(n int) string {
 		var b strings.Builder
@@ -208,21 +216,21 @@ func TestLimits(t *testing.T) {
 		{name: "no limit of size", message: sized(1 << 20), settings: []string{"max_message_size", "0"}, want: "accept"},
 		{name: "big and approved", message: sized(1 << 20), approved: true, want: "accept"},
 		{name: "big from somebody whose action is accept", message: sized(1 << 20), notes: map[string]string{noteAccepted: "member"}, want: "accept"},
-		{name: "no From", message: "To: dev@lists.example.org\r\n\r\n", want: "hold bad-from"},
-		{name: "an empty From", message: "From: \r\nTo: dev@lists.example.org\r\n\r\n", want: "hold bad-from"},
-		{name: "a From without an address", message: "From: Ann\r\nTo: dev@lists.example.org\r\n\r\n", want: "hold bad-from"},
+		{name: "no From", message: "Subject: x\r\nTo: dev@lists.example.org\r\n\r\n", want: "hold bad-from"},
+		{name: "an empty From", message: "Subject: x\r\nFrom: \r\nTo: dev@lists.example.org\r\n\r\n", want: "hold bad-from"},
+		{name: "a From without an address", message: "Subject: x\r\nFrom: Ann\r\nTo: dev@lists.example.org\r\n\r\n", want: "hold bad-from"},
 		{name: "two From fields", message: "From: eve@example.net\r\n" + head + "\r\n", want: "hold bad-from"},
-		{name: "nine recipients", message: "From: a@b.example\r\nTo: dev@lists.example.org" + people(8) + "\r\n\r\n", want: "accept"},
-		{name: "ten recipients, as in Mailman", message: "From: a@b.example\r\nTo: dev@lists.example.org\r\nCc: x@y.example" + people(8) + "\r\n\r\n", want: "hold too-many-recipients"},
-		{name: "no limit of recipients", message: "From: a@b.example\r\nTo: dev@lists.example.org" + people(500) + "\r\n\r\n", settings: []string{"max_num_recipients", "0"}, want: "accept"},
-		{name: "the list in nobody's sight", message: "From: a@b.example\r\nTo: friends:;\r\n\r\n", want: "hold implicit-dest"},
-		{name: "the list only in its own name", message: "From: a@b.example\r\nTo: \"dev@lists.example.org\" <x@y.example>\r\n\r\n", want: "hold implicit-dest"},
-		{name: "the list in Cc, in other case", message: "From: a@b.example\r\nTo: x@y.example\r\nCC: Dev <DEV@LISTS.example.org>\r\n\r\n", want: "accept"},
-		{name: "the list in Resent-To", message: "From: a@b.example\r\nTo: x@y.example\r\nResent-To: dev@lists.example.org\r\n\r\n", want: "accept"},
-		{name: "a list that does not ask", message: "From: a@b.example\r\n\r\n", settings: []string{"require_explicit_destination", "false"}, want: "accept"},
-		{name: "an alias", message: "From: a@b.example\r\nTo: devel@old.example.org\r\n\r\n", settings: []string{"acceptable_aliases", "devel@old.example.org"}, want: "accept"},
-		{name: "an alias by pattern", message: "From: a@b.example\r\nTo: devel@old.example.org\r\n\r\n", settings: []string{"acceptable_aliases", "x@y.example\n^DEV.*@old"}, want: "accept"},
-		{name: "the list's domain in A-labels", list: "dev@bücher.example", message: "From: a@b.example\r\nTo: dev@xn--bcher-kva.example\r\n\r\n", want: "accept"},
+		{name: "nine recipients", message: "Subject: x\r\nFrom: a@b.example\r\nTo: dev@lists.example.org" + people(8) + "\r\n\r\n", want: "accept"},
+		{name: "ten recipients, as in Mailman", message: "Subject: x\r\nFrom: a@b.example\r\nTo: dev@lists.example.org\r\nCc: x@y.example" + people(8) + "\r\n\r\n", want: "hold too-many-recipients"},
+		{name: "no limit of recipients", message: "Subject: x\r\nFrom: a@b.example\r\nTo: dev@lists.example.org" + people(500) + "\r\n\r\n", settings: []string{"max_num_recipients", "0"}, want: "accept"},
+		{name: "the list in nobody's sight", message: "Subject: x\r\nFrom: a@b.example\r\nTo: friends:;\r\n\r\n", want: "hold implicit-dest"},
+		{name: "the list only in its own name", message: "Subject: x\r\nFrom: a@b.example\r\nTo: \"dev@lists.example.org\" <x@y.example>\r\n\r\n", want: "hold implicit-dest"},
+		{name: "the list in Cc, in other case", message: "Subject: x\r\nFrom: a@b.example\r\nTo: x@y.example\r\nCC: Dev <DEV@LISTS.example.org>\r\n\r\n", want: "accept"},
+		{name: "the list in Resent-To", message: "Subject: x\r\nFrom: a@b.example\r\nTo: x@y.example\r\nResent-To: dev@lists.example.org\r\n\r\n", want: "accept"},
+		{name: "a list that does not ask", message: "Subject: x\r\nFrom: a@b.example\r\n\r\n", settings: []string{"require_explicit_destination", "false"}, want: "accept"},
+		{name: "an alias", message: "Subject: x\r\nFrom: a@b.example\r\nTo: devel@old.example.org\r\n\r\n", settings: []string{"acceptable_aliases", "devel@old.example.org"}, want: "accept"},
+		{name: "an alias by pattern", message: "Subject: x\r\nFrom: a@b.example\r\nTo: devel@old.example.org\r\n\r\n", settings: []string{"acceptable_aliases", "x@y.example\n^DEV.*@old"}, want: "accept"},
+		{name: "the list's domain in A-labels", list: "dev@bücher.example", message: "Subject: x\r\nFrom: a@b.example\r\nTo: dev@xn--bcher-kva.example\r\n\r\n", want: "accept"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

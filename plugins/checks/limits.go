@@ -3,73 +3,145 @@ package checks
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/mlist/mlist/sdk"
 )
 
-// limits is stage "limits": what is held, whoever sent it.
-type limits struct{ patterns *patterns }
+// The rules on what may be posted, whoever sent it.
 
-// Handle implements sdk.Handler.
-func (h *limits) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
-	if p.Approved || p.Notes[noteAccepted] != "" {
-		return sdk.Accept, nil
-	}
-	for _, check := range []func(*sdk.Post) (sdk.Verdict, bool){author, size, recipients, h.destination} {
-		if v, bad := check(p); bad {
-			return v, nil
-		}
-	}
-	return sdk.Accept, nil
-}
-
-// author wants one From field (RFC 5322 3.6). With two, what the checks read and what
+// badFrom wants one From field (RFC 5322 3.6). With two, what the checks read and what
 // a mail program shows could be different people.
-func author(p *sdk.Post) (sdk.Verdict, bool) {
-	if n := countFields(p.Header, "From"); n > 1 {
-		return sdk.Hold("bad-from", fmt.Sprintf("The post has %d From fields, where one is allowed.", n)), true
+func badFrom(_ context.Context, v *view) (finding, error) {
+	if n := countFields(v.Header, "From"); n > 1 {
+		return decided(sdk.Hold("bad-from", fmt.Sprintf("The post has %d From fields, where one is allowed.", n))), nil
 	}
-	if len(p.Header.Mailboxes("From")) == 0 {
-		return sdk.Hold("bad-from", "The post has no address in From."), true
+	if len(v.Header.Mailboxes("From")) == 0 {
+		return decided(sdk.Hold("bad-from", "The post has no address in From.")), nil
 	}
-	return sdk.Verdict{}, false
+	return finding{}, nil
 }
 
-func size(p *sdk.Post) (sdk.Verdict, bool) {
-	limit := int64(p.List.Int("max_message_size")) * 1024
+func tooBig(_ context.Context, v *view) (finding, error) {
+	limit := int64(v.List.Int("max_message_size")) * 1024
 	if limit == 0 {
-		return sdk.Verdict{}, false
+		return finding{}, nil
 	}
-	octets := int64(len(p.Header.Bytes()))
-	if p.Body != nil {
-		octets += p.Body.Size()
+	octets := int64(len(v.Header.Bytes()))
+	if v.Body != nil {
+		octets += v.Body.Size()
 	}
 	if octets <= limit {
-		return sdk.Verdict{}, false
+		return finding{}, nil
 	}
-	return sdk.Hold("too-big", fmt.Sprintf("The post has %d KB; this list takes up to %d KB.", (octets+1023)/1024, limit/1024)), true
+	return decided(sdk.Hold("too-big", fmt.Sprintf("The post has %d KB; this list takes up to %d KB.", (octets+1023)/1024, limit/1024))), nil
 }
 
-func recipients(p *sdk.Post) (sdk.Verdict, bool) {
-	limit := p.List.Int("max_num_recipients")
+func tooManyRecipients(_ context.Context, v *view) (finding, error) {
+	limit := v.List.Int("max_num_recipients")
 	if limit == 0 {
-		return sdk.Verdict{}, false
+		return finding{}, nil
 	}
-	n := len(p.Header.Mailboxes("To", "Cc"))
+	n := len(v.Header.Mailboxes("To", "Cc"))
 	if n < limit {
-		return sdk.Verdict{}, false
+		return finding{}, nil
 	}
-	return sdk.Hold("too-many-recipients", fmt.Sprintf("The post names %d recipients; this list takes fewer than %d.", n, limit)), true
+	return decided(sdk.Hold("too-many-recipients", fmt.Sprintf("The post names %d recipients; this list takes fewer than %d.", n, limit))), nil
 }
 
-func (h *limits) destination(p *sdk.Post) (sdk.Verdict, bool) {
-	if !p.List.Bool("require_explicit_destination") {
-		return sdk.Verdict{}, false
+func (p *patterns) implicitDest(_ context.Context, v *view) (finding, error) {
+	if !v.List.Bool("require_explicit_destination") {
+		return finding{}, nil
 	}
-	for _, m := range p.Header.Mailboxes("To", "Cc", "Resent-To", "Resent-Cc") {
-		if isList(p.List, m.Address) || h.patterns.match(p.List, "acceptable_aliases", m.Address) {
-			return sdk.Verdict{}, false
+	for _, m := range v.Header.Mailboxes("To", "Cc", "Resent-To", "Resent-Cc") {
+		if isList(v.List, m.Address) || p.match(v.List, "acceptable_aliases", m.Address) {
+			return finding{}, nil
 		}
 	}
-	return sdk.Hold("implicit-dest", "The post does not name the list in To or Cc."), true
+	return decided(sdk.Hold("implicit-dest", "The post does not name the list in To or Cc.")), nil
+}
+
+func noSubject(_ context.Context, v *view) (finding, error) {
+	if strings.TrimSpace(v.Header.Text("Subject")) != "" {
+		return finding{}, nil
+	}
+	return decided(sdk.Hold("no-subject", "The post has no subject.")), nil
+}
+
+// commands are the words that people send to a list when they mean mlist, and how many
+// words may follow each. They are Mailman's.
+var commands = map[string]struct{ least, most int }{
+	"confirm": {1, 1}, "help": {0, 0}, "info": {0, 0}, "lists": {0, 0}, "options": {0, 0}, "password": {2, 2},
+	"remove": {0, 0}, "set": {3, 3}, "subscribe": {0, 3}, "unsubscribe": {0, 1}, "who": {0, 1},
+}
+
+// maxCommandLines is how many lines of the text may be commands.
+const maxCommandLines = 10
+
+func administrivia(_ context.Context, v *view) (finding, error) {
+	if !v.List.Bool("administrivia") {
+		return finding{}, nil
+	}
+	lines, err := v.text()
+	if err != nil {
+		return finding{}, err
+	}
+	lines = append([]string{v.Header.Text("Subject")}, lines[:min(len(lines), maxCommandLines)]...)
+	for _, line := range lines {
+		words := strings.Fields(strings.ToLower(line))
+		if len(words) == 0 {
+			continue
+		}
+		if c, ok := commands[words[0]]; ok && c.least <= len(words)-1 && len(words)-1 <= c.most {
+			return decided(sdk.Hold("administrivia", fmt.Sprintf("The post has the line %.60q, which looks like a command; those go to %s.", line, v.List.Sub("request")))), nil
+		}
+	}
+	return finding{}, nil
+}
+
+// defaultMasthead is Mailman's masthead_threshold.
+const defaultMasthead = 4
+
+// digestSubject is what replies to a digest have for a subject.
+var digestSubject = regexp.MustCompile(`(?i)\bdigest,? vol(?:ume)?\.? \d+,? issue \d+`)
+
+// digestReply finds replies to a whole digest. They start a thread of their own, and
+// quote what everybody has read.
+func digestReply(_ context.Context, v *view) (finding, error) {
+	if subject := v.Header.Text("Subject"); digestSubject.MatchString(subject) {
+		return decided(sdk.Hold("digest-reply", "The post has the subject of a digest.")), nil
+	}
+	lines, err := v.text()
+	if err != nil {
+		return finding{}, err
+	}
+	quoted := 0
+	for _, line := range lines {
+		if text, ok := strings.CutPrefix(line, ">"); ok && masthead(v.List, strings.TrimSpace(text)) {
+			quoted++
+		}
+	}
+	if quoted < v.config.MastheadLines {
+		return finding{}, nil
+	}
+	return decided(sdk.Hold("digest-reply", fmt.Sprintf("The post quotes %d lines of a digest's masthead.", quoted))), nil
+}
+
+// masthead tells whether a line is of a digest's masthead: what stands above its posts,
+// in words that digests of mlist and Mailman have.
+func masthead(l sdk.List, line string) bool {
+	line = strings.ToLower(line)
+	for _, start := range []string{"send " + strings.ToLower(l.Name()) + " mailing list submissions to", "to subscribe or unsubscribe",
+		"you can reach the person managing the list at", "when replying, please edit your subject line", "than \"re: contents of", "today's topics:"} {
+		if strings.HasPrefix(line, start) {
+			return true
+		}
+	}
+	for _, addr := range []string{l.Address, l.Sub("request"), l.Sub("owner"), l.Sub("join"), l.Sub("leave")} {
+		if strings.EqualFold(line, addr) {
+			return true
+		}
+	}
+	return false
 }

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -44,11 +45,33 @@ func (l *loop) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	return sdk.Accept, nil
 }
 
-// beenHere goes by X-BeenThere alone. A List-Id cannot tell: dev.eu@lists.example.org and
-// dev@eu.lists.example.org have the same.
+// beenHere goes by X-BeenThere, and by a List-Post with the list's address, which also
+// stays where another list manager has taken X-BeenThere away. A List-Id cannot tell:
+// dev.eu@lists.example.org and dev@eu.lists.example.org have the same.
 func beenHere(p *sdk.Post) bool {
 	ours := p.List.Mark()
-	return slices.ContainsFunc(p.Header.Values("X-BeenThere"), func(v string) bool { return strings.EqualFold(v, ours) })
+	if slices.ContainsFunc(p.Header.Values("X-BeenThere"), func(v string) bool { return strings.EqualFold(v, ours) }) {
+		return true
+	}
+	return slices.ContainsFunc(p.Header.Values("List-Post"), func(v string) bool { return postsTo(v, p.List) })
+}
+
+// postsTo tells whether a List-Post (RFC 2369) names the list's address.
+func postsTo(value string, l sdk.List) bool {
+	for part := range strings.SplitSeq(value, ",") {
+		addr, ok := strings.CutPrefix(strings.ToLower(strings.Trim(strings.TrimSpace(part), "<>")), "mailto:")
+		if !ok {
+			continue
+		}
+		addr, _, _ = strings.Cut(addr, "?")
+		if plain, err := url.PathUnescape(addr); err == nil {
+			addr = plain
+		}
+		if isList(l, addr) {
+			return true
+		}
+	}
+	return false
 }
 
 func countFields(h *message.Header, name string) int {

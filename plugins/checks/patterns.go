@@ -29,6 +29,7 @@ type patterns struct {
 type matcher struct {
 	exact    map[string]bool // by key
 	patterns []*regexp.Regexp
+	matches  []match // of a setting that is a list of those
 }
 
 func newPatterns() *patterns { return &patterns{cache: map[string]*matcher{}} }
@@ -39,17 +40,18 @@ func (c *patterns) match(l sdk.List, setting, addr string) bool {
 	if text == "" {
 		return false
 	}
-	return c.matcher(l, setting, text).match(message.AddressKey(addr))
+	return c.compiled(text, func() *matcher { return compile(l, setting, text) }).match(message.AddressKey(addr))
 }
 
-func (c *patterns) matcher(l sdk.List, setting, text string) *matcher {
+// compiled returns what is kept for a text, or makes it.
+func (c *patterns) compiled(text string, compile func() *matcher) *matcher {
 	c.mu.RLock()
 	m := c.cache[text]
 	c.mu.RUnlock()
 	if m != nil {
 		return m
 	}
-	m = compile(l, setting, text)
+	m = compile()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.cache[text]; ok {

@@ -77,7 +77,7 @@ func TestAPostThroughAllStages(t *testing.T) {
 
 func TestASignedPostKeepsItsBody(t *testing.T) {
 	const body = "--b\r\nContent-Type: text/plain \r\n\r\nHello =20\t\r\n-- \r\nAnn\r\n--b\r\nContent-Type: application/pgp-signature\r\n\r\n-----BEGIN PGP SIGNATURE-----\r\n--b--\r\n"
-	got := run(t, post("From: ann@example.org\r\nTo: dev@lists.example.org\r\nMIME-Version: 1.0\r\nContent-Type: multipart/signed;\r\n  boundary=b ; protocol=\"application/pgp-signature\"\r\n\r\n"+body))
+	got := run(t, post("From: ann@example.org\r\nTo: dev@lists.example.org\r\nSubject: x\r\nMIME-Version: 1.0\r\nContent-Type: multipart/signed;\r\n  boundary=b ; protocol=\"application/pgp-signature\"\r\n\r\n"+body))
 	if got.Verdict != sdk.Accept || string(got.Body) != body {
 		t.Errorf("verdict %+v, body\n%s", got.Verdict, got.Body)
 	}
@@ -107,7 +107,7 @@ func TestEveryListKnowsItsOwnPostsAgain(t *testing.T) {
 }
 
 func TestListsWithOneListIdTakeEachOthersPosts(t *testing.T) {
-	a := post("From: ann@example.org\r\nTo: dev.eu@lists.example.org, dev@eu.lists.example.org\r\nMessage-ID: <1@example.org>\r\n\r\nbody\r\n")
+	a := post("From: ann@example.org\r\nTo: dev.eu@lists.example.org, dev@eu.lists.example.org\r\nSubject: x\r\nMessage-ID: <1@example.org>\r\n\r\nbody\r\n")
 	a.List = "dev.eu@lists.example.org"
 	first := run(t, a)
 	b := post(string(first.Message))

@@ -1546,7 +1546,10 @@ type Sender struct {
 	// Where it was found: "from", "envelope", "reply-to" or "sender".
 	Source string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	// What the address is on the list; empty if nothing.
-	Memberships   []*Membership `protobuf:"bytes,3,rep,name=memberships,proto3" json:"memberships,omitempty"`
+	Memberships []*Membership `protobuf:"bytes,3,rep,name=memberships,proto3" json:"memberships,omitempty"`
+	// Which ban of the list, its domain or the site the address falls under, and why, in
+	// words; empty if it is not banned.
+	Ban           string `protobuf:"bytes,4,opt,name=ban,proto3" json:"ban,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1600,6 +1603,13 @@ func (x *Sender) GetMemberships() []*Membership {
 		return x.Memberships
 	}
 	return nil
+}
+
+func (x *Sender) GetBan() string {
+	if x != nil {
+		return x.Ban
+	}
+	return ""
 }
 
 type Membership struct {
@@ -2349,11 +2359,12 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06Splice\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06delete\x18\x02 \x01(\x03R\x06delete\x12\x16\n" +
-	"\x06insert\x18\x03 \x01(\fR\x06insert\"y\n" +
+	"\x06insert\x18\x03 \x01(\fR\x06insert\"\x8b\x01\n" +
 	"\x06Sender\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12=\n" +
-	"\vmemberships\x18\x03 \x03(\v2\x1b.mlist.plugin.v1.MembershipR\vmemberships\"\xab\x01\n" +
+	"\vmemberships\x18\x03 \x03(\v2\x1b.mlist.plugin.v1.MembershipR\vmemberships\x12\x10\n" +
+	"\x03ban\x18\x04 \x01(\tR\x03ban\"\xab\x01\n" +
 	"\n" +
 	"Membership\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x16\n" +

@@ -110,7 +110,7 @@ func envelope(e sdk.Envelope) *proto.Envelope {
 }
 
 func sender(s sdk.Sender) *proto.Sender {
-	out := &proto.Sender{Address: text(s.Address), Source: s.Source}
+	out := &proto.Sender{Address: text(s.Address), Source: s.Source, Ban: text(s.Ban)}
 	for _, m := range s.Memberships {
 		out.Memberships = append(out.Memberships, membership(m))
 	}
