@@ -1,0 +1,223 @@
+package digest
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/mlist/mlist/sdk/message"
+)
+
+// The lines between the parts of a plain digest (RFC 1153), each with an empty line around.
+var (
+	afterPreamble = strings.Repeat("-", 70)
+	between       = strings.Repeat("-", 30)
+)
+
+// Limits in octets: of what a post says in a plain digest, of what all say, and of a digest
+// that is one text, with all that is around. It may have to be encoded, which takes three
+// times as much, and mlist takes 8 MiB of insertions.
+const (
+	maxPost  = 256 << 10
+	maxTexts = 2 << 20
+	maxWhole = 5 << 19
+)
+
+// plain makes the digest one text.
+func (d *digest) plain() error {
+	var b strings.Builder
+	b.WriteString(d.masthead() + "\n" + d.contents() + "\n\n" + afterPreamble + "\n\n")
+	for i := range d.posts {
+		b.WriteString(d.fields(i) + "\n")
+		text, err := d.text(i, min(maxPost, maxTexts-b.Len()))
+		if err != nil {
+			return err
+		}
+		b.WriteString(text + "\n" + between + "\n\n")
+	}
+	if footer := d.footer(); footer != "" {
+		b.WriteString("Subject: Digest Footer\n\n" + guard(footer) + "\n" + between + "\n\n")
+	}
+	end := "End of " + d.name
+	b.WriteString(end + "\n" + strings.Repeat("*", len([]rune(end))) + "\n")
+	return d.become(b.String())
+}
+
+// become replaces the body by a text. More than any reader reads is cut.
+func (d *digest) become(text string) error {
+	if len(text) > maxWhole {
+		text = strings.ToValidUTF8(text[:maxWhole], "") + "\n\n[The rest of this digest is left out: it is too large.]\n"
+	}
+	kind, coding, octets := encodeText(text)
+	d.Header.Replace("Content-Type", kind)
+	d.Header.Replace("Content-Transfer-Encoding", coding)
+	return d.splice(0, d.Body.Size(), octets)
+}
+
+// fields are those that a plain digest shows of a post, decoded.
+func (d *digest) fields(i int) string {
+	var b strings.Builder
+	for _, name := range d.config.PlainHeaders {
+		if strings.EqualFold(name, "Message") {
+			fmt.Fprintf(&b, "Message: %d\n", i+1)
+			continue
+		}
+		for _, value := range d.posts[i].header.Values(name) {
+			if text := oneLine(message.DecodeText(value)); text != "" {
+				b.WriteString(wrap(name+": "+text, 8))
+			}
+		}
+	}
+	return b.String()
+}
+
+// text is what a post says, with a word about what it has beside. limit is in octets.
+func (d *digest) text(i, limit int) (string, error) {
+	p := d.posts[i]
+	root, _, err := message.ParseEmbedded(d.Body, p.part)
+	if err != nil {
+		return "", err
+	}
+	if root == nil {
+		return "[This post's header is too long to be shown here.]\n", nil
+	}
+	t := &texts{body: d.Body, room: limit}
+	if err := t.add(root); err != nil {
+		return "", err
+	}
+	out := strings.Trim(t.text.String(), "\n")
+	if out == "" && len(t.beside) == 0 {
+		out = "[This post has no text.]"
+	}
+	if t.cut {
+		out += "\n\n[The rest of this post is left out here."
+		if url := d.permalink(p); url != "" {
+			out += " All of it: " + url
+		}
+		out += "]"
+	}
+	if len(t.beside) > 0 {
+		out = strings.TrimLeft(out+"\n\n", "\n") + strings.Join(t.beside, "\n")
+	}
+	return guard(out + "\n"), nil
+}
+
+// guard keeps lines of a text from being taken for those between posts.
+func guard(text string) string {
+	if !strings.Contains(text, between) {
+		return text
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if dashes := strings.TrimRight(line, " \t\n"); dashes == between || dashes == afterPreamble {
+			b.WriteByte(' ')
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// texts gathers what people read of a message.
+type texts struct {
+	body   *message.Body
+	room   int // octets left
+	text   strings.Builder
+	cut    bool
+	beside []string // a line for each part that is no text
+}
+
+// maxBeside is how many parts are named.
+const maxBeside = 50
+
+func (t *texts) add(p *message.Part) error {
+	switch {
+	case p.Type == "multipart/alternative":
+		return t.add(best(p))
+	case strings.HasPrefix(p.Type, "multipart/") && len(p.Parts) > 0:
+		for _, child := range p.Parts {
+			if err := t.add(child); err != nil {
+				return err
+			}
+		}
+		return nil
+	case isText(p):
+		return t.read(p)
+	}
+	t.name(p)
+	return nil
+}
+
+// best is the form of an alternative that is shown: the first plain text, or else the last
+// one that is text in some form.
+func best(p *message.Part) *message.Part {
+	for _, child := range p.Parts {
+		if isText(child) && child.Type == "text/plain" {
+			return child
+		}
+	}
+	for i := len(p.Parts) - 1; i >= 0; i-- {
+		if c := p.Parts[i]; isText(c) || strings.HasPrefix(c.Type, "multipart/") {
+			return c
+		}
+	}
+	return &message.Part{Header: p.Header, Type: "multipart/mixed", Parts: p.Parts, Start: p.Start, End: p.End}
+}
+
+func isText(p *message.Part) bool {
+	return p.Disposition != "attachment" && (p.Type == "text/plain" || p.Type == "text/html")
+}
+
+func (t *texts) read(p *message.Part) error {
+	if t.room <= 0 {
+		t.cut = true
+		return nil
+	}
+	text, cut, err := p.Text(t.body, int64(t.room))
+	if err != nil {
+		return err
+	}
+	if p.Type == "text/html" {
+		text = fromHTML(text)
+	}
+	text = strings.Trim(clean(text), "\n")
+	if len(text) > t.room {
+		text, cut = strings.ToValidUTF8(text[:t.room], ""), true
+	}
+	t.cut = t.cut || cut
+	if text != "" && t.text.Len() > 0 {
+		t.text.WriteString("\n\n")
+	}
+	t.room -= len(text)
+	t.text.WriteString(text)
+	return nil
+}
+
+// name notes a part that is not shown.
+func (t *texts) name(p *message.Part) {
+	switch n := len(t.beside); {
+	case n == maxBeside:
+		t.beside = append(t.beside, "[and more]")
+		return
+	case n > maxBeside:
+		return
+	}
+	what := "A part"
+	if p.Disposition == "attachment" || len(p.FileNames()) > 0 {
+		what = "An attachment"
+	}
+	name := ""
+	for _, n := range p.FileNames() {
+		name = " named " + oneLine(n)
+		break
+	}
+	t.beside = append(t.beside, fmt.Sprintf("[%s%s is not shown: %s, %s]", what, name, oneLine(p.Type), octets(p.End-p.Start)))
+}
+
+func octets(n int64) string {
+	switch {
+	case n < 1<<10:
+		return fmt.Sprintf("%d octets", n)
+	case n < 1<<20:
+		return fmt.Sprintf("%d KB", n>>10)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/(1<<20))
+}

@@ -1,0 +1,132 @@
+package digest
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/mlist/mlist/sdk/message"
+)
+
+func section(b *message.Body, p *message.Part) *io.SectionReader {
+	return io.NewSectionReader(b, p.Start, p.End-p.Start)
+}
+
+// width is how wide text is set; RFC 1153 has lines of 70 dashes.
+const width = 70
+
+// masthead tells newcomers what this is. Lines end in LF, as everywhere here.
+func (d *digest) masthead() string {
+	l := d.List
+	return d.expand(l.String("digest_header")) + d.name + "\n\n" +
+		"Posts for this list go to\n    " + l.Address + "\n" +
+		"To join it, or to leave it, write to\n    " + l.Sub("join") + "\n    " + l.Sub("leave") + "\n" +
+		"The people who look after it are at\n    " + l.Sub("owner") + "\n\n" +
+		"When you answer, please give a subject that says more than\n\"Re: " + d.name + "\".\n"
+}
+
+func (d *digest) footer() string { return d.expand(d.List.String("digest_footer")) }
+
+// expand fills in the placeholders of a setting; text of nothing but white space is none.
+func (d *digest) expand(text string) string {
+	l := d.List
+	text = strings.NewReplacer("%(display_name)s", l.Name(), "%(list_address)s", l.Address, "%(list_name)s", l.Local(),
+		"%(leave_address)s", l.Sub("leave"), "%(request_address)s", l.Sub("request"), "%(owner_address)s", l.Sub("owner"),
+		"%(description)s", l.String("description")).Replace(text)
+	text = strings.TrimRight(clean(text), " \t\n")
+	if text == "" {
+		return ""
+	}
+	return text + "\n"
+}
+
+// clean makes text fit for a text part: UTF-8, with LF and without other controls.
+func clean(text string) string {
+	text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(strings.ToValidUTF8(text, "\uFFFD"))
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, text)
+}
+
+// contents is the table of contents.
+func (d *digest) contents() string {
+	var b strings.Builder
+	b.WriteString("Today's Topics:\n\n")
+	for i, p := range d.posts {
+		b.WriteString(wrap(fmt.Sprintf("%4d. %s (%s)", i+1, d.subject(p), p.author()), 6))
+	}
+	return b.String()
+}
+
+// prefixForms are what a list's prefix has in place of what subject fills in.
+var prefixForms = regexp.MustCompile(`%\\\(display_name\\\)s|%\\\(list_name\\\)s|%\d*d`)
+
+// subject is a post's subject without the list's prefix, which would stand there every time.
+func (d *digest) subject(p post) string {
+	text := oneLine(p.header.Text("Subject"))
+	if prefix := strings.TrimSpace(d.List.String("subject_prefix")); prefix != "" {
+		pattern := prefixForms.ReplaceAllStringFunc(regexp.QuoteMeta(prefix), func(form string) string {
+			switch {
+			case strings.HasSuffix(form, "d"):
+				return `\d+`
+			case strings.Contains(form, "display"):
+				return regexp.QuoteMeta(d.List.Name())
+			}
+			return regexp.QuoteMeta(d.List.Local())
+		})
+		if re, err := regexp.Compile(`(?i)` + pattern + `\s*`); err == nil {
+			if at := re.FindStringIndex(text); at != nil {
+				text = text[:at[0]] + text[at[1]:]
+			}
+		}
+	}
+	if text == "" {
+		return "(no subject)"
+	}
+	return text
+}
+
+// author is who wrote a post, for people.
+func (p post) author() string {
+	for _, m := range message.ParseMailboxes(p.header.Get("From")) {
+		if m.Name != "" {
+			return oneLine(m.Name)
+		}
+		return oneLine(m.Address)
+	}
+	return "nobody"
+}
+
+// maxLine is the longest text that is taken of one header field, in octets.
+const maxLine = 500
+
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(clean(s)), " ")
+	if len(s) > maxLine {
+		s = strings.ToValidUTF8(s[:maxLine], "") + "\u2026"
+	}
+	return s
+}
+
+// wrap sets text in lines, all but the first indented. Its own spaces at the start stay.
+func wrap(text string, indent int) string {
+	var b strings.Builder
+	line := text[:len(text)-len(strings.TrimLeft(text, " "))]
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+			line += word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width:
+			b.WriteString(line + "\n")
+			line = strings.Repeat(" ", indent) + word
+		default:
+			line += " " + word
+		}
+	}
+	return b.String() + line + "\n"
+}
