@@ -42,6 +42,7 @@ func Sign() sdk.Stage {
 		Name:    "sign",
 		Help:    "signs with DKIM and seals with ARC",
 		Body:    true,
+		Digests: true,
 		Handler: &sign{config: SignConfig{Keys: []mailauth.KeyFile{}, ARC: true}},
 	}
 }

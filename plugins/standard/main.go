@@ -15,6 +15,7 @@ import (
 	"github.com/mlist/mlist/plugins/authenticate"
 	"github.com/mlist/mlist/plugins/checks"
 	"github.com/mlist/mlist/plugins/decorate"
+	"github.com/mlist/mlist/plugins/digest"
 	"github.com/mlist/mlist/plugins/dmarc"
 	"github.com/mlist/mlist/plugins/headers"
 	"github.com/mlist/mlist/plugins/mime"
@@ -37,11 +38,11 @@ func main() {
 
 // order is that of the default pipeline, as far as it is served here.
 var order = []string{"loop", "authenticate", "posting", "limits", "mime", "cleanse", "subject", "reply-to", "list-headers",
-	"archive", "footer", "recipients", "dmarc", "sign"}
+	"archive", "digest", "footer", "recipients", "dmarc", "sign"}
 
 // stages are all stages, in their order.
 func stages(dns mailauth.Resolver) []sdk.Stage {
-	all := slices.Concat(checks.Stages(), mime.Stages(), headers.Stages(), archive.Stages(), decorate.Stages(), recipients.Stages(),
+	all := slices.Concat(checks.Stages(), mime.Stages(), headers.Stages(), archive.Stages(), digest.Stages(), decorate.Stages(), recipients.Stages(),
 		[]sdk.Stage{authenticate.Authenticate(dns), dmarc.Stage(dns), authenticate.Sign()})
 	place := func(s sdk.Stage) int {
 		if i := slices.Index(order, s.Name); i >= 0 {

@@ -165,3 +165,22 @@ func run(t testing.TB, c handlertest.Case) handlertest.Result {
 	}
 	return got
 }
+
+// Of all stages a digest meets those that make it one, and that of the list.
+func TestADigestThroughAllStages(t *testing.T) {
+	c := post("From: Dev <dev-request@lists.example.org>\r\nTo: dev@lists.example.org\r\nSubject: Dev Digest, Vol 2, Issue 3\r\nMessage-ID: <d@lists.example.org>\r\n" +
+		"Date: Tue, 1 Jul 2025 10:00:00 +0200\r\nMIME-Version: 1.0\r\nContent-Type: multipart/digest; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nFrom: ann@example.org\r\nSubject: hi\r\n\r\nhello\r\n--b--\r\n")
+	c.Senders, c.Approved = nil, true
+	c.Envelope = sdk.Envelope{Received: time.Date(2025, 7, 1, 8, 0, 0, 0, time.UTC), Flags: []string{"approved", sdk.FlagDigest}}
+	c.Notes = map[string]string{"digest.form": "plain", "digest.volume": "2", "digest.issue": "3"}
+	got := run(t, c)
+	if got.Verdict != sdk.Accept || got.Header.Get("List-Id") != "<dev.lists.example.org>" || got.Header.Get("Subject") != "Dev Digest, Vol 2, Issue 3" || len(got.Kept) > 0 {
+		t.Errorf("verdict %+v, kept %v, header\n%s", got.Verdict, got.Kept, got.Header.Bytes())
+	}
+	if len(got.Rules) != 1 || got.Rules[0].Modes[0] != "plaintext_digests" {
+		t.Errorf("rules %+v", got.Rules)
+	}
+	if !bytes.Contains(got.Body, []byte("Message: 1\r\nFrom: ann@example.org\r\nSubject: hi\r\n\r\nhello\r\n")) || bytes.Contains(got.Body, []byte("dev mailing list -- dev@")) {
+		t.Errorf("body\n%s", got.Body)
+	}
+}
