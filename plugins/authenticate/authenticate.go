@@ -68,6 +68,9 @@ func Authenticate(dns mailauth.Resolver) sdk.Stage {
 	}
 }
 
+// smtpTimeout bounds all questions while the sender's session waits.
+const smtpTimeout = 2 * time.Second
+
 type authenticate struct {
 	dns    mailauth.Resolver
 	config Config
@@ -97,7 +100,11 @@ func (a *authenticate) Handle(ctx context.Context, p *sdk.Post) (sdk.Verdict, er
 // seen in the post itself.
 func (a *authenticate) verify(ctx context.Context, p *sdk.Post, f *findings) error {
 	always := a.config.Verify == "always"
-	ctx, cancel := context.WithTimeout(ctx, a.config.timeout)
+	timeout := a.config.timeout
+	if p.AtSMTP {
+		timeout = min(timeout, smtpTimeout) // the whole consultation has five seconds
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	dkim := always || !f.toldDKIM
 	arc := always || f.verdict.ARC.Result == unknown

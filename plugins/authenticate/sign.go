@@ -59,6 +59,10 @@ func (s *sign) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	if len(keys) == 0 {
 		return sdk.Accept, nil
 	}
+	if personal(p) {
+		s.instruct(p)
+		return sdk.Accept, nil
+	}
 	hash := mailauth.NewBodyHash()
 	if _, err := p.Body.WriteTo(hash); err != nil {
 		return sdk.Verdict{}, fmt.Errorf("sign %s: %w", p.Entry, err)
@@ -75,6 +79,34 @@ func (s *sign) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 		p.Header.Prepend("DKIM-Signature", v)
 	}
 	return sdk.Accept, s.seal(p, keys, sum, at)
+}
+
+// NoteKeys is the note with the keys that each copy is to be signed with, one a line:
+// domain, selector and path, with a space between.
+const NoteKeys = "sign.keys"
+
+// personal tells whether copies differ from member to member. What is signed before they are
+// made holds for none of them.
+func personal(p *sdk.Post) bool {
+	how := p.List.String("personalize")
+	return how == "individual" || how == "full"
+}
+
+// instruct leaves the signing of copies to who makes them. They are not sealed: a seal is two
+// more RSA signatures for each, and says no more of the post than the DKIM-Signature.
+func (s *sign) instruct(p *sdk.Post) {
+	var lines []string
+	for _, k := range s.config.ring.For(p.List.Domain()) {
+		for _, f := range s.config.Keys {
+			if !f.Standby && f.Selector == k.Selector && mailauth.SameDomain(f.Domain, k.Domain) {
+				lines = append(lines, k.Domain+" "+k.Selector+" "+f.Path)
+			}
+		}
+	}
+	if p.Notes == nil {
+		p.Notes = map[string]string{}
+	}
+	p.Notes[NoteKeys] = strings.Join(lines, "\n")
 }
 
 // seal adds the ARC set, over everything and our own DKIM-Signature too (RFC 8617 5.1).

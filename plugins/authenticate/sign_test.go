@@ -158,6 +158,23 @@ func TestWhatIsNotSigned(t *testing.T) {
 	}
 }
 
+func TestCopiesThatDifferAreLeftToWhoMakesThem(t *testing.T) {
+	_, dns := author(t)
+	config := ours(t, dns, "rsa", "ed25519", "rsa")
+	keys := config["keys"].([]map[string]any)
+	keys[2]["standby"] = true
+	c := handlertest.Case{Message: plain, Config: config, Settings: map[string]string{"personalize": "individual"}}
+	got := handlertest.Run(t, Sign().Handler, c)
+	want := "lists.example.org k0 " + keys[0]["key_file"].(string) + "\nlists.example.org k1 " + keys[1]["key_file"].(string)
+	if string(got.Message) != plain || got.Notes[NoteKeys] != want {
+		t.Errorf("notes %v, want %q\n%s", got.Notes, want, got.Message)
+	}
+	c.Settings["personalize"] = "none"
+	if got := handlertest.Run(t, Sign().Handler, c); got.Notes[NoteKeys] != "" || !got.Header.Has("DKIM-Signature") {
+		t.Errorf("all copies alike: notes %v", got.Notes)
+	}
+}
+
 func TestKeysThatCannotBeUsedStopTheStart(t *testing.T) {
 	for want, key := range map[string]map[string]any{
 		"s1._domainkey.lists.example.org: open /nonexistent": {"domain": "lists.example.org", "selector": "s1", "key_file": "/nonexistent"},
