@@ -118,7 +118,11 @@ func (h *Header) insert(i int, f field) {
 	fields := make([]field, 0, len(h.fields)+4)
 	fields = append(fields, h.fields[:i]...)
 	if i > 0 && !strings.HasSuffix(fields[i-1].text, "\n") {
-		fields[i-1].text += h.LineEnd()
+		end := h.LineEnd()
+		if strings.HasSuffix(fields[i-1].text, "\r") {
+			end = "\r\n" // with an LF, a CR alone would become an empty line
+		}
+		fields[i-1].text += end
 		fields[i-1].raw = []byte(fields[i-1].text)
 	}
 	fields = append(fields, f)

@@ -91,6 +91,16 @@ func TestEditsChangeOnlyTheirField(t *testing.T) {
 	}
 }
 
+func TestANewFieldIsNeverBelowAnEmptyLine(t *testing.T) {
+	for in, want := range map[string]string{"A: 1\n\r": "A: 1\n\r\r\nB: 2\n", "A: 1\r": "A: 1\r\r\nB: 2\r\n", "A: 1": "A: 1\r\nB: 2\r\n"} {
+		h := message.ParseHeader([]byte(in))
+		h.Append("B", "2")
+		if string(h.Bytes()) != want {
+			t.Errorf("%q becomes %q", in, h.Bytes())
+		}
+	}
+}
+
 func TestApplyRefusesAllIfOneIsBad(t *testing.T) {
 	for name, op := range map[string]message.Op{
 		"no name":              {Kind: message.Append, Value: "x"},

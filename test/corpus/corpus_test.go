@@ -2,6 +2,8 @@ package corpus
 
 import (
 	"bytes"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/mlist/mlist/sdk/message"
@@ -50,6 +52,15 @@ func TestTheCorpusIsVaried(t *testing.T) {
 		var out bytes.Buffer
 		if _, err := whole.WriteTo(&out); err != nil || !bytes.Equal(out.Bytes(), m.Text) {
 			t.Errorf("%s: does not come out as it went in, %v", m.Name, err)
+		}
+	}
+	page, err := os.ReadFile("../../docs/messages.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for code := range seen {
+		if !strings.HasPrefix(code, "duplicate-") && !bytes.Contains(page, []byte("`"+code+"`")) {
+			t.Errorf("docs/messages.md does not tell of %s", code)
 		}
 	}
 	t.Logf("%d messages, %d without a defect; %v", all, good, seen)
