@@ -126,7 +126,7 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	if err != nil {
 		return err
 	}
-	d.noteStages(p, result)
+	d.noteStages(p, result, hp.Notes)
 	if result.Verdict.Kind != sdk.KindAccept {
 		// Filed without a number, so that a second copy does not ask or answer twice.
 		if _, err := d.fileAs(ctx, p, filing, false); err != nil {

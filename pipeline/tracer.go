@@ -26,7 +26,7 @@ func (d *Daemon) note(p *post, kind string, args ...any) {
 }
 
 // noteStages traces what the stages decided.
-func (d *Daemon) noteStages(p *post, r host.Result) {
+func (d *Daemon) noteStages(p *post, r host.Result, notes map[string]string) {
 	stages := make([]trace.Stage, len(r.Stages))
 	for i, s := range r.Stages {
 		stages[i] = trace.Stage{Stage: s.Stage, Verdict: string(s.Verdict), Took: s.Took.Microseconds()}
@@ -34,6 +34,9 @@ func (d *Daemon) noteStages(p *post, r host.Result) {
 	args := []any{"verdict", string(r.Verdict.Kind), "try", p.entry.Tries + 1}
 	if r.Verdict.Kind != sdk.KindAccept {
 		args = append(args, "stage", r.Stage, "code", r.Verdict.Code, "reason", r.Verdict.Reason)
+	}
+	if len(notes) > 0 {
+		args = append(args, "notes", notes)
 	}
 	d.note(p, trace.Stages, append(args, "stages", stages)...)
 }

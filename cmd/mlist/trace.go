@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -262,7 +264,22 @@ func describeStages(f fields) string {
 	if try := f.number("try"); try > 1 {
 		text += fmt.Sprintf(" (try %d)", try)
 	}
-	return joinNonEmpty("; ", text, strings.Join(stages, ", "))
+	// What checks found, which may be more than what decided.
+	notes, _ := f["notes"].(map[string]any)
+	var hits []string
+	for _, name := range slices.Sorted(maps.Keys(notes)) {
+		if found, ok := notes[name].(string); ok && strings.HasSuffix(name, ".hits") {
+			for line := range strings.Lines(found) {
+				code, _, _ := strings.Cut(line, ":")
+				hits = append(hits, code)
+			}
+		}
+	}
+	found := ""
+	if len(hits) > 0 {
+		found = "found " + strings.Join(hits, ", ")
+	}
+	return joinNonEmpty("; ", text, found, strings.Join(stages, ", "))
 }
 
 func describeSent(f fields) string {

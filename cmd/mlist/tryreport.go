@@ -46,6 +46,7 @@ type senderJSON struct {
 	Address string   `json:"address"`
 	Source  string   `json:"source"`
 	Roles   []string `json:"roles"`
+	Ban     string   `json:"ban,omitempty"`
 }
 
 type verdictJSON struct {
@@ -165,7 +166,7 @@ func (r *report) finish(l *list.List, env spool.Envelope, t *pipeline.Trial) {
 	r.List, r.Sender, r.Number, r.CopyOf, r.Flags = l.Address.String(), env.Sender, t.Number, t.CopyOf, env.Flags
 	r.Verdict = verdictJSON{Kind: v.Kind, Stage: t.Result.Stage, Code: v.Code, Reason: v.Reason}
 	for _, s := range t.Senders {
-		j := senderJSON{Address: s.Address, Source: s.Source, Roles: []string{}}
+		j := senderJSON{Address: s.Address, Source: s.Source, Roles: []string{}, Ban: s.Ban}
 		for _, m := range s.Memberships {
 			j.Roles = append(j.Roles, m.Role)
 		}
@@ -187,6 +188,9 @@ func (r *report) print(w io.Writer) error {
 		roles := strings.Join(s.Roles, ", ")
 		if roles == "" {
 			roles = "unknown here"
+		}
+		if s.Ban != "" {
+			roles += "; banned: " + s.Ban
 		}
 		line("%-9s %s: %s", s.Source, s.Address, roles)
 	}

@@ -19,6 +19,7 @@ import (
 // Store is what is asked about the senders.
 type Store interface {
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
+	MatchBans(ctx context.Context, listID int64, domain string, addrs []address.Address) (map[string]list.Ban, error)
 }
 
 // Message is a message, taken apart.
@@ -117,7 +118,14 @@ func senders(ctx context.Context, st Store, l *list.List, envelope string, h *me
 	if err != nil {
 		return nil, fmt.Errorf("look the senders up: %w", err)
 	}
+	bans, err := st.MatchBans(ctx, l.ID, l.Address.Domain, addrs)
+	if err != nil {
+		return nil, fmt.Errorf("look the senders up: %w", err)
+	}
 	for i := range out {
+		if b, ok := bans[addrs[i].Key()]; ok {
+			out[i].Ban = b.String()
+		}
 		for _, m := range memberships {
 			if m.Address.Key() == addrs[i].Key() {
 				out[i].Memberships = append(out[i].Memberships, sdk.Membership{

@@ -227,8 +227,24 @@ type Journal interface {
 	Prune(ctx context.Context, t time.Time) error
 }
 
+// Bans keeps who is kept off lists.
+type Bans interface {
+	// AddBan adds a ban; ErrExists if it is there, ErrNotFound if its list is not.
+	AddBan(ctx context.Context, b list.Ban) error
+	// RemoveBan lifts a ban; ErrNotFound if there is none.
+	RemoveBan(ctx context.Context, scope list.Scope, what string) error
+	// Bans yields the bans of a scope, by what they ban, or with nil those of all scopes: the
+	// site's first.
+	Bans(ctx context.Context, scope *list.Scope) iter.Seq2[list.Ban, error]
+	// MatchBans returns, by its Key, the ban that holds for each of the addresses on a list
+	// of the domain: the list's own, or else the domain's, or else the site's. It costs one
+	// indexed look-up, and matching the patterns.
+	MatchBans(ctx context.Context, listID int64, domain string, addrs []address.Address) (map[string]list.Ban, error)
+}
+
 // Store is everything.
 type Store interface {
+	Bans
 	Resolver
 	Lists
 	Members

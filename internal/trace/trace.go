@@ -24,7 +24,7 @@ import (
 // named with it.
 const (
 	Kept      = "kept"      // in a queue, on stable storage: queue, role, sender, recipient, peer, size, flags, message_id
-	Stages    = "stages"    // what the stages decided: stages, verdict, stage, code, reason, try, approved
+	Stages    = "stages"    // what the stages decided: stages, verdict, stage, code, reason, try, notes
 	Held      = "held"      // waits for a moderator: stage, code, reason
 	Decided   = "decided"   // by a moderator, on the command line: decision, by
 	Rejected  = "rejected"  // code, reason, notice: whether the sender is told

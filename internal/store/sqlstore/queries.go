@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 )
 
 // queries are the statements, prepared once; database/sql keeps one per connection.
@@ -12,7 +13,9 @@ type queries struct {
 	resolve, list, buriedList, memberships, countMembers, peekPost *sql.Stmt
 	state                                                          *sql.Stmt
 	inArchive, digestReaders, waitingDigest, lastIssue, isFiled    *sql.Stmt
+	matchBans, matchMoreBans                                       *sql.Stmt
 	// on the stream
+	bans                                        *sql.Stmt
 	lists, members, recipients, bounceEvents    *sql.Stmt
 	archived, archivedHash, waitingDigests      *sql.Stmt
 	digests, unfiledDigests, issuePosts, owedOf *sql.Stmt
@@ -26,6 +29,7 @@ type queries struct {
 	nextNumber, filedPost, addPost, numberPost                   *sql.Stmt
 	addBounce                                                    *sql.Stmt
 	addSecret, secret                                            *sql.Stmt
+	addBan, removeBan, countBanPatterns, clearBans               *sql.Stmt
 	addArchived, archivedEntry, places, removeArchived           *sql.Stmt
 	clearArchive, clearOwed, pruneOwed                           *sql.Stmt
 	waiting, closePosts, addDigest, setIssue, lockIssue          *sql.Stmt
@@ -61,6 +65,12 @@ const (
 
 	// part deletes a part of what a condition on $1 chooses, so that no transaction is long.
 	part = `DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT 5000)`
+
+	// banColumns are what scanBan reads; bansOf are the bans that hold for a list. '_' follows
+	// '^', with which patterns start.
+	banColumns = `b.scope, b.what, b.list_id, b.reason, b.added, l.address_key, l.local`
+	bansOf     = `FROM bans b LEFT JOIN lists l ON l.id = b.list_id WHERE b.scope IN ('', $1, $2) AND`
+	matchBans  = `SELECT ` + banColumns + ` ` + bansOf + ` b.what IN (%s)`
 
 	// lastKey is after every key of an address. Keys that begin with it are those of
 	// lists that have been deleted, but not yet all their rows.
@@ -144,6 +154,14 @@ func (s *Store) queries() []query {
 			RETURNING keys, bytes`},
 		{&s.q.addBounce, s.writer, `INSERT INTO bounce_events (list_id, entry, address_key, local, at, status, hard, text)
 			SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM lists WHERE id = $1 ON CONFLICT DO NOTHING`},
+		{&s.q.matchBans, s.reader, fmt.Sprintf(matchBans, banParams()) + ` UNION ALL SELECT ` + banColumns + ` ` + bansOf + ` b.what >= '^' AND b.what < '_'`},
+		{&s.q.matchMoreBans, s.reader, fmt.Sprintf(matchBans, banParams())},
+		{&s.q.bans, s.stream, `SELECT ` + banColumns + ` FROM bans b LEFT JOIN lists l ON l.id = b.list_id
+			WHERE b.scope >= $1 AND b.scope <= $2 AND (l.address_key IS NULL OR l.address_key < '` + lastKey + `') ORDER BY b.scope, b.what`},
+		{&s.q.addBan, s.writer, `INSERT INTO bans (scope, what, list_id, reason, added) VALUES ($1, $2, $3, $4, $5)`},
+		{&s.q.removeBan, s.writer, `DELETE FROM bans WHERE scope = $1 AND what = $2`},
+		{&s.q.countBanPatterns, s.writer, `SELECT count(*) FROM bans WHERE scope = $1 AND what >= '^' AND what < '_'`},
+		{&s.q.clearBans, s.writer, fmt.Sprintf(part, "bans", "scope, what", "list_id = $1")},
 		{&s.q.addSecret, s.writer, `INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`},
 		{&s.q.secret, s.writer, `SELECT value FROM secrets WHERE name = $1`},
 		{&s.q.addArchived, s.writer, `INSERT INTO archive (` + archiveColumns + `)
@@ -180,6 +198,15 @@ func (s *Store) queries() []query {
 		{&s.q.prunePosts, s.writer, fmt.Sprintf(part, "posts", "list_id, entry", "at < $1")},
 		{&s.q.pruneNotices, s.writer, fmt.Sprintf(part, "notices", "address_key, entry", "at < $1")},
 	}
+}
+
+// banParams are the placeholders of what matchBans looks for.
+func banParams() string {
+	var params []string
+	for i := range banLookups {
+		params = append(params, fmt.Sprintf("$%d", i+3))
+	}
+	return strings.Join(params, ", ")
 }
 
 func (s *Store) prepare(ctx context.Context) error {

@@ -43,6 +43,8 @@ type Store struct {
 	reader *sql.DB // point reads
 	stream *sql.DB // iterators
 	q      queries
+
+	patterns banPatterns
 }
 
 // Open opens the store at url, "sqlite:PATH". An error says what to do about it; a

@@ -32,6 +32,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"archive", archiveTests},
 		{"digests", digestTests},
 		{"secrets", secretTests},
+		{"bans", banTests},
 		{"together", togetherTests},
 	} {
 		for _, tt := range group.tests {

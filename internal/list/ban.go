@@ -1,0 +1,105 @@
+package list
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/mlist/mlist/internal/address"
+)
+
+// Ban keeps somebody off the lists of its scope.
+type Ban struct {
+	Scope
+	What   string // an address, @ and a domain, or a pattern that starts with ^: as ParseBan returns it
+	Reason string // for people; may be empty
+	Added  time.Time
+}
+
+// Scope is one list, the lists of a domain, or if it is zero every list.
+type Scope struct {
+	ListID int64
+	Domain string // not with ListID
+	// List is the list's address: a store fills it in, and does not read it.
+	List address.Address
+}
+
+// String says which lists it is about.
+func (s Scope) String() string {
+	switch {
+	case s.ListID != 0:
+		return s.List.String()
+	case s.Domain != "":
+		return "every list of " + s.Domain
+	}
+	return "every list"
+}
+
+// String is the ban in words.
+func (b Ban) String() string {
+	text := b.What + ", from " + b.Scope.String()
+	if b.Reason != "" {
+		text += " (" + b.Reason + ")"
+	}
+	return text
+}
+
+// maxBan bounds what is banned, in octets.
+const maxBan = 500
+
+// ParseBan reads what is to be banned: an address; @ and a domain, which stands for
+// those below it, too; or a pattern that starts with ^, searched from the start in an
+// address, in RE2's syntax, where case does not matter.
+func ParseBan(text string) (string, error) {
+	text = strings.TrimSpace(text)
+	switch {
+	case len(text) > maxBan:
+		return "", fmt.Errorf("ban %.40q…: longer than %d octets", text, maxBan)
+	case strings.IndexFunc(text, unicode.IsControl) >= 0:
+		return "", fmt.Errorf("ban %q: control character", text)
+	case strings.HasPrefix(text, "^"):
+		if _, err := CompileBan(text); err != nil {
+			return "", err
+		}
+		return text, nil
+	case strings.HasPrefix(text, "@"):
+		domain, err := address.ParseDomain(text[1:])
+		if err != nil {
+			return "", fmt.Errorf("ban %q: %w", text, err)
+		}
+		return "@" + domain, nil
+	}
+	a, err := address.Parse(text)
+	if err != nil {
+		return "", fmt.Errorf("ban %w, or @ and a domain, or a pattern that starts with ^", err)
+	}
+	return a.Key(), nil
+}
+
+// CompileBan compiles a ban that is a pattern, to be matched with an address's Key. The
+// group makes ^ count for every alternative.
+func CompileBan(pattern string) (*regexp.Regexp, error) {
+	if pattern == "^" {
+		return nil, errors.New("ban ^: that is everybody")
+	}
+	re, err := regexp.Compile("(?i)^(?:" + pattern + ")")
+	if err != nil {
+		return nil, fmt.Errorf("ban %q: %w", pattern, err)
+	}
+	return re, nil
+}
+
+// maxLabels is of how many domains above an address's one a ban is looked for.
+const maxLabels = 8
+
+// BansOf returns what a ban of the address may be, other than a pattern.
+func BansOf(a address.Address) []string {
+	out := []string{a.Key()}
+	for domain, ok := a.Domain, true; ok && len(out) <= maxLabels; _, domain, ok = strings.Cut(domain, ".") {
+		out = append(out, "@"+domain)
+	}
+	return out
+}
