@@ -128,6 +128,8 @@ func TestVerdicts(t *testing.T) {
 		{"an encrypted message", head + "Content-Type: multipart/encrypted; boundary=b\n\n--b\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n--b\nContent-Type: application/octet-stream; name=x.exe\n\n-----BEGIN PGP MESSAGE-----\n--b--\n", map[string]string{"filter_extensions": "exe", "filter_types": "application/octet-stream"}, "accept"},
 		{"an encrypted message where only text may pass", head + "Content-Type: application/pkcs7-mime\n\nx\n", map[string]string{"pass_types": "text"}, "hold filtered-signed"},
 		{"what holds a signed part is not taken out", mixed + text + "--b\nContent-Type: message/rfc822\n\n" + signed + "--b--\n--s--\n" + end, map[string]string{"filter_types": "message"}, "hold filtered-signed"},
+		{"too much to change", mixed + strings.Repeat("--b\nContent-Type: multipart/mixed; boundary=c\n\n--c\n\nx\n--c--\n", 3000) + end, nil, "hold mime-limits"},
+		{"too many parts", mixed + strings.Repeat("--b\n\nx\n", 10_001) + end, nil, "hold mime-limits"},
 		{"too deep to look into", head + strings.Repeat("Content-Type: message/rfc822\n\n", 12) + "x\n", map[string]string{"filter_extensions": "exe"}, "hold mime-limits"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -145,6 +147,23 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("approved: verdict %+v, message\n%s", again.Verdict, again.Message)
 			}
 		})
+	}
+}
+
+// As many parts as there may be, every second of them taken out: what is left is all there.
+func TestManyParts(t *testing.T) {
+	in := mixed + strings.Repeat(text+exe, 4900) + end
+	for _, set := range []map[string]string{{"filter_extensions": "exe"}, {"filter_extensions": "exe", "filter_leaves_note": "true"}} {
+		got := run(t, in, set)
+		if got.Verdict != sdk.Accept || strings.Count(string(got.Body), crlf(text)) != 4900 || strings.Contains(string(got.Body), "TVo=") {
+			t.Errorf("%v: verdict %+v, %d octets", set, got.Verdict, len(got.Body))
+		}
+		if n := strings.Count(string(got.Body), "[The list has taken"); n > maxNotes || (n > 0) != (set["filter_leaves_note"] != "") {
+			t.Errorf("%d notes", n)
+		}
+		if len(got.Notes["mime.removed"]) > 1100 {
+			t.Errorf("a note of %d octets", len(got.Notes["mime.removed"]))
+		}
 	}
 }
 
