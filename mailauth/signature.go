@@ -63,7 +63,7 @@ func parseDKIM(f message.Field) (*signature, error) {
 	}
 	// RFC 6376 5.4: who does not sign From signs nothing.
 	if !containsFold(s.fields, "from") {
-		return s, errors.New("From is not signed")
+		return s, errors.New("the field From is not signed")
 	}
 	if q, ok := s.tags["q"]; ok && !containsFold(s.tags.list("q"), "dns/txt") {
 		return s, fmt.Errorf("keys by method %.40q", q)

@@ -75,7 +75,7 @@ func (t tags) base64(name string) ([]byte, error) {
 }
 
 func stripSpace(s string) string {
-	if strings.IndexAny(s, " \t\r\n") < 0 {
+	if !strings.ContainsAny(s, " \t\r\n") {
 		return s
 	}
 	return strings.Map(func(r rune) rune {
