@@ -41,6 +41,7 @@ var rules = []struct {
 	{"internal/archive/dir", []string{"internal/archive"}, nil, "the bytes of an archive; what they are stands in the store"},
 	{"internal/archive/archivetest", []string{"internal/archive"}, nil, "the suite of any archive"},
 	{"internal/archive", nil, nil, "a leaf: the bytes of an archive; what they are stands in the store"},
+	{"internal/mailfile", nil, nil, "a leaf: the files of other mail programs"},
 	{"internal/list", []string{"internal/address"}, nil, "the domain model is pure"},
 	{"internal/config", []string{"internal/segment", "internal/address"}, []string{"github.com/BurntSushi/toml"}, "the one reader of the configuration file"},
 	{"internal/address", nil, nil, "a leaf"},

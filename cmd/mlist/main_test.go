@@ -18,6 +18,8 @@ import (
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/spool/dir"
+	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/store/sqlstore"
 	"github.com/mlist/mlist/internal/trace"
 )
 
@@ -39,7 +41,7 @@ func TestCommands(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": cmdStatus, "json": cmdJSON, "put": cmdPut, "post": cmdPost, "numbered": cmdNumbered, "timed": cmdTimed,
-			"plugins": cmdPlugins, "traced": cmdTraced,
+			"plugins": cmdPlugins, "traced": cmdTraced, "waits": cmdWaits,
 		},
 	})
 }
@@ -188,4 +190,24 @@ func cmdTraced(ts *testscript.TestScript, _ bool, args []string) {
 		rest = append(rest, v)
 	}
 	j.Trace(args[0], args[1], args[2], rest...)
+}
+
+// waits LIST N: so many posts, of 10 octets each, wait for the list's next digest.
+func cmdWaits(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	st, err := sqlstore.Open(ctx, "sqlite:"+ts.MkAbs("mlist.db"), sqlstore.Options{})
+	ts.Check(err)
+	defer st.Close()
+	addr, err := address.Parse(args[0])
+	ts.Check(err)
+	l, err := st.List(ctx, addr)
+	ts.Check(err)
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for i := range n {
+		entry := fmt.Sprintf("%d-%d", time.Now().UnixNano(), i)
+		_, err := st.FilePost(ctx, store.Post{ListID: l.ID, Entry: entry, Digest: []byte(entry), At: time.Now(),
+			Kept: &store.Kept{DigestPlace: entry, DigestSize: 10}}, true, time.Hour)
+		ts.Check(err)
+	}
 }

@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mlist/mlist/internal/archive"
@@ -108,6 +109,9 @@ func (a *Archive) fill(f *os.File, write func(io.Writer) error) (*sum, error) {
 	}
 	if err == nil {
 		err = f.Chmod(fileMode)
+	}
+	if err == nil {
+		err = a.own(f.Name())
 	}
 	if err == nil {
 		err = f.Sync()
@@ -276,7 +280,11 @@ func (a *Archive) makeDir(dir string) error {
 		above = append(above, d)
 	}
 	for i := len(above) - 1; i >= 0; i-- {
-		if err := os.Mkdir(above[i], dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := os.Mkdir(above[i], dirMode)
+		if err == nil {
+			err = a.own(above[i])
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		if err := syncDir(filepath.Dir(above[i])); err != nil {
@@ -295,6 +303,23 @@ func (a *Archive) forget() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	clear(a.known)
+}
+
+// own gives what root has made to whoever has the archive: an administrator's import must
+// not leave what the daemons cannot read.
+func (a *Archive) own(path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(a.root)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	return os.Lchown(path, int(owner.Uid), int(owner.Gid))
 }
 
 func syncDir(path string) error {

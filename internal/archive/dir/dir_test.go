@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -110,5 +111,28 @@ func TestADirectoryThatSomebodyRemovedIsMadeAgain(t *testing.T) {
 	put(t, a, "y")
 	if got, err := read(t, a, m.Place); got != "y" || err != nil {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestWhatRootPutsIsItsOwners(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	a := New(filepath.Join(t.TempDir(), "archive"))
+	if err := os.Mkdir(a.root, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(a.root, 4711, 4712); err != nil {
+		t.Fatal(err)
+	}
+	m := put(t, a, "x")
+	for path := a.path(m.Place); path != filepath.Dir(a.root); path = filepath.Dir(path) {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := info.Sys().(*syscall.Stat_t); s.Uid != 4711 || s.Gid != 4712 {
+			t.Errorf("%s is of %d:%d", path, s.Uid, s.Gid)
+		}
 	}
 }
