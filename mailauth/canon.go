@@ -174,10 +174,7 @@ func (b *BodyHash) text(p []byte) {
 		return
 	}
 	for len(p) > 0 {
-		i := 0
-		for i < len(p) && p[i] != ' ' && p[i] != '\t' {
-			i++
-		}
+		i := canonical(p)
 		if i > 0 {
 			if b.space {
 				b.emit(blank)
@@ -194,6 +191,18 @@ func (b *BodyHash) text(p []byte) {
 		}
 		p = p[i:]
 	}
+}
+
+// canonical is how much of a line's text is relaxed already: words with single spaces between.
+func canonical(p []byte) int {
+	for i := 0; i < len(p); i++ {
+		switch {
+		case p[i] > ' ':
+		case p[i] == '\t', p[i] == ' ' && (i == 0 || i+1 == len(p) || p[i+1] == ' ' || p[i+1] == '\t'):
+			return i
+		}
+	}
+	return len(p)
 }
 
 // emit writes text, and the line ends before it.

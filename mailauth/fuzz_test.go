@@ -1,7 +1,11 @@
 package mailauth
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,3 +68,36 @@ func (e everywhere) LookupTXT(context.Context, string) ([]string, error) {
 	return []string{string(e)}, nil
 }
 func (e everywhere) Exists(context.Context, string) (bool, error) { return true, nil }
+
+// FuzzBodyHash: the hash that is computed in pieces is that of a canonical body written the
+// slow way, straight from RFC 6376 3.4.
+func FuzzBodyHash(f *testing.F) {
+	for _, s := range []string{"", "\r\n", " \r\n\t\r\n", "a  b\t c \r\n\r\n\r\n", "a\rb\n\n x", "no end", " lead\r\n", "\r", "a\r", "a \r"} {
+		f.Add([]byte(s), 3)
+	}
+	spaces := regexp.MustCompile(`[ \t]+`)
+	f.Fuzz(func(t *testing.T, body []byte, size int) {
+		for _, canon := range []Canon{Simple, Relaxed} {
+			lines := strings.Split(strings.ReplaceAll(string(body), "\r\n", "\n"), "\n")
+			for i := range lines {
+				if canon == Relaxed {
+					lines[i] = strings.TrimRight(spaces.ReplaceAllString(lines[i], " "), " ")
+				}
+			}
+			for len(lines) > 0 && lines[len(lines)-1] == "" {
+				lines = lines[:len(lines)-1]
+			}
+			want := strings.Join(append(lines, ""), "\r\n")
+			if len(lines) == 0 && canon == Simple {
+				want = "\r\n"
+			}
+			h := newBodyHash(canon, sha256.New(), -1)
+			for piece := range slices.Chunk(body, min(max(size, 1), 100)) {
+				h.Write(piece)
+			}
+			if !bytes.Equal(h.Sum(), sum256(want)) || h.total != int64(len(want)) {
+				t.Fatalf("%s body %q in pieces of %d: not the hash of %q", canon, body, size, want)
+			}
+		}
+	})
+}
