@@ -99,6 +99,8 @@ func TestWhatIsMitigated(t *testing.T) {
 		{"signed, and a prefix", strings.Replace(signed, "Subject: ", "Subject: [Dev] ", 1), nil, nil, false, "accept Ann via Dev <dev@lists.example.org>"},
 		{"signed, and fields that are not signed", "X-New: 1\r\nPrecedence: list\r\n" + signed, nil, nil, false, "accept Ann <ann@bank.example>"},
 		{"signed, and List-Id, which is oversigned", "List-Id: <x>\r\n" + signed, nil, nil, false, "accept Ann via Dev <dev@lists.example.org>"},
+		{"signed, and To will differ from copy to copy", signed, settings("personalize", "full"), nil, false, "accept Ann via Dev <dev@lists.example.org>"},
+		{"signed, and copies may differ", signed, settings("personalize", "individual"), nil, false, "accept Ann <ann@bank.example>"},
 		{"signed by somebody else", signedBy(t, k, from("Ann <ann@a.sub.example>")), nil, nil, false, "accept Ann via Dev <dev@lists.example.org>"},
 		{"two authors, one has a policy", from("Bob <bob@free.example>, " + ann), nil, nil, false, "accept Bob via Dev <dev@lists.example.org>"},
 		{"DNS fails", from(ann), nil, servfail, false, "accept Ann via Dev <dev@lists.example.org>"},
