@@ -102,7 +102,9 @@ func (w *walker) lineEndBefore(pos int64) (int64, error) {
 		return w.start, nil // there is no more than an LF
 	}
 	var two [2]byte
-	if _, err := w.body.ReadAt(two[:], pos-2); err != nil {
+	if at := pos - 2 - w.at; at >= 0 && at+2 <= int64(len(w.buf)) {
+		copy(two[:], w.buf[at:])
+	} else if _, err := w.body.ReadAt(two[:], pos-2); err != nil {
 		return 0, err
 	}
 	if two[0] == '\r' {
