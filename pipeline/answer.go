@@ -12,10 +12,15 @@ import (
 // mayAnswer tells whether the sender of an entry may get an automatic reply: a person
 // may, so often a day; a machine never (RFC 3834 section 2).
 func (d *Daemon) mayAnswer(ctx context.Context, p *post) (bool, error) {
-	to, ok := personal(p.entry.Sender, p.header)
-	if !ok {
+	if !p.personal {
 		return false, nil
 	}
+	return d.mayWrite(ctx, p, p.author)
+}
+
+// mayWrite tells whether an automatic reply about the entry may go to an address: so
+// often a day.
+func (d *Daemon) mayWrite(ctx context.Context, p *post, to address.Address) (bool, error) {
 	allowed, err := d.store.AllowNotice(ctx, to, string(p.entry.ID), d.now(), d.cfg.Load().NoticesPerDay, 24*time.Hour)
 	if err != nil {
 		return false, storeFailed("count a notice", err)

@@ -81,9 +81,9 @@ func (d *Daemon) rejectNotice(p *post, v sdk.Verdict) (*notice, error) {
 		fmt.Sprintf("Your message to %s was rejected", p.list.Address), true)
 }
 
-// notice writes a message from the list's owner address. kind makes its Message-ID,
-// which a second run repeats.
-func (d *Daemon) notice(p *post, kind, text string, v sdk.Verdict, to, subject string, attach bool) (*notice, error) {
+// noticeHeader is the header block of what mlist answers (RFC 3834 section 3), without the
+// fields on its content.
+func (d *Daemon) noticeHeader(p *post, kind, to, subject string) *message.Header {
 	owner := address.Sub(p.list.Address, address.RoleOwner)
 	h := message.ParseHeader(nil)
 	h.Append("From", message.Mailbox{Name: p.list.Name(), Address: owner.String()}.String())
@@ -94,13 +94,22 @@ func (d *Daemon) notice(p *post, kind, text string, v sdk.Verdict, to, subject s
 	if id := p.header.Get("Message-ID"); id != "" && len(id) < 500 {
 		h.Append("In-Reply-To", id)
 	}
+	if refs := references(p.header); refs != "" {
+		h.Append("References", refs)
+	}
 	h.Append("Auto-Submitted", "auto-replied")
 	h.Append("Precedence", "bulk")
 	for _, mark := range append(p.loopMarks(), owner.String()) {
 		h.Append(loopField, mark)
 	}
 	h.Append("MIME-Version", "1.0")
+	return h
+}
 
+// notice writes a message from the list's owner address. kind makes its Message-ID,
+// which a second run repeats.
+func (d *Daemon) notice(p *post, kind, text string, v sdk.Verdict, to, subject string, attach bool) (*notice, error) {
+	h := d.noticeHeader(p, kind, to, subject)
 	var out bytes.Buffer
 	if err := noticeTexts.ExecuteTemplate(&out, text, p.noticeData(v)); err != nil {
 		return nil, fmt.Errorf("write the notice %s: %w", text, err)

@@ -26,15 +26,19 @@ const duplicateWindow = 7 * 24 * time.Hour
 
 // post is one entry of incoming in work.
 type post struct {
-	entry   spool.Entry
-	owner   spool.Owner
-	list    *list.List
-	msg     spool.Message
-	header  *message.Header
-	body    *message.Body
-	bodyAt  int64 // where the body starts in msg
-	started time.Time
-	log     *slog.Logger
+	entry  spool.Entry
+	owner  spool.Owner
+	list   *list.List
+	msg    spool.Message
+	header *message.Header
+	body   *message.Body
+	bodyAt int64 // where the body starts in msg
+	// author is the envelope sender, if personal: a person who can be answered. That is
+	// found out before the stages put a list's own marks into the header.
+	author   address.Address
+	personal bool
+	started  time.Time
+	log      *slog.Logger
 }
 
 // incoming does all that is to be done with an entry of incoming.
@@ -96,6 +100,7 @@ func (p *post) read() error {
 		return err
 	}
 	p.header, p.body, p.bodyAt = m.Header, m.Body, m.BodyAt
+	p.author, p.personal = personal(p.entry.Sender, p.header)
 	return nil
 }
 
@@ -118,6 +123,9 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	if p.isDigest() {
 		record.Number = 0 // it is no post of the list, only of its posts
 	}
+	if d.responds(p) == respondAndDiscard {
+		return d.respondAlone(ctx, p, &filing)
+	}
 	hp, err := d.hostPost(ctx, p, record.Number)
 	if err != nil {
 		return err
@@ -135,6 +143,11 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	}
 	switch result.Verdict.Kind {
 	case sdk.KindAccept:
+		response, err := d.response(ctx, p)
+		if err != nil {
+			return err
+		}
+		hp.Submissions = append(hp.Submissions, response...)
 		return d.deliver(ctx, p, hp, filing, record.Number, result)
 	case sdk.KindHold:
 		return d.hold(ctx, p, result, hp.Notes)

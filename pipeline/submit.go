@@ -41,6 +41,16 @@ func (d *Daemon) submit(ctx context.Context, p *post, prep spool.Prepared, submi
 			}
 			continue
 		}
+		if s.To != "" && isReply(h) {
+			may, err := d.mayReply(ctx, p, s.To)
+			if err != nil {
+				return sum, err
+			}
+			if !may {
+				d.note(p, trace.Dropped, "stage", s.Stage, "reason", "a machine is not answered, nor a person too often")
+				continue
+			}
+		}
 		rules := ownersAndModerators
 		if s.To != "" {
 			rules = []sdk.Rule{{Kind: sdk.RuleAdd, Addresses: []string{s.To}}}
@@ -54,6 +64,22 @@ func (d *Daemon) submit(ctx context.Context, p *post, prep spool.Prepared, submi
 		p.log.Info("message of a handler goes out with the post", "stage", s.Stage, "to", s.To, "recipients", w.recipients)
 	}
 	return sum, nil
+}
+
+// isReply tells whether a submitted message says of itself that it is an automatic reply.
+func isReply(h *message.Header) bool { return firstWord(h.Get("Auto-Submitted")) == "auto-replied" }
+
+// mayReply tells whether a handler's automatic reply may go out: handlers answer whom
+// mlist itself would answer, and together no more often.
+func (d *Daemon) mayReply(ctx context.Context, p *post, to string) (bool, error) {
+	if !p.personal {
+		return false, nil
+	}
+	a, err := address.Parse(to)
+	if err != nil {
+		return false, nil
+	}
+	return d.mayWrite(ctx, p, a)
 }
 
 // maxDepth is how many posts that stages submitted lead to one another.

@@ -55,9 +55,11 @@ func Try(ctx context.Context, st Store, stages Stages, l *list.List, msg spool.M
 	if err != nil {
 		return nil, err
 	}
-	result, err := d.stages.Run(ctx, hp)
-	if err != nil {
-		return nil, err
+	result := host.Result{Stage: responder, Verdict: sdk.Discard(responder, respondsAlone)}
+	if d.responds(p) != respondAndDiscard {
+		if result, err = d.stages.Run(ctx, hp); err != nil {
+			return nil, err
+		}
 	}
 	t := &Trial{Number: record.Number, Senders: hp.Senders, Result: result}
 	if record.Duplicate {

@@ -73,5 +73,5 @@ func readMember(m *proto.Member) Member {
 
 func readMembership(m *proto.Membership) Membership {
 	return Membership{Role: m.GetRole(), Action: m.GetAction(), Mode: m.GetMode(), Status: m.GetStatus(),
-		NoOwnPosts: m.GetNoOwnPosts(), NoDuplicates: m.GetNoDuplicates()}
+		NoOwnPosts: m.GetNoOwnPosts(), NoDuplicates: m.GetNoDuplicates(), AcknowledgePosts: m.GetAcknowledgePosts()}
 }

@@ -194,11 +194,12 @@ type Sender struct {
 
 // Membership is one role of an address on the list.
 type Membership struct {
-	Role         string // member, owner, moderator, nonmember
-	Action       string // "" is the list's default for the role
-	Mode, Status string
-	NoOwnPosts   bool
-	NoDuplicates bool
+	Role             string // member, owner, moderator, nonmember
+	Action           string // "" is the list's default for the role
+	Mode, Status     string
+	NoOwnPosts       bool
+	NoDuplicates     bool
+	AcknowledgePosts bool
 }
 
 // Rule is one step in choosing recipients; proto.RecipientRule documents it. The methods

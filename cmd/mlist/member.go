@@ -29,6 +29,7 @@ type memberFlags struct {
 	mode, status, action     string
 	name                     string
 	noOwnPosts, noDuplicates string
+	acknowledge              string
 }
 
 func (f *memberFlags) roleFlag(c *cobra.Command) {
@@ -44,7 +45,8 @@ func (f *memberFlags) add(c *cobra.Command) {
 		to         *string
 		name, help string
 	}{{&f.noOwnPosts, "no-own-posts", "do not send them their own posts (=false: do)"},
-		{&f.noDuplicates, "no-duplicates", "no copy of posts that name them in To or Cc (=false: do)"}} {
+		{&f.noDuplicates, "no-duplicates", "no copy of posts that name them in To or Cc (=false: do)"},
+		{&f.acknowledge, "acknowledge-posts", "tell them of each of their posts that it was received (=false: do not)"}} {
 		c.Flags().StringVar(b.to, b.name, "", b.help)
 		c.Flags().Lookup(b.name).NoOptDefVal = "true"
 	}
@@ -68,7 +70,7 @@ func (f *memberFlags) change(c *cobra.Command) (store.MemberChange, error) {
 	if c.Flags().Changed("name") {
 		out.DisplayName = &f.name
 	}
-	for name, to := range map[string]**bool{"no-own-posts": &out.NoOwnPosts, "no-duplicates": &out.NoDuplicates} {
+	for name, to := range map[string]**bool{"no-own-posts": &out.NoOwnPosts, "no-duplicates": &out.NoDuplicates, "acknowledge-posts": &out.AcknowledgePosts} {
 		if !c.Flags().Changed(name) {
 			continue
 		}
@@ -95,6 +97,7 @@ func apply(m *list.Membership, c store.MemberChange) {
 	set(&m.Action, c.Action)
 	set(&m.NoOwnPosts, c.NoOwnPosts)
 	set(&m.NoDuplicates, c.NoDuplicates)
+	set(&m.AcknowledgePosts, c.AcknowledgePosts)
 }
 
 func set[T any](to, value *T) {

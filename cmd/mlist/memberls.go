@@ -94,6 +94,7 @@ type memberJSON struct {
 	Action       list.Action `json:"action"` // "" is the list's default
 	NoOwnPosts   bool        `json:"no_own_posts"`
 	NoDuplicates bool        `json:"no_duplicates"`
+	Acknowledge  bool        `json:"acknowledge_posts"`
 	Added        time.Time   `json:"added"`
 }
 
@@ -107,7 +108,7 @@ func (a *app) printMembers(cmd *cobra.Command, st store.Store, l *list.List, f s
 		}
 		n++
 		if a.json {
-			err = out.add(memberJSON{m.Address.String(), m.DisplayName, m.Role, m.Mode, m.Status, m.Action, m.NoOwnPosts, m.NoDuplicates, m.Added})
+			err = out.add(memberJSON{m.Address.String(), m.DisplayName, m.Role, m.Mode, m.Status, m.Action, m.NoOwnPosts, m.NoDuplicates, m.AcknowledgePosts, m.Added})
 		} else {
 			err = printMember(w, m, long, isTerminal(a.out))
 		}
@@ -143,6 +144,9 @@ func printMember(w io.Writer, m list.Membership, long, terminal bool) error {
 	}
 	if m.NoDuplicates {
 		text += "  no-duplicates"
+	}
+	if m.AcknowledgePosts {
+		text += "  acknowledge-posts"
 	}
 	_, err := fmt.Fprintf(w, "%-10s %-12s %-12s %s\n", m.Role, m.Status, m.Mode, text)
 	return err

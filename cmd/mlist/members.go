@@ -23,7 +23,7 @@ func (m members) Members(ctx context.Context, listID int64, f sdk.MemberFilter) 
 			}
 			out := sdk.Member{Address: have.Address.String(), DisplayName: have.DisplayName, Membership: sdk.Membership{
 				Role: string(have.Role), Action: string(have.Action), Mode: string(have.Mode), Status: string(have.Status),
-				NoOwnPosts: have.NoOwnPosts, NoDuplicates: have.NoDuplicates}}
+				NoOwnPosts: have.NoOwnPosts, NoDuplicates: have.NoDuplicates, AcknowledgePosts: have.AcknowledgePosts}}
 			if !yield(out, nil) {
 				return
 			}

@@ -130,7 +130,7 @@ func senders(ctx context.Context, st Store, l *list.List, envelope string, h *me
 			if m.Address.Key() == addrs[i].Key() {
 				out[i].Memberships = append(out[i].Memberships, sdk.Membership{
 					Role: string(m.Role), Action: string(m.Action), Mode: string(m.Mode), Status: string(m.Status),
-					NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates,
+					NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates, AcknowledgePosts: m.AcknowledgePosts,
 				})
 			}
 		}

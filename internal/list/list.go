@@ -118,7 +118,9 @@ type Membership struct {
 	NoOwnPosts bool
 	// NoDuplicates: no copy from the list where the post names the member in To or Cc.
 	NoDuplicates bool
-	Added        time.Time
+	// AcknowledgePosts: the member is told of each of their posts that it was received.
+	AcknowledgePosts bool
+	Added            time.Time
 }
 
 // Validate reports the first field that has no meaning, and fills in defaults.

@@ -76,6 +76,14 @@ type Settings struct {
 	DMARCModerationNotice   string   `set:"dmarc_moderation_notice" help:"what the author of a post that is rejected for DMARC is told; a plain sentence when empty"`
 	DMARCWrappedMessageText string   `set:"dmarc_wrapped_message_text" help:"text before a wrapped post; empty for none"`
 
+	AutorespondPostings     string `set:"autorespond_postings" default:"none" of:"none,respond_and_discard,respond_and_continue" help:"answer every post with autoresponse_postings_text, and throw the post away or go on with it"`
+	AutorespondOwner        string `set:"autorespond_owner" default:"none" of:"none,respond_and_discard,respond_and_continue" help:"the same for mail to the owners"`
+	AutorespondRequests     string `set:"autorespond_requests" default:"none" of:"none,respond_and_discard,respond_and_continue" help:"the same for mail to the -request address"`
+	AutoresponsePostings    string `set:"autoresponse_postings_text" help:"what is answered; %(display_name)s, %(list_address)s and %(owner_address)s stand for the list's"`
+	AutoresponseOwner       string `set:"autoresponse_owner_text" help:"what is answered to mail to the owners"`
+	AutoresponseRequest     string `set:"autoresponse_request_text" help:"what is answered to mail to the -request address"`
+	AutoresponseGracePeriod int    `set:"autoresponse_grace_period" default:"90" max:"365" help:"days within which one sender is answered once; 0 answers each time"`
+
 	RespondToPostRequests bool   `set:"respond_to_post_requests" default:"true" help:"tell the author when a post is held"`
 	AdminImmedNotify      bool   `set:"admin_immed_notify" default:"true" help:"tell the owners and moderators when a post is held"`
 	NonmemberRejection    string `set:"nonmember_rejection_notice" help:"what a nonmember is told when a post is rejected; a plain sentence when empty"`

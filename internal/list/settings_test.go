@@ -48,6 +48,7 @@ func TestDefaultsAreMailmans(t *testing.T) {
 		"reply_goes_to_list": "no_munging", "first_strip_reply_to": "false", "reply_to_address": "", "anonymous_list": "false",
 		"include_rfc2369_headers": "true", "allow_list_posts": "true", "respond_to_post_requests": "true", "admin_immed_notify": "true",
 		"acceptable_aliases": "", "accept_these_nonmembers": "", "nonmember_rejection_notice": "", "description": "",
+		"autorespond_postings": "none", "autorespond_owner": "none", "autorespond_requests": "none", "autoresponse_grace_period": "90",
 		"administrivia": "true", "moderator_password": "", "header_matches": "",
 		"bounce_matching_headers": "to: friend@public.com\nmessage-id: relay.comanche.denmark.eu",
 	} {

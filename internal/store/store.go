@@ -77,12 +77,13 @@ type AddResult struct{ Added, Existing int64 }
 
 // MemberChange is what SetMember changes; nil leaves a field alone.
 type MemberChange struct {
-	DisplayName  *string
-	Mode         *list.Mode
-	Status       *list.Status
-	Action       *list.Action
-	NoOwnPosts   *bool
-	NoDuplicates *bool
+	DisplayName      *string
+	Mode             *list.Mode
+	Status           *list.Status
+	Action           *list.Action
+	NoOwnPosts       *bool
+	NoDuplicates     *bool
+	AcknowledgePosts *bool
 }
 
 // Members administers who is on a list.
@@ -203,6 +204,9 @@ type BounceEvent struct {
 	Text      string // what the far end said
 }
 
+// MaxGrace is for how long responses are remembered at least.
+const MaxGrace = 366 * 24 * time.Hour
+
 // Journal keeps what the pipeline counts, each by an entry's id, so that a second
 // run changes nothing.
 type Journal interface {
@@ -221,8 +225,11 @@ type Journal interface {
 	// AllowNotice tells whether an automatic reply about entry may go to addr: at most
 	// limit of them within window. The same entry gets the same answer again.
 	AllowNotice(ctx context.Context, addr address.Address, entry string, at time.Time, limit int, window time.Duration) (bool, error)
+	// AllowResponse tells whether a list's automatic response of a kind may go to addr: once
+	// within grace. The same entry gets the same answer again.
+	AllowResponse(ctx context.Context, listID int64, kind string, addr address.Address, entry string, at time.Time, grace time.Duration) (bool, error)
 	// Prune forgets posts' entries and digests (not that their numbers are taken), and
-	// notices, from before t, and what is left of deleted lists. An entry that may still
+	// notices, from before t, responses from MaxGrace before that, and what is left of deleted lists. An entry that may still
 	// be filed again must not be older than t.
 	Prune(ctx context.Context, t time.Time) error
 }

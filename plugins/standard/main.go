@@ -13,6 +13,7 @@ import (
 	"github.com/mlist/mlist/mailauth"
 	"github.com/mlist/mlist/plugins/archive"
 	"github.com/mlist/mlist/plugins/authenticate"
+	"github.com/mlist/mlist/plugins/autorespond"
 	"github.com/mlist/mlist/plugins/checks"
 	"github.com/mlist/mlist/plugins/decorate"
 	"github.com/mlist/mlist/plugins/digest"
@@ -38,11 +39,11 @@ func main() {
 
 // order is that of the default pipeline, as far as it is served here.
 var order = []string{"loop", "authenticate", "posting", "limits", "mime", "cleanse", "subject", "reply-to", "list-headers",
-	"archive", "digest", "footer", "recipients", "dmarc", "sign"}
+	"archive", "digest", "footer", "recipients", "dmarc", "acknowledge", "sign"}
 
 // stages are all stages, in their order.
 func stages(dns mailauth.Resolver) []sdk.Stage {
-	all := slices.Concat(checks.Stages(), mime.Stages(), headers.Stages(), archive.Stages(), digest.Stages(), decorate.Stages(), recipients.Stages(),
+	all := slices.Concat(checks.Stages(), mime.Stages(), headers.Stages(), archive.Stages(), digest.Stages(), decorate.Stages(), recipients.Stages(), autorespond.Stages(),
 		[]sdk.Stage{authenticate.Authenticate(dns), dmarc.Stage(dns), authenticate.Sign()})
 	place := func(s sdk.Stage) int {
 		if i := slices.Index(order, s.Name); i >= 0 {

@@ -1613,15 +1613,16 @@ func (x *Sender) GetBan() string {
 }
 
 type Membership struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`                                      // member, owner, moderator, nonmember
-	Action        string                 `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`                                  // "" is the list's default for the role
-	Mode          string                 `protobuf:"bytes,3,opt,name=mode,proto3" json:"mode,omitempty"`                                      // as in MembersRequest
-	Status        string                 `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`                                  // as in MembersRequest
-	NoOwnPosts    bool                   `protobuf:"varint,5,opt,name=no_own_posts,json=noOwnPosts,proto3" json:"no_own_posts,omitempty"`     // wants no copy of what it sent
-	NoDuplicates  bool                   `protobuf:"varint,6,opt,name=no_duplicates,json=noDuplicates,proto3" json:"no_duplicates,omitempty"` // wants no copy where To or Cc name it
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Role             string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`                                                  // member, owner, moderator, nonmember
+	Action           string                 `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`                                              // "" is the list's default for the role
+	Mode             string                 `protobuf:"bytes,3,opt,name=mode,proto3" json:"mode,omitempty"`                                                  // as in MembersRequest
+	Status           string                 `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`                                              // as in MembersRequest
+	NoOwnPosts       bool                   `protobuf:"varint,5,opt,name=no_own_posts,json=noOwnPosts,proto3" json:"no_own_posts,omitempty"`                 // wants no copy of what it sent
+	NoDuplicates     bool                   `protobuf:"varint,6,opt,name=no_duplicates,json=noDuplicates,proto3" json:"no_duplicates,omitempty"`             // wants no copy where To or Cc name it
+	AcknowledgePosts bool                   `protobuf:"varint,7,opt,name=acknowledge_posts,json=acknowledgePosts,proto3" json:"acknowledge_posts,omitempty"` // wants to be told that its posts were received
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Membership) Reset() {
@@ -1692,6 +1693,13 @@ func (x *Membership) GetNoOwnPosts() bool {
 func (x *Membership) GetNoDuplicates() bool {
 	if x != nil {
 		return x.NoDuplicates
+	}
+	return false
+}
+
+func (x *Membership) GetAcknowledgePosts() bool {
+	if x != nil {
+		return x.AcknowledgePosts
 	}
 	return false
 }
@@ -2364,7 +2372,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12=\n" +
 	"\vmemberships\x18\x03 \x03(\v2\x1b.mlist.plugin.v1.MembershipR\vmemberships\x12\x10\n" +
-	"\x03ban\x18\x04 \x01(\tR\x03ban\"\xab\x01\n" +
+	"\x03ban\x18\x04 \x01(\tR\x03ban\"\xd8\x01\n" +
 	"\n" +
 	"Membership\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x16\n" +
@@ -2373,7 +2381,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06status\x18\x04 \x01(\tR\x06status\x12 \n" +
 	"\fno_own_posts\x18\x05 \x01(\bR\n" +
 	"noOwnPosts\x12#\n" +
-	"\rno_duplicates\x18\x06 \x01(\bR\fnoDuplicates\"E\n" +
+	"\rno_duplicates\x18\x06 \x01(\bR\fnoDuplicates\x12+\n" +
+	"\x11acknowledge_posts\x18\a \x01(\bR\x10acknowledgePosts\"E\n" +
 	"\vHandleReply\x126\n" +
 	"\aresults\x18\x01 \x03(\v2\x1c.mlist.plugin.v1.StageResultR\aresults\"\xa9\x05\n" +
 	"\vStageResult\x12\x14\n" +

@@ -134,5 +134,5 @@ func Member(m sdk.Member) *proto.Member {
 
 func membership(m sdk.Membership) *proto.Membership {
 	return &proto.Membership{Role: m.Role, Action: m.Action, Mode: m.Mode, Status: m.Status,
-		NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates}
+		NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates, AcknowledgePosts: m.AcknowledgePosts}
 }

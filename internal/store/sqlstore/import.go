@@ -22,7 +22,7 @@ const (
 	batchRows = 5_000
 	// statementRows is how many rows one statement adds.
 	statementRows = 200
-	memberParams  = 11
+	memberParams  = 12
 )
 
 // insertMembers is a statement that adds so many members.
@@ -51,6 +51,7 @@ type newMember struct {
 	added                      int64
 	role, mode, status, action int8
 	noOwnPosts, noDuplicates   bool
+	acknowledge                bool
 }
 
 func (s *Store) newMember(m list.Membership) (newMember, error) {
@@ -67,14 +68,14 @@ func (s *Store) newMember(m list.Membership) (newMember, error) {
 	return newMember{
 		key: key(m.Address), local: spelling(m.Address), displayName: m.DisplayName, added: m.Added.UnixMicro(),
 		role: int8(role), mode: int8(mode), status: int8(status), action: int8(action),
-		noOwnPosts: m.NoOwnPosts, noDuplicates: m.NoDuplicates,
+		noOwnPosts: m.NoOwnPosts, noDuplicates: m.NoDuplicates, acknowledge: m.AcknowledgePosts,
 	}, cmp.Or(err1, err2, err3, err4)
 }
 
 // args are the parameters of insertMembers, in order.
 func (n *newMember) args(listID int64, to []any) []any {
 	return append(to, listID, int64(n.role), n.key, n.local, int64(n.mode), int64(n.status), int64(n.action),
-		btoi(n.noOwnPosts), btoi(n.noDuplicates), n.displayName, n.added)
+		btoi(n.noOwnPosts), btoi(n.noDuplicates), n.displayName, n.added, btoi(n.acknowledge))
 }
 
 func btoi(b bool) int64 {

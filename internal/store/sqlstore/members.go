@@ -91,7 +91,7 @@ func (s *Store) SetMember(ctx context.Context, listID int64, role list.Role, add
 func (s *Store) setMember(ctx context.Context, listID int64, role list.Role, addr address.Address, c store.MemberChange) error {
 	// What is to be is checked as if it were a new membership of its own.
 	m := list.Membership{Address: addr, Role: role}
-	args := []any{listID, nil, key(addr), nil, nil, nil, nil, nil, nil}
+	args := []any{listID, nil, key(addr), nil, nil, nil, nil, nil, nil, nil}
 	if c.DisplayName != nil {
 		m.DisplayName, args[3] = *c.DisplayName, *c.DisplayName
 	}
@@ -123,6 +123,9 @@ func (s *Store) setMember(ctx context.Context, listID int64, role list.Role, add
 	}
 	if c.NoDuplicates != nil {
 		args[8] = btoi(*c.NoDuplicates)
+	}
+	if c.AcknowledgePosts != nil {
+		args[9] = btoi(*c.AcknowledgePosts)
 	}
 	return s.update(ctx, func(tx *sql.Tx) error {
 		if c.Mode != nil && role == list.Member {

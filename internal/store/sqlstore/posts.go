@@ -111,6 +111,9 @@ func (s *Store) Prune(ctx context.Context, t time.Time) error {
 			return fmt.Errorf("prune what is from before %s: %w", t.Format(time.RFC3339), err)
 		}
 	}
+	if err := s.repeat(ctx, s.q.pruneResponses, t.Add(-store.MaxGrace).UnixMicro()); err != nil {
+		return fmt.Errorf("prune responses: %w", err)
+	}
 	for {
 		var id int64
 		err := s.q.buriedList.QueryRowContext(ctx, lastKey).Scan(&id)

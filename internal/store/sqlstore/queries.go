@@ -29,6 +29,7 @@ type queries struct {
 	nextNumber, filedPost, addPost, numberPost                   *sql.Stmt
 	addBounce                                                    *sql.Stmt
 	addSecret, secret                                            *sql.Stmt
+	responseOf, setResponse, clearResponses, pruneResponses      *sql.Stmt
 	addBan, removeBan, countBanPatterns, clearBans               *sql.Stmt
 	addArchived, archivedEntry, places, removeArchived           *sql.Stmt
 	clearArchive, clearOwed, pruneOwed                           *sql.Stmt
@@ -43,7 +44,7 @@ const (
 	listColumns = `id, address_key, local, settings, created`
 
 	// memberColumns are what scanMember reads.
-	memberColumns = `role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name, added`
+	memberColumns = `role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name, added, acknowledge_posts`
 
 	// archiveColumns are what scanArchived reads, digestColumns what scanDigest does.
 	archiveColumns = `list_id, number, entry, message_id, hash, parent, refs, date, received, from_address, from_name, subject, size, sha256, place,
@@ -136,7 +137,7 @@ func (s *Store) queries() []query {
 		{&s.q.addMember, s.writer, s.dialect.insertMembers(1)},
 		{&s.q.setMember, s.writer, `UPDATE members SET display_name = coalesce($4, display_name), mode = coalesce($5, mode),
 			status = coalesce($6, status), action = coalesce($7, action), no_own_posts = coalesce($8, no_own_posts),
-			no_duplicates = coalesce($9, no_duplicates) WHERE list_id = $1 AND role = $2 AND address_key = $3`},
+			no_duplicates = coalesce($9, no_duplicates), acknowledge_posts = coalesce($10, acknowledge_posts) WHERE list_id = $1 AND role = $2 AND address_key = $3`},
 		{&s.q.removeMember, s.writer, `DELETE FROM members WHERE list_id = $1 AND role = $2 AND address_key = $3`},
 
 		{&s.q.nextNumber, s.writer, `UPDATE lists SET posts = posts + $2 WHERE id = $1 RETURNING posts`},
@@ -195,6 +196,11 @@ func (s *Store) queries() []query {
 		{&s.q.noticeOf, s.writer, `SELECT allowed FROM notices WHERE address_key = $1 AND entry = $2`},
 		{&s.q.countNotices, s.writer, `SELECT count(*) FROM notices WHERE address_key = $1 AND at > $2 AND allowed = 1`},
 		{&s.q.addNotice, s.writer, `INSERT INTO notices (address_key, entry, at, allowed) VALUES ($1, $2, $3, $4)`},
+		{&s.q.responseOf, s.writer, `SELECT entry, at FROM responses WHERE list_id = $1 AND kind = $2 AND address_key = $3`},
+		{&s.q.setResponse, s.writer, `INSERT INTO responses (list_id, kind, address_key, entry, at) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (list_id, kind, address_key) DO UPDATE SET entry = excluded.entry, at = excluded.at`},
+		{&s.q.clearResponses, s.writer, fmt.Sprintf(part, "responses", "list_id, kind, address_key", "list_id = $1")},
+		{&s.q.pruneResponses, s.writer, fmt.Sprintf(part, "responses", "list_id, kind, address_key", "at < $1")},
 		{&s.q.prunePosts, s.writer, fmt.Sprintf(part, "posts", "list_id, entry", "at < $1")},
 		{&s.q.pruneNotices, s.writer, fmt.Sprintf(part, "notices", "address_key, entry", "at < $1")},
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
 )
 
@@ -120,6 +121,25 @@ var journalTests = []test{
 	}},
 	{"a bounce counts once for an entry and recipient", testBounces},
 	{"notices are limited within a window", testNotices},
+	{"a response comes once within its grace", testResponses},
+	{"responses go with their list, and by and by", func(w *world) {
+		l, ann, at := w.list("dev@l.test"), w.addr("ann@net.test"), time.UnixMicro(1e15)
+		ask := func(at time.Time, entry string) bool {
+			got, err := w.AllowResponse(w.ctx, l.ID, "owner", ann, entry, at, 1000*24*time.Hour)
+			w.ok(err)
+			return got
+		}
+		ask(at, "A1")
+		w.ok(w.Prune(w.ctx, at.Add(time.Hour)))
+		if ask(at.Add(time.Hour), "A2") {
+			w.Error("it is forgotten within an hour")
+		}
+		w.ok(w.Prune(w.ctx, at.Add(store.MaxGrace+time.Hour)))
+		if !ask(at.Add(2*time.Hour), "A3") {
+			w.Error("it is never forgotten")
+		}
+		w.ok(w.DeleteList(w.ctx, l.Address))
+	}},
 }
 
 func testBounces(w *world) {
@@ -173,5 +193,39 @@ func testNotices(w *world) {
 	ask("one that was pruned, and is too many now", false, "A1", at.Add(window))
 	if got, err := w.AllowNotice(w.ctx, ann, "A9", at.Add(20*window), 0, window); got || err != nil {
 		w.Errorf("a limit of 0: %t, %v", got, err)
+	}
+}
+
+func testResponses(w *world) {
+	l, other := w.list("dev@l.test"), w.list("ops@l.test")
+	at := time.UnixMicro(1e15)
+	for i, step := range []struct {
+		list              *list.List
+		kind, addr, entry string
+		after             time.Duration
+		want              bool
+	}{
+		{l, "owner", "ann@net.test", "A1", 0, true},
+		{l, "owner", "Ann@NET.test", "A1", 0, true}, // again, after a crash
+		{l, "owner", "ann@net.test", "A2", time.Hour, false},
+		{l, "owner", "ann@net.test", "A2", time.Hour, false},
+		{l, "owner", "ben@net.test", "A3", time.Hour, true},
+		{l, "posting", "ann@net.test", "A4", time.Hour, true},
+		{other, "owner", "ann@net.test", "A5", time.Hour, true},
+		{l, "owner", "ann@net.test", "A6", -time.Hour, false}, // older than what was answered
+		{l, "owner", "ann@net.test", "A7", 24*time.Hour - 1000, false},
+		{l, "owner", "ann@net.test", "A8", 24 * time.Hour, true},
+		{l, "owner", "ann@net.test", "A9", 25 * time.Hour, false},
+	} {
+		got, err := w.AllowResponse(w.ctx, step.list.ID, step.kind, w.addr(step.addr), step.entry, at.Add(step.after), 24*time.Hour)
+		w.ok(err)
+		if got != step.want {
+			w.Errorf("step %d, %s: %v", i+1, step.entry, got)
+		}
+	}
+	got, err := w.AllowResponse(w.ctx, l.ID, "owner", w.addr("ann@net.test"), "A10", at.Add(25*time.Hour), 0)
+	w.ok(err)
+	if !got {
+		w.Error("without a grace it comes each time")
 	}
 }
