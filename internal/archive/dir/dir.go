@@ -1,9 +1,9 @@
 // Package dir keeps an archive in a directory: DOMAIN/LOCAL/YYYY-MM/NAME.eml.gz, each file
 // one message as gzip, so that zcat and zgrep read it.
 //
-// A file is written under a name that starts with a dot, synced, and renamed; then its
-// directory is synced. What a crash leaves is a file with a dot, which Places removes when
-// it is a day old.
+// A file is written under a name that starts with a dot and renamed; then it and its
+// directory are synced. A crash leaves a file with a dot, which Places removes when it is a
+// day old, or one that may be cut, which gzip's checksum tells.
 package dir
 
 import (
@@ -85,15 +85,18 @@ func (a *Archive) put(place string, write func(io.Writer) error) (archive.Messag
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return archive.Message{}, errors.Join(err, os.Remove(f.Name()))
+		return archive.Message{}, errors.Join(err, f.Close(), os.Remove(f.Name()))
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	// The file is synced under its last name, which takes the name along on most file systems:
+	// then syncing the directory costs nothing. A crash before may leave a file that is cut,
+	// and has no row; its checksum tells, and the next run writes it anew.
+	if err := errors.Join(f.Sync(), f.Close(), syncDir(filepath.Dir(path))); err != nil {
 		return archive.Message{}, err
 	}
 	return sum.message(place), nil
 }
 
-// fill writes the file, syncs it and closes it.
+// fill writes the file.
 func (a *Archive) fill(f *os.File, write func(io.Writer) error) (*sum, error) {
 	zip, _ := a.zips.Get().(*gzip.Writer)
 	if zip == nil {
@@ -113,10 +116,7 @@ func (a *Archive) fill(f *os.File, write func(io.Writer) error) (*sum, error) {
 	if err == nil {
 		err = a.own(f.Name())
 	}
-	if err == nil {
-		err = f.Sync()
-	}
-	return s, errors.Join(err, f.Close())
+	return s, err
 }
 
 // sum counts and hashes what goes to a writer.
