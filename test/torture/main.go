@@ -95,9 +95,13 @@ func (p part) run(ctx context.Context, dist string) error {
 	if err := w.drain(ctx); err != nil {
 		return err
 	}
-	report := checker.Compare(accepted, mta.Transactions())
-	fmt.Printf("%s: %d posts accepted, %d kills of daemons, %d of plugins, %d faults of the MTA: %s\n",
-		p.name, len(accepted), kills.daemons, kills.plugins, mta.Stats().Faults, report)
+	digests, err := w.checkKept(ctx, accepted, mta.Transactions)
+	if err != nil {
+		return err
+	}
+	report := checker.Compare(append(accepted, digests...), mta.Transactions())
+	fmt.Printf("%s: %d posts accepted and archived, %d digests, %d kills of daemons, %d of plugins, %d faults of the MTA: %s\n",
+		p.name, len(accepted), len(digests), kills.daemons, kills.plugins, mta.Stats().Faults, report)
 	if !report.OK() {
 		return fmt.Errorf("mail was lost or doubled; what is left is in %s", dir)
 	}
@@ -139,7 +143,11 @@ func newWorld(ctx context.Context, dir, dist, mta string, args [][]string) (*wor
 	for i := range *lists {
 		name := fmt.Sprintf("list%d@lists.test", i)
 		w.lists = append(w.lists, name)
-		if _, err := admin.Command(ctx, nil, "list", "create", name, "default_nonmember_action=accept"); err != nil {
+		settings := append([]string{"list", "create", name, "default_nonmember_action=accept"}, digestSettings...)
+		if _, err := admin.Command(ctx, nil, settings...); err != nil {
+			return nil, err
+		}
+		if _, err := admin.Command(ctx, nil, "member", "add", name, reader(name), "--mode", "mime_digests"); err != nil {
 			return nil, err
 		}
 		if _, err := admin.Command(ctx, strings.NewReader(strings.Join(w.members, "\n")+"\n"), "member", "add", name, "--file", "-"); err != nil {
