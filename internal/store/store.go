@@ -84,6 +84,8 @@ type MemberChange struct {
 	NoOwnPosts       *bool
 	NoDuplicates     *bool
 	AcknowledgePosts *bool
+	// By and Why go into the member's history when Status changes.
+	By, Why string
 }
 
 // Members administers who is on a list.
@@ -193,17 +195,6 @@ type PostRecord struct {
 	Entry     string // that entry
 }
 
-// BounceEvent is one refusal of one member's mail.
-type BounceEvent struct {
-	ListID    int64
-	Recipient address.Address
-	Entry     string // the bounce entry's id: the same entry and recipient count once
-	At        time.Time
-	Status    string // RFC 3463, such as 5.1.1
-	Hard      bool   // permanent, and the recipient's own: not a refusal of the post itself
-	Text      string // what the far end said
-}
-
 // MaxGrace is for how long responses are remembered at least.
 const MaxGrace = 366 * 24 * time.Hour
 
@@ -218,10 +209,6 @@ type Journal interface {
 	// unless it is a duplicate. Filing the same entry again changes nothing, except
 	// that one filed without a number (a held post) gets one when asked for.
 	FilePost(ctx context.Context, p Post, numbered bool, window time.Duration) (PostRecord, error)
-	// RecordBounces files bounce events; those of lists that are gone are dropped.
-	RecordBounces(ctx context.Context, events []BounceEvent) error
-	// BounceEvents yields the events of a list, newest first.
-	BounceEvents(ctx context.Context, listID int64) iter.Seq2[BounceEvent, error]
 	// AllowNotice tells whether an automatic reply about entry may go to addr: at most
 	// limit of them within window. The same entry gets the same answer again.
 	AllowNotice(ctx context.Context, addr address.Address, entry string, at time.Time, limit int, window time.Duration) (bool, error)
@@ -258,6 +245,7 @@ type Store interface {
 	Journal
 	State
 	Secrets
+	Bounces
 	Archive
 	Digests
 	// Ping tells whether the store answers.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
@@ -134,6 +135,25 @@ func (s *Store) setMember(ctx context.Context, listID int64, role list.Role, add
 			}
 		}
 		result, err := tx.StmtContext(ctx, s.q.setMember).ExecContext(ctx, args...)
-		return changedOne(result, err)
+		if err := changedOne(result, err); err != nil || c.Status == nil || role != list.Member {
+			return err
+		}
+		return s.statusChanged(ctx, tx, listID, key(addr), c)
 	})
+}
+
+// statusChanged writes a change of status into the member's history. Delivery that somebody
+// enables begins without the bounces of before.
+func (s *Store) statusChanged(ctx context.Context, tx *sql.Tx, listID int64, k string, c store.MemberChange) error {
+	score := &scoring{Store: s, ctx: ctx, tx: tx, listID: listID}
+	if *c.Status == list.Enabled {
+		if _, err := score.exec(s.q.dropScore, listID, k); err != nil {
+			return err
+		}
+	}
+	what := "disabled"
+	if *c.Status == list.Enabled {
+		what = "enabled"
+	}
+	return score.history(k, s.now(), what, c.By, strings.TrimSpace(string(*c.Status)+" "+c.Why))
 }

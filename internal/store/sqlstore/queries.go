@@ -11,12 +11,14 @@ import (
 type queries struct {
 	// on the reader
 	resolve, list, buriedList, memberships, countMembers, peekPost *sql.Stmt
+	bounceState, memberBounces, memberHistory                      *sql.Stmt
 	state                                                          *sql.Stmt
 	inArchive, digestReaders, waitingDigest, lastIssue, isFiled    *sql.Stmt
 	matchBans, matchMoreBans                                       *sql.Stmt
 	// on the stream
 	bans                                        *sql.Stmt
 	lists, members, recipients, bounceEvents    *sql.Stmt
+	bounceStates, dueBounces, bounceTasks       *sql.Stmt
 	archived, archivedHash, waitingDigests      *sql.Stmt
 	digests, unfiledDigests, issuePosts, owedOf *sql.Stmt
 	// on the writer
@@ -27,7 +29,12 @@ type queries struct {
 	stateSize                                                    *sql.Stmt
 	oldState, setState, deleteState, keepState                   *sql.Stmt
 	nextNumber, filedPost, addPost, numberPost                   *sql.Stmt
-	addBounce                                                    *sql.Stmt
+	addBounce, scoreOf, setScore, dropScore, countEvent          *sql.Stmt
+	memberOf, refusals, activeMembers, blame, isBlamed, counted  *sql.Stmt
+	uncount, byToken, disableMember, enableMember, addTask       *sql.Stmt
+	doneTask, addHistory, dropMember, clearScores, clearTasks    *sql.Stmt
+	clearHistory, clearBlamed, pruneEvents, pruneHistory         *sql.Stmt
+	pruneBlamed                                                  *sql.Stmt
 	addSecret, secret                                            *sql.Stmt
 	responseOf, setResponse, clearResponses, pruneResponses      *sql.Stmt
 	addBan, removeBan, countBanPatterns, clearBans               *sql.Stmt
@@ -50,6 +57,10 @@ const (
 	archiveColumns = `list_id, number, entry, message_id, hash, parent, refs, date, received, from_address, from_name, subject, size, sha256, place,
 		digest, digest_place, digest_size, volume, issue, removed`
 	digestColumns = `d.list_id, d.volume, d.issue, d.closed, d.posts, d.size, d.filed`
+
+	// eventColumns are what scanEvent reads, scoreColumns what scanScore does.
+	eventColumns = `address_key, local, entry, at, status, hard, text, class, post, blameless, proven, points`
+	scoreColumns = `address_key, score, last, unproven, phase, warnings, token, due`
 
 	// chosen is what a filter means: modes and statuses are masks, and an address is a
 	// range of one, so that one statement serves every filter, each by the primary key.
@@ -118,8 +129,16 @@ func (s *Store) queries() []query {
 		{&s.q.lists, s.stream, `SELECT ` + listColumns + ` FROM lists WHERE address_key >= $1 AND address_key < $2 ORDER BY address_key`},
 		{&s.q.members, s.stream, `SELECT ` + memberColumns + ` ` + chosen + ` ORDER BY address_key`},
 		{&s.q.recipients, s.stream, `SELECT address_key, local, no_own_posts + 2 * no_duplicates ` + chosen + ` ORDER BY address_key`},
-		{&s.q.bounceEvents, s.stream, `SELECT address_key, local, entry, at, status, hard, text FROM bounce_events
-			WHERE list_id = $1 ORDER BY at DESC, entry, address_key`},
+		{&s.q.bounceEvents, s.stream, `SELECT ` + eventColumns + ` FROM bounce_events WHERE list_id = $1 ORDER BY at DESC, entry, address_key`},
+		{&s.q.memberBounces, s.reader, `SELECT ` + eventColumns + ` FROM bounce_events WHERE list_id = $1 AND address_key = $2
+			ORDER BY at DESC, entry LIMIT $3`},
+		{&s.q.bounceState, s.reader, `SELECT ` + scoreColumns + ` FROM bounce_scores WHERE list_id = $1 AND address_key = $2`},
+		{&s.q.memberHistory, s.reader, `SELECT at, what, who, why FROM member_history WHERE list_id = $1 AND address_key = $2 ORDER BY id DESC LIMIT $3`},
+		{&s.q.bounceStates, s.stream, `SELECT ` + scoreColumns + ` FROM bounce_scores WHERE list_id = $1 ORDER BY address_key`},
+		{&s.q.dueBounces, s.stream, `SELECT l.id, l.address_key, l.local, b.address_key FROM bounce_scores b JOIN lists l ON l.id = b.list_id
+			WHERE b.due <= $1 AND l.address_key < $2 ORDER BY b.due`},
+		{&s.q.bounceTasks, s.stream, `SELECT t.id, t.list_id, l.address_key, l.local, t.kind, t.address_key, t.local, t.at, t.token, t.reason, t.score, t.number
+			FROM bounce_tasks t JOIN lists l ON l.id = t.list_id WHERE t.id > 0 AND l.address_key < $1 ORDER BY t.id`},
 
 		{&s.q.addDomain, s.writer, `INSERT INTO domains (name, created) VALUES ($1, $2) ON CONFLICT DO NOTHING`},
 		{&s.q.addList, s.writer, `INSERT INTO lists (address_key, domain, local, settings, posts, created)
@@ -153,8 +172,35 @@ func (s *Store) queries() []query {
 		{&s.q.stateSize, s.writer, `INSERT INTO plugin_state_size (list_id, plugin, keys, bytes) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (list_id, plugin) DO UPDATE SET keys = plugin_state_size.keys + excluded.keys, bytes = plugin_state_size.bytes + excluded.bytes
 			RETURNING keys, bytes`},
-		{&s.q.addBounce, s.writer, `INSERT INTO bounce_events (list_id, entry, address_key, local, at, status, hard, text)
-			SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM lists WHERE id = $1 ON CONFLICT DO NOTHING`},
+		{&s.q.addBounce, s.writer, `INSERT INTO bounce_events (list_id, entry, address_key, local, at, status, hard, text, class, post, blameless, proven)
+			SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM lists WHERE id = $1 ON CONFLICT DO NOTHING`},
+		{&s.q.scoreOf, s.writer, `SELECT ` + scoreColumns + ` FROM bounce_scores WHERE list_id = $1 AND address_key = $2`},
+		{&s.q.byToken, s.writer, `SELECT ` + scoreColumns + ` FROM bounce_scores WHERE list_id = $1 AND token = $2 AND token <> '' AND phase = $3`},
+		{&s.q.setScore, s.writer, `INSERT INTO bounce_scores (list_id, address_key, score, last, unproven, phase, warnings, token, due)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (list_id, address_key) DO UPDATE SET score = excluded.score, last = excluded.last,
+			unproven = excluded.unproven, phase = excluded.phase, warnings = excluded.warnings, token = excluded.token, due = excluded.due`},
+		{&s.q.dropScore, s.writer, `DELETE FROM bounce_scores WHERE list_id = $1 AND address_key = $2`},
+		{&s.q.countEvent, s.writer, `UPDATE bounce_events SET points = $4 WHERE list_id = $1 AND entry = $2 AND address_key = $3`},
+		{&s.q.memberOf, s.writer, `SELECT local, status FROM members WHERE list_id = $1 AND role = $2 AND address_key = $3`},
+		{&s.q.refusals, s.writer, `SELECT count(DISTINCT address_key) FROM bounce_events WHERE list_id = $1 AND post = $2 AND post <> '' AND blameless = 1`},
+		{&s.q.activeMembers, s.writer, `SELECT count(*) FROM members WHERE list_id = $1 AND role = $2 AND status = $3`},
+		{&s.q.blame, s.writer, `INSERT INTO blamed_posts (list_id, post, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`},
+		{&s.q.isBlamed, s.writer, `SELECT 1 FROM blamed_posts WHERE list_id = $1 AND post = $2`},
+		{&s.q.counted, s.writer, `SELECT address_key, sum(points) FROM bounce_events WHERE list_id = $1 AND post = $2 AND post <> '' AND points > 0 GROUP BY address_key`},
+		{&s.q.uncount, s.writer, `UPDATE bounce_events SET points = 0 WHERE list_id = $1 AND post = $2 AND post <> '' AND points > 0`},
+		{&s.q.disableMember, s.writer, `UPDATE members SET status = $4 WHERE list_id = $1 AND role = $2 AND address_key = $3 AND status = $5`},
+		{&s.q.enableMember, s.writer, `UPDATE members SET status = $4 WHERE list_id = $1 AND role = $2 AND address_key = $3 AND status = $5`},
+		{&s.q.dropMember, s.writer, `DELETE FROM members WHERE list_id = $1 AND role = $2 AND address_key = $3 AND status = $4`},
+		{&s.q.addTask, s.writer, `INSERT INTO bounce_tasks (list_id, kind, address_key, local, at, token, reason, score, number) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`},
+		{&s.q.doneTask, s.writer, `DELETE FROM bounce_tasks WHERE id = $1`},
+		{&s.q.addHistory, s.writer, `INSERT INTO member_history (list_id, address_key, at, what, who, why) VALUES ($1, $2, $3, $4, $5, $6)`},
+		{&s.q.clearScores, s.writer, fmt.Sprintf(part, "bounce_scores", "list_id, address_key", "list_id = $1")},
+		{&s.q.clearTasks, s.writer, fmt.Sprintf(part, "bounce_tasks", "id", "list_id = $1")},
+		{&s.q.clearHistory, s.writer, fmt.Sprintf(part, "member_history", "id", "list_id = $1")},
+		{&s.q.clearBlamed, s.writer, fmt.Sprintf(part, "blamed_posts", "list_id, post", "list_id = $1")},
+		{&s.q.pruneEvents, s.writer, fmt.Sprintf(part, "bounce_events", "list_id, entry, address_key", "at < $1")},
+		{&s.q.pruneHistory, s.writer, fmt.Sprintf(part, "member_history", "id", "at < $1")},
+		{&s.q.pruneBlamed, s.writer, fmt.Sprintf(part, "blamed_posts", "list_id, post", "at < $1")},
 		{&s.q.matchBans, s.reader, fmt.Sprintf(matchBans, banParams()) + ` UNION ALL SELECT ` + banColumns + ` ` + bansOf + ` b.what >= '^' AND b.what < '_'`},
 		{&s.q.matchMoreBans, s.reader, fmt.Sprintf(matchBans, banParams())},
 		{&s.q.bans, s.stream, `SELECT ` + banColumns + ` FROM bans b LEFT JOIN lists l ON l.id = b.list_id

@@ -152,9 +152,11 @@ func testBounces(w *world) {
 	again.Recipient, again.Text = w.addr("ANN@n.test"), "other"
 	gone := e
 	gone.ListID = 4711
-	w.ok(w.RecordBounces(w.ctx, []store.BounceEvent{e, other, gone}))
-	w.ok(w.RecordBounces(w.ctx, []store.BounceEvent{again, later}))
-	w.ok(w.RecordBounces(w.ctx, nil))
+	w.ok(w.RecordBounces(w.ctx, store.BounceRules{}, []store.BounceEvent{e, other}))
+	w.ok(w.RecordBounces(w.ctx, store.BounceRules{}, []store.BounceEvent{gone}))
+	w.fails(w.RecordBounces(w.ctx, store.BounceRules{}, []store.BounceEvent{e, gone}))
+	w.ok(w.RecordBounces(w.ctx, store.BounceRules{}, []store.BounceEvent{again, later}))
+	w.ok(w.RecordBounces(w.ctx, store.BounceRules{}, nil))
 	e.Text, other.Text, later.Text = "550 no such user \uFFFD\uFFFD", "550 no such user \uFFFD\uFFFD", "550 no such user \uFFFD\uFFFD"
 	want := []store.BounceEvent{later, e, other}
 	if got := collect(w, w.BounceEvents(w.ctx, l.ID)); !slices.Equal(got, want) {

@@ -98,7 +98,7 @@ var listTests = []test{
 		p := store.Post{ListID: l.ID, Entry: "e1", Digest: []byte("d"), At: time.Now()}
 		_, err := w.FilePost(w.ctx, p, true, time.Hour)
 		w.ok(err)
-		w.ok(w.RecordBounces(w.ctx, []store.BounceEvent{{ListID: l.ID, Recipient: w.addr("ann@net.test"), Entry: "b", At: time.Now()}}))
+		w.ok(w.RecordBounces(w.ctx, store.BounceRules{}, []store.BounceEvent{{ListID: l.ID, Recipient: w.addr("ann@net.test"), Entry: "b", At: time.Now()}}))
 		w.ok(w.DeleteList(w.ctx, w.addr("DEV@l.test")))
 
 		if got := collect(w, w.Members(w.ctx, l.ID, store.Filter{})); len(got) != 0 {

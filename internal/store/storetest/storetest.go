@@ -33,6 +33,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"digests", digestTests},
 		{"secrets", secretTests},
 		{"bans", banTests},
+		{"bounces", bounceTests},
 		{"together", togetherTests},
 	} {
 		for _, tt := range group.tests {
