@@ -23,8 +23,13 @@ import (
 	"github.com/mlist/mlist/sdk/message"
 )
 
-// ErrNoReport says that a message is no bounce.
-var ErrNoReport = errors.New("no bounce")
+// ErrNoReport says that a message is no bounce. ErrReceipt is one: somebody read a message,
+// or deleted it unread (RFC 8098); ErrAutoReply is another: an autoresponder answered.
+var (
+	ErrNoReport  = errors.New("no bounce")
+	ErrReceipt   = fmt.Errorf("%w: a read receipt", ErrNoReport)
+	ErrAutoReply = fmt.Errorf("%w: an automatic reply", ErrNoReport)
+)
 
 // Bounds of what is read and kept.
 const (
@@ -57,6 +62,9 @@ type Report struct {
 	MessageID  string // of the returned message, if it came along
 	Recipients []Recipient
 	Complaints []Complaint
+	// Unnamed is what became of somebody whom the bounce does not name: who knows for whom
+	// the address was that it came to may take it for them. Its Action is "" if nothing did.
+	Unnamed Recipient
 }
 
 // Recipient is what became of one recipient. Its texts have no control characters and
@@ -94,7 +102,7 @@ func Parse(r io.Reader) (Report, error) {
 	}
 	report, err := m.report(maxNested)
 	if err != nil {
-		return Report{}, err
+		return report, err
 	}
 	if len(report.Recipients) == 0 && len(report.Complaints) == 0 {
 		return report, ErrNoReport
@@ -147,7 +155,7 @@ func (m *mail) report(nested int) (Report, error) {
 	report := Report{Scope: ScopeRecipients}
 	switch m.reportType() {
 	case "disposition-notification":
-		return report, ErrNoReport // somebody read it, or deleted it unread
+		return report, ErrReceipt
 	case "feedback-report":
 		report.Complaints = m.complaints()
 		return report, nil
@@ -159,7 +167,10 @@ func (m *mail) report(nested int) (Report, error) {
 			return report, nil
 		}
 	}
-	if !system || m.autoReply() {
+	if m.autoReply() {
+		return report, ErrAutoReply
+	}
+	if !system {
 		return report, ErrNoReport
 	}
 	if m.statusText(&report) || m.freeText(&report) {

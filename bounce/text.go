@@ -178,6 +178,12 @@ func (m *mail) freeText(report *Report) bool {
 		r.barenames(m, said)
 	}
 	permanent := permanentWords.MatchString(flatten(said))
+	if len(r.items) == 0 && !r.strict {
+		one := Report{}
+		one.add(inText("unnamed", strings.Join(strings.Fields(said), " "), late, permanent))
+		report.Unnamed = one.Recipients[0]
+		report.Unnamed.Address, report.Unnamed.Final = "", ""
+	}
 	for _, it := range r.items {
 		if len(report.Recipients) >= maxRecipients {
 			break

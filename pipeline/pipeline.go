@@ -65,6 +65,8 @@ type Store interface {
 	store.Journal
 	store.Archive
 	store.Digests
+	store.Bounces
+	store.Secrets
 }
 
 // Stages runs the handlers on a post.
@@ -79,9 +81,11 @@ type Daemon struct {
 	store   Store
 	stages  Stages
 	tracer  Tracer
-	archive archive.Archive // nil: nothing is kept
-	closed  chan struct{}   // there is a digest to file
-	issues  sync.Mutex      // held while a message of a digest is put, or enters the journal
+	archive archive.Archive        // nil: nothing is kept
+	closed  chan struct{}          // there is a digest to file
+	bounced chan struct{}          // people are to be told what bounces did
+	secret  atomic.Pointer[[]byte] // of the keys of return paths; nil until it is needed
+	issues  sync.Mutex             // held while a message of a digest is put, or enters the journal
 	log     *slog.Logger
 	now     func() time.Time
 	ready   chan struct{}
@@ -89,7 +93,7 @@ type Daemon struct {
 
 // New returns a pipeline that Run starts.
 func New(cfg Config, sp Spool, st Store, stages Stages, log *slog.Logger) *Daemon {
-	d := &Daemon{spool: sp, store: st, stages: stages, tracer: noTracer{}, log: log, now: time.Now, closed: make(chan struct{}, 1), ready: make(chan struct{})}
+	d := &Daemon{spool: sp, store: st, stages: stages, tracer: noTracer{}, log: log, now: time.Now, closed: make(chan struct{}, 1), bounced: make(chan struct{}, 1), ready: make(chan struct{})}
 	d.cfg.Store(&cfg)
 	return d
 }
@@ -127,6 +131,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		g.Go(func() error { return d.work(ctx, bounces, d.bounce) })
 	}
 	g.Go(func() error { return d.prune(ctx) })
+	g.Go(func() error { return d.followBounces(ctx) })
 	if d.archive != nil {
 		g.Go(func() error { return d.sweeps(ctx) })
 		g.Go(func() error { return d.digests(ctx) })
@@ -232,6 +237,9 @@ func (d *Daemon) prune(ctx context.Context) error {
 	for {
 		if err := d.store.Prune(ctx, d.now().Add(-duplicateWindow)); err != nil && ctx.Err() == nil {
 			d.log.Error("prune the journal", "err", err)
+		}
+		if err := d.store.PruneBounces(ctx, d.now().Add(-bounceMemory)); err != nil && ctx.Err() == nil {
+			d.log.Error("prune the bounces", "err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -532,6 +532,7 @@ X-Mlist-Scope: message
 
 func TestBouncesAreFiled(t *testing.T) {
 	w := newWorld(t, verdict(sdk.Accept))
+	w.add(list.Owner, "gone@x.test")
 	w.put(spool.Bounces, spool.Envelope{Role: "bounces"}, strings.ReplaceAll(`From: MAILER-DAEMON@net.test
 Content-Type: multipart/report; report-type=delivery-status; boundary=b
 MIME-Version: 1.0

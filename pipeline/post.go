@@ -62,6 +62,10 @@ func (d *Daemon) incoming(ctx context.Context, owner spool.Owner, e spool.Entry)
 		return d.reject(ctx, p, sdk.Reject("moderator", reason))
 	case e.Role == roleNotice:
 		return d.sendNotice(ctx, p)
+	case e.Role == roleProbe:
+		return d.sendProbe(ctx, p)
+	case e.Role == string(address.RoleConfirm):
+		return d.confirm(ctx, p)
 	case e.Role == string(address.RolePost):
 		return d.post(ctx, p)
 	default:

@@ -18,7 +18,7 @@ import (
 // Setting describes one setting.
 type Setting struct {
 	Name    string
-	Kind    string   // "string", "bool", "int", "word", "lines" or "password"
+	Kind    string   // "string", "bool", "int", "float64", "word", "lines" or "password"
 	Of      []string // the words of a "word"
 	Default string   // in text form
 	Help    string
@@ -140,6 +140,12 @@ func (s *Settings) Set(name, text string) error {
 			return fmt.Errorf("%s: %q: want a whole number, from 0 to %d", name, text, d.Max)
 		}
 		v.SetInt(int64(n))
+	case "float64":
+		n, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(n >= 0 && n <= maxFloat) {
+			return fmt.Errorf("%s: %q: want a number, from 0 to %d", name, text, maxFloat)
+		}
+		v.SetFloat(n)
 	case "word":
 		for _, w := range d.Of {
 			if w == text {
@@ -170,6 +176,9 @@ func (s *Settings) Set(name, text string) error {
 
 // maxInt bounds numbers, so that a number of KB counted in octets still fits an int64.
 const maxInt = 1<<31 - 1
+
+// maxFloat bounds numbers with a fraction.
+const maxFloat = 1_000_000
 
 // passwordForm begins every hash of a password.
 const passwordForm = "$argon2id$"
@@ -369,6 +378,8 @@ func (s *Settings) text(d *Setting) string {
 		return strconv.FormatBool(v.Bool())
 	case "int":
 		return strconv.FormatInt(v.Int(), 10)
+	case "float64":
+		return strconv.FormatFloat(v.Float(), 'f', -1, 64)
 	case "lines":
 		return strings.Join(v.Interface().([]string), "\n")
 	}

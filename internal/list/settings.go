@@ -87,4 +87,19 @@ type Settings struct {
 	RespondToPostRequests bool   `set:"respond_to_post_requests" default:"true" help:"tell the author when a post is held"`
 	AdminImmedNotify      bool   `set:"admin_immed_notify" default:"true" help:"tell the owners and moderators when a post is held"`
 	NonmemberRejection    string `set:"nonmember_rejection_notice" help:"what a nonmember is told when a post is rejected; a plain sentence when empty"`
+
+	ProcessBounces                       bool    `set:"process_bounces" default:"true" help:"count what comes back from members, and disable delivery to those from whom too much does"`
+	BounceScoreThreshold                 float64 `set:"bounce_score_threshold" default:"5" help:"the score, of at most one point a day, at which delivery to a member ends"`
+	BounceInfoStaleAfter                 int     `set:"bounce_info_stale_after" default:"7" max:"3650" help:"days without a bounce after which a score starts again"`
+	BounceSoftWeight                     float64 `set:"bounce_soft_weight" default:"0.5" help:"points of a bounce that may pass: a full mailbox, a host that was not reached for days; Mailman counts none"`
+	BounceUnkeyed                        string  `set:"bounce_unkeyed" default:"probe" of:"ignore,probe,count" help:"bounces that anybody could have written, because they come to an address without a key: never count them, let them lead to a probe at most, or take them for true"`
+	VERPProbes                           bool    `set:"verp_probes" default:"true" help:"before delivery is disabled, send the member a probe, and disable it only if that bounces"`
+	BounceProbeDays                      int     `set:"bounce_probe_days" default:"7" max:"365" help:"days after which a probe that has not come back counts as received, and the score as nothing"`
+	BounceYouAreDisabledWarnings         int     `set:"bounce_you_are_disabled_warnings" default:"3" help:"warnings to a member whose delivery is disabled, before it is removed"`
+	BounceYouAreDisabledWarningsInterval int     `set:"bounce_you_are_disabled_warnings_interval" default:"7" max:"3650" help:"days from one warning to the next, and from the last to the removal"`
+	BounceNotifyOwnerOnBounceIncrement   bool    `set:"bounce_notify_owner_on_bounce_increment" default:"false" help:"tell the owners whenever a score rises"`
+	BounceNotifyOwnerOnDisable           bool    `set:"bounce_notify_owner_on_disable" default:"true" help:"tell the owners when bounces disable delivery to a member"`
+	BounceNotifyOwnerOnRemoval           bool    `set:"bounce_notify_owner_on_removal" default:"true" help:"tell the owners when a member is removed because of bounces"`
+	BounceBlameMessageAbove              int     `set:"bounce_blame_message_above" default:"10" max:"100" help:"when more than this percentage of the members refuse a post for what it is, it counts against nobody, and the owners are told; 0 is never"`
+	ForwardUnrecognizedBouncesTo         string  `set:"forward_unrecognized_bounces_to" default:"administrators" of:"discard,administrators" help:"who gets what comes to the bounce address and is in no form that mlist knows"`
 }

@@ -20,7 +20,7 @@ func TestEverySettingIsDescribed(t *testing.T) {
 			t.Errorf("%s has no help", s.Name)
 		}
 		switch s.Kind {
-		case "string", "bool", "int", "lines", "password":
+		case "string", "bool", "int", "float64", "lines", "password":
 		case "word":
 			if !slices.Contains(s.Of, s.Default) {
 				t.Errorf("%s: the default %q is none of %v", s.Name, s.Default, s.Of)
@@ -43,6 +43,9 @@ func TestEverySettingIsDescribed(t *testing.T) {
 func TestDefaultsAreMailmans(t *testing.T) {
 	got := Defaults()
 	for name, want := range map[string]string{
+		"process_bounces": "true", "bounce_score_threshold": "5", "bounce_info_stale_after": "7", "bounce_you_are_disabled_warnings": "3",
+		"bounce_you_are_disabled_warnings_interval": "7", "bounce_notify_owner_on_bounce_increment": "false", "bounce_notify_owner_on_disable": "true",
+		"bounce_notify_owner_on_removal": "true", "forward_unrecognized_bounces_to": "administrators",
 		"default_member_action": "defer", "default_nonmember_action": "hold", "emergency": "false",
 		"require_explicit_destination": "true", "max_message_size": "40", "max_num_recipients": "10",
 		"reply_goes_to_list": "no_munging", "first_strip_reply_to": "false", "reply_to_address": "", "anonymous_list": "false",
@@ -93,6 +96,10 @@ func TestSet(t *testing.T) {
 		{"several content types in a line", "pass_types", "image, text", "", "want a content type"},
 		{"extensions", "filter_extensions", "exe\n.bat\n*.com", "exe\n.bat\n*.com", ""},
 		{"several extensions in a line", "pass_extensions", "exe bat", "", "want one file name extension"},
+		{"a number with a fraction", "bounce_score_threshold", "2.50", "2.5", ""},
+		{"no number", "bounce_score_threshold", "NaN", "", "want a number"},
+		{"a number below nothing", "bounce_soft_weight", "-1", "", "want a number"},
+		{"a number without end", "bounce_soft_weight", "Inf", "", "want a number"},
 		{"a slip of the pen", "subject_prefx", "x", "", "did you mean subject_prefix?"},
 		{"a name that is like no other", "colour", "x", "", `no setting "colour"`},
 	}
