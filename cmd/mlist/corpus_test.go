@@ -6,10 +6,12 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/mlist/mlist/sdk/message"
 	"github.com/mlist/mlist/test/corpus"
 )
 
@@ -38,11 +40,19 @@ func TestTheCorpusThroughServe(t *testing.T) {
 	command(t, dir, "list", "create", "dev@lists.test")
 	command(t, dir, "list", "set", "dev@lists.test", "default_nonmember_action=accept", "require_explicit_destination=false", "max_message_size=0",
 		"max_num_recipients=0", "filter_content=true", "convert_html_to_plaintext=true", "filter_extensions=exe")
-	command(t, dir, "member", "add", "dev@lists.test", "ann@net.test", "bob@net.test")
-	kept := 0
+	command(t, dir, "list", "create", "plain@lists.test")
+	command(t, dir, "list", "set", "plain@lists.test", "default_nonmember_action=accept", "require_explicit_destination=false", "max_message_size=0",
+		"max_num_recipients=0", "subject_prefix=", "footer=", "include_sender_header=false", "dmarc_mitigate_action=no_mitigation")
+	for _, l := range []string{"dev@lists.test", "plain@lists.test"} {
+		command(t, dir, "member", "add", l, "ann@net.test", "bob@net.test")
+	}
+	kept, sent := 0, map[string]bool{}
 	c := lmtp(t, dir, "LHLO mx.test", 250)
 	for m := range corpus.All() {
 		text := bytes.ReplaceAll(bytes.ReplaceAll(m.Text, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
+		if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
+			text = append(text, "\r\n"...) // SMTP has whole lines alone
+		}
 		refused := bareCR(text) || longestLine(text) > 1<<20
 		code, reply := deliver(t, c, text)
 		switch {
@@ -50,7 +60,12 @@ func TestTheCorpusThroughServe(t *testing.T) {
 			c.Close()
 			c = lmtp(t, dir, "LHLO mx.test", 250)
 		case !refused && code == 250:
-			kept++
+			kept += 2
+			whole, err := message.Open(bytes.NewReader(text), int64(len(text)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent[string(text[whole.BodyAt:])] = true
 		default:
 			t.Fatalf("%s: %d %s", m.Name, code, reply)
 		}
@@ -62,7 +77,39 @@ func TestTheCorpusThroughServe(t *testing.T) {
 	if out := command(t, dir, "queue", "ls", "failed", "--json"); strings.TrimSpace(out) != "[]" {
 		t.Errorf("failed: %s", out)
 	}
-	t.Logf("%d posts, %d accepted", kept, strings.Count(p.text(), `msg="post accepted"`))
+	intact := intactBodies(t, filepath.Join(dir, "spool", "outgoing"), sent)
+	t.Logf("%d posts, %d accepted; %d bodies as they came", kept, strings.Count(p.text(), `msg="post accepted"`), intact)
+	if intact < kept/2*8/10 {
+		t.Errorf("only %d posts went through the transparent list", intact)
+	}
+}
+
+// intactBodies counts what the transparent list sends, each with a body that has come so.
+func intactBodies(t *testing.T, outgoing string, sent map[string]bool) int {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(outgoing, "*", "content.plain"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := message.Open(bytes.NewReader(text), int64(len(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(m.Header.Values("X-BeenThere"), "plain@lists.test") {
+			continue
+		}
+		n++
+		if body := text[m.BodyAt:]; !sent[string(body)] {
+			t.Errorf("%s has a body that nobody has sent: %.500q", path, body)
+		}
+	}
+	return n
 }
 
 func bareCR(text []byte) bool {
@@ -83,7 +130,7 @@ func deliver(t *testing.T, c *textproto.Conn, text []byte) (int, string) {
 	for _, step := range []struct {
 		line string
 		code int
-	}{{"MAIL FROM:<ann@example.org>", 250}, {"RCPT TO:<dev@lists.test>", 250}, {"DATA", 354}} {
+	}{{"MAIL FROM:<ann@example.org>", 250}, {"RCPT TO:<dev@lists.test>", 250}, {"RCPT TO:<plain@lists.test>", 250}, {"DATA", 354}} {
 		if err := c.PrintfLine("%s", step.line); err != nil {
 			t.Fatal(err)
 		}
@@ -92,15 +139,15 @@ func deliver(t *testing.T, c *textproto.Conn, text []byte) (int, string) {
 		}
 	}
 	stuffed := bytes.ReplaceAll(append([]byte("\r\n"), text...), []byte("\r\n."), []byte("\r\n.."))[2:]
-	if len(stuffed) > 0 && !bytes.HasSuffix(stuffed, []byte("\r\n")) {
-		stuffed = append(stuffed, "\r\n"...)
-	}
 	// A refusal may come, and the connection end, before all is written.
 	_, _ = c.W.Write(append(stuffed, ".\r\n"...))
 	_ = c.W.Flush()
 	code, reply, err := c.ReadResponse(0)
 	if code == 0 {
 		t.Fatal(err)
+	}
+	if again, _, err := c.ReadResponse(0); again != code { // for the other list
+		t.Fatalf("%d, and then %d, %v", code, again, err)
 	}
 	return code, reply
 }
