@@ -465,6 +465,21 @@ func BenchmarkSign(b *testing.B) {
 	}
 }
 
+func BenchmarkVerify(b *testing.B) {
+	for _, k := range []*Key{rsaKey("example.org", "s1"), edKey("example.org", "e1")} {
+		h, _ := split(b, signed(b, k, mail))
+		v := Verifier{Resolver: published(b, []*Key{k}), Now: func() time.Time { return noon }}
+		body := mail[strings.Index(mail, "\r\n\r\n")+4:]
+		b.Run(k.Algorithm(), func(b *testing.B) {
+			for b.Loop() {
+				if got, err := v.Verify(b.Context(), h, strings.NewReader(body)); err != nil || got.DKIM[0].Result != Pass {
+					b.Fatal(got, err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkBodyHash(b *testing.B) {
 	body := []byte(strings.Repeat("a line of an ordinary message, with words of it\r\n", 2000))
 	b.SetBytes(int64(len(body)))

@@ -47,3 +47,6 @@ func within(domain, above string) bool {
 
 // SameDomain tells whether two spellings name one domain.
 func SameDomain(a, b string) bool { return lower(a) == lower(b) }
+
+// Within tells whether a domain is another or lies below it, however they are spelled.
+func Within(domain, above string) bool { return within(lower(domain), lower(above)) }

@@ -52,6 +52,7 @@ func TestDefaultsAreMailmans(t *testing.T) {
 		"include_rfc2369_headers": "true", "allow_list_posts": "true", "respond_to_post_requests": "true", "admin_immed_notify": "true",
 		"acceptable_aliases": "", "accept_these_nonmembers": "", "nonmember_rejection_notice": "", "description": "",
 		"autorespond_postings": "none", "autorespond_owner": "none", "autorespond_requests": "none", "autoresponse_grace_period": "90",
+		"dmarc_mitigate_unconditionally": "false", "dmarc_addresses": "", "dmarc_moderation_notice": "", "dmarc_wrapped_message_text": "",
 		"administrivia": "true", "moderator_password": "", "header_matches": "",
 		"bounce_matching_headers": "to: friend@public.com\nmessage-id: relay.comanche.denmark.eu",
 	} {
@@ -100,6 +101,10 @@ func TestSet(t *testing.T) {
 		{"no number", "bounce_score_threshold", "NaN", "", "want a number"},
 		{"a number below nothing", "bounce_soft_weight", "-1", "", "want a number"},
 		{"a number without end", "bounce_soft_weight", "Inf", "", "want a number"},
+		{"actions for domains", "dmarc_mitigate_domains", "example.com wrap_message\n.corp.test\treject", "example.com wrap_message\n.corp.test\treject", ""},
+		{"a domain without an action", "dmarc_mitigate_domains", "example.com", "", "want a domain and an action"},
+		{"an action that is none", "dmarc_mitigate_domains", "example.com shred", "", "want one of no_mitigation"},
+		{"an action for what is no domain", "dmarc_mitigate_domains", "a..b reject", "", "a..b"},
 		{"a slip of the pen", "subject_prefx", "x", "", "did you mean subject_prefix?"},
 		{"a name that is like no other", "colour", "x", "", `no setting "colour"`},
 	}

@@ -125,11 +125,14 @@ func actionFor(l sdk.List, domains []string) string {
 	action := l.String("dmarc_mitigate_action")
 	longest := 0
 	for _, line := range l.Lines("dmarc_mitigate_domains") {
-		domain, other, _ := strings.Cut(strings.TrimSpace(line), " ")
-		domain = strings.ToLower(strings.Trim(domain, "."))
+		words := strings.Fields(line)
+		if len(words) != 2 {
+			continue
+		}
+		domain := strings.Trim(words[0], ".")
 		for _, d := range domains {
-			if len(domain) > longest && (d == domain || strings.HasSuffix(d, "."+domain)) {
-				longest, action = len(domain), strings.TrimSpace(other)
+			if len(domain) > longest && mailauth.Within(d, domain) {
+				longest, action = len(domain), words[1]
 			}
 		}
 	}
@@ -176,8 +179,7 @@ func (h *handler) own(domains []string) bool {
 	for _, d := range domains {
 		ours := false
 		for _, o := range h.config.OwnDomains {
-			o = strings.ToLower(strings.Trim(o, "."))
-			ours = ours || d == o || strings.HasSuffix(d, "."+o)
+			ours = ours || mailauth.Within(d, strings.Trim(o, "."))
 		}
 		if !ours {
 			return false

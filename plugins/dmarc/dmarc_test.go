@@ -120,6 +120,7 @@ func TestWhatIsMitigated(t *testing.T) {
 		{"a domain that is let alone", from(ann), settings("dmarc_mitigate_domains", "bank.example no_mitigation"), nil, false, "accept Ann <ann@bank.example>"},
 		{"a domain that is rejected", from("Ann <ann@mail.bank.example>"), settings("dmarc_mitigate_domains", "bank.example reject\nexample discard"), nil, false, "reject dmarc"},
 		{"the nearest domain", from("Ann <ann@mail.bank.example>"), settings("dmarc_mitigate_domains", "example discard\nmail.bank.example  munge_from\nbank.example reject"), nil, false, "accept Ann via Dev <dev@lists.example.org>"},
+		{"a domain in another spelling", from("Ann <ann@xn--bcher-kva.example>"), settings("dmarc_mitigate_domains", ".B\u00fccher.Example\treject", "dmarc_addresses", "^ann@"), nil, false, "reject dmarc"},
 		{"a domain that ends alike", from(ann), settings("dmarc_mitigate_domains", "ank.example discard"), nil, false, "accept Ann via Dev <dev@lists.example.org>"},
 		{"anonymous", from(ann), settings("anonymous_list", "true", "dmarc_mitigate_unconditionally", "true"), nil, false, "accept Ann <ann@bank.example>"},
 		{"from the list itself", from("Dev <Dev@lists.example.org>"), settings("dmarc_mitigate_unconditionally", "true"), nil, false, "accept Dev <Dev@lists.example.org>"},
@@ -145,7 +146,7 @@ func TestWhatIsMitigated(t *testing.T) {
 			if got.Header.Get("From") == message.ParseHeader([]byte(tt.msg)).Get("From") && string(got.Message) != tt.msg {
 				t.Errorf("From stays, and the message changes:\n%s", got.Message)
 			}
-			if got.Verdict.Kind == sdk.KindReject && !strings.Contains(got.Verdict.Reason, "bank.example") {
+			if got.Verdict.Kind == sdk.KindReject && !strings.Contains(got.Verdict.Reason, ".example") {
 				t.Errorf("reason %q", got.Verdict.Reason)
 			}
 		})
