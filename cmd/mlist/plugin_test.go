@@ -163,7 +163,7 @@ func TestPluginsAreListedWithTheirProblems(t *testing.T) {
 	text := "pipeline.plugin_dir = \"" + dir + "\"\n"
 	inConfig(t, text)
 	out, errs, status := inProcess(t, "", "plugin", "ls")
-	if !strings.Contains(out, ", keep\n") || !strings.Contains(out, "\n    at SMTP  loop, ") {
+	if !strings.Contains(out, "\n    needs    ") || !strings.Contains(out, "keep") || !strings.Contains(out, "\n    at SMTP  loop, ") {
 		t.Errorf("what they need, and judge at SMTP time, is not told:\n%s", out)
 	}
 	if status != 0 || !strings.Contains(out, "shout (not in use)") || !strings.Contains(out, "standard") || strings.Contains(out, "problem") {
