@@ -41,7 +41,7 @@ func TestCommands(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": cmdStatus, "json": cmdJSON, "put": cmdPut, "post": cmdPost, "numbered": cmdNumbered, "timed": cmdTimed,
-			"plugins": cmdPlugins, "traced": cmdTraced, "waits": cmdWaits,
+			"plugins": cmdPlugins, "traced": cmdTraced, "waits": cmdWaits, "bounced": cmdBounced,
 		},
 	})
 }
@@ -190,6 +190,29 @@ func cmdTraced(ts *testscript.TestScript, _ bool, args []string) {
 		rest = append(rest, v)
 	}
 	j.Trace(args[0], args[1], args[2], rest...)
+}
+
+// bounced LIST ADDRESS N: mail to the member came back on each of the last N days, and a
+// score of N disables delivery.
+func cmdBounced(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	st, err := sqlstore.Open(ctx, "sqlite:"+ts.MkAbs("mlist.db"), sqlstore.Options{})
+	ts.Check(err)
+	defer st.Close()
+	addr, err := address.Parse(args[0])
+	ts.Check(err)
+	l, err := st.List(ctx, addr)
+	ts.Check(err)
+	who, err := address.Parse(args[1])
+	ts.Check(err)
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	rules := store.BounceRules{Process: true, Threshold: float64(n), StaleAfter: 7 * 24 * time.Hour}
+	for i := range n {
+		at := time.Now().Add(time.Duration(i-n+1) * 24 * time.Hour)
+		ts.Check(st.RecordBounces(ctx, rules, []store.BounceEvent{{ListID: l.ID, Recipient: who, Entry: fmt.Sprint("b", i), At: at, Status: "5.1.1",
+			Hard: true, Text: "550 no \x1b[31msuch user", Class: "mailbox", Points: 1, Proven: true}}))
+	}
 }
 
 // waits LIST N: so many posts, of 10 octets each, wait for the list's next digest.

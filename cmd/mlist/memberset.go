@@ -32,6 +32,9 @@ func (a *app) memberSet() *cobra.Command {
 		if change == (store.MemberChange{}) {
 			return usageError{errors.New("nothing to set")}
 		}
+		if change.Status != nil {
+			change.By = operator()
+		}
 		in, err := a.input(args[1:], files)
 		if err != nil {
 			return err

@@ -7,11 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,11 +40,7 @@ func (a *app) tracing(d decision) func(ctx context.Context, sp spool.Admin, e sp
 		}
 		j := trace.New(tracePath(c), trace.Options{Existing: true, MaxSize: int64(c.Trace.MaxSize), Log: slog.New(slog.DiscardHandler)})
 		defer j.Close()
-		who := "uid " + strconv.Itoa(os.Getuid())
-		if u, err := user.Current(); err == nil {
-			who = u.Username
-		}
-		j.Trace(string(e.ID), e.List, trace.Decided, "decision", d.done, "by", who)
+		j.Trace(string(e.ID), e.List, trace.Decided, "decision", d.done, "by", operator())
 		return nil
 	}
 }

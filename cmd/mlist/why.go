@@ -1,0 +1,212 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/store"
+)
+
+// operator is who runs the command, for histories.
+func operator() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "uid " + strconv.Itoa(os.Getuid())
+}
+
+// whyJSON is what is known of an address on a list.
+type whyJSON struct {
+	Address  string        `json:"address"`
+	List     string        `json:"list"`
+	Receives bool          `json:"receives"`
+	Why      string        `json:"why"`
+	Roles    []memberJSON  `json:"roles"`
+	Score    *scoreJSON    `json:"score,omitempty"`
+	Ban      *whyBan       `json:"ban,omitempty"`
+	Bounces  []bounceJSON  `json:"bounces"`
+	History  []historyJSON `json:"history"`
+}
+
+type whyBan struct {
+	What   string `json:"what"`
+	Reason string `json:"reason"`
+}
+
+type historyJSON struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what"`
+	By   string    `json:"by"`
+	Why  string    `json:"why"`
+}
+
+// How much of the past `mlist why` tells.
+const (
+	whyBounces = 10
+	whyHistory = 20
+)
+
+func (a *app) whyCommand() *cobra.Command {
+	name := ""
+	c := &cobra.Command{
+		Use:   "why ADDRESS --list LIST",
+		Short: "say whether an address receives a list, and why",
+		Long: `Why tells what an address is to a list, whether its posts reach it and if not, since when and by whose doing, how its posts
+are judged, what has come back from it, and what was done about that.`,
+		Example: `  mlist why ann@example.net --list dev@lists.example.org`,
+		Args:    between(1, 1, "one address"),
+	}
+	c.Flags().StringVar(&name, "list", "", "the list")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		who, err := address.Parse(args[0])
+		if err != nil {
+			return usageError{err}
+		}
+		if name == "" {
+			return usageError{errors.New("which list? --list names it")}
+		}
+		return a.withList(cmd, name, func(st store.Store, l *list.List) error {
+			w, err := why(cmd, st, l, who)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(cmd.OutOrStdout(), w)
+			}
+			return w.print(cmd.OutOrStdout())
+		})
+	}
+	return c
+}
+
+// why gathers what is known.
+func why(cmd *cobra.Command, st store.Store, l *list.List, who address.Address) (*whyJSON, error) {
+	ctx := cmd.Context()
+	out := &whyJSON{Address: who.String(), List: l.Address.String(), Roles: []memberJSON{}, Bounces: []bounceJSON{}, History: []historyJSON{}}
+	memberships, err := st.Memberships(ctx, l.ID, []address.Address{who})
+	if err != nil {
+		return nil, err
+	}
+	history, err := st.MemberHistory(ctx, l.ID, who, whyHistory)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range history {
+		out.History = append(out.History, historyJSON(h))
+	}
+	out.Why = "it is no member"
+	for _, m := range memberships {
+		out.Roles = append(out.Roles, memberJSON{Address: m.Address.String(), Name: m.DisplayName, Role: m.Role, Mode: m.Mode, Status: m.Status, Action: m.Action,
+			NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates, Added: m.Added})
+		if m.Role == list.Member {
+			out.Receives, out.Why = receives(l, m, history)
+		}
+	}
+	if out.Why == "it is no member" && len(history) > 0 && history[len(history)-1].What == "removed" {
+		last := history[len(history)-1]
+		out.Why = fmt.Sprintf("it is no member: removed on %s by %s: %s", moment(last.At), last.By, last.Why)
+	}
+	state, err := st.BounceState(ctx, l.ID, who)
+	if err != nil {
+		return nil, err
+	}
+	if state != (store.BounceState{Address: who}) {
+		s := scoreOf(l, state)
+		out.Score = &s
+	}
+	bans, err := st.MatchBans(ctx, l.ID, l.Address.Domain, []address.Address{who})
+	if err != nil {
+		return nil, err
+	}
+	if b, banned := bans[who.Key()]; banned {
+		out.Ban = &whyBan{b.What, b.Reason}
+	}
+	events, err := st.MemberBounces(ctx, l.ID, who, whyBounces)
+	for _, e := range events {
+		out.Bounces = append(out.Bounces, bounceOf(e))
+	}
+	return out, err
+}
+
+// receives tells whether posts go to the member, and why.
+func receives(l *list.List, m list.Membership, history []store.HistoryEvent) (bool, string) {
+	if m.Status != list.Enabled {
+		text := "delivery is disabled, " + string(m.Status)
+		for i := len(history) - 1; i >= 0; i-- {
+			if h := history[i]; h.What == "disabled" {
+				text += fmt.Sprintf(", since %s", moment(h.At))
+				if h.By != "" {
+					text += " by " + h.By
+				}
+				if h.Why != "" {
+					text += ": " + h.Why
+				}
+				break
+			}
+		}
+		return false, text
+	}
+	if m.Mode == list.Regular {
+		return true, "it is a member, delivery is enabled, and it gets each post"
+	}
+	if !l.Settings.DigestsEnabled {
+		return false, fmt.Sprintf("it wants digests (%s), and the list makes none (digests_enabled)", m.Mode)
+	}
+	return true, fmt.Sprintf("it is a member, delivery is enabled, and it gets digests (%s)", m.Mode)
+}
+
+func (w *whyJSON) print(out io.Writer) error {
+	var err error
+	line := func(format string, args ...any) {
+		if err == nil {
+			_, err = fmt.Fprintln(out, printable(fmt.Sprintf(format, args...), false))
+		}
+	}
+	verdict := "does not receive"
+	if w.Receives {
+		verdict = "receives"
+	}
+	line("%s %s %s: %s.", w.Address, verdict, w.List, w.Why)
+	for _, m := range w.Roles {
+		text := fmt.Sprintf("%s since %s, %s, %s", m.Role, moment(m.Added), m.Mode, m.Status)
+		if m.Action != "" {
+			text += ", posts: " + string(m.Action)
+		}
+		if m.NoOwnPosts {
+			text += ", without its own posts"
+		}
+		if m.NoDuplicates {
+			text += ", without duplicates"
+		}
+		line("  %s", text)
+	}
+	if w.Ban != nil {
+		line("  banned as %s: %s", w.Ban.What, w.Ban.Reason)
+	}
+	if s := w.Score; s != nil {
+		text := fmt.Sprintf("score %g of %g, %s", s.Score, s.Of, s.Phase)
+		if s.Warnings > 0 {
+			text += ", " + count(int64(s.Warnings), "warning", "warnings")
+		}
+		if s.Due != nil {
+			text += ", next step " + moment(*s.Due)
+		}
+		line("  %s", text)
+	}
+	for _, e := range w.Bounces {
+		line("  bounced  %s  %-7s %-8s %g  %s", moment(e.At), e.Status, e.Class, e.Points, cut(e.Text, 120))
+	}
+	for _, h := range w.History {
+		line("  history  %s  %-8s %s  %s", moment(h.At), h.What, h.By, cut(h.Why, 120))
+	}
+	return err
+}
