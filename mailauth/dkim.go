@@ -124,7 +124,7 @@ func (j *judged) fail(r Result, err error) {
 
 func (j *judged) askKeys(ctx context.Context, r Resolver) {
 	var err error
-	switch j.keys, err = keys(ctx, r, j.select_, j.domain); {
+	switch j.keys, err = keys(ctx, r, j.selector, j.domain); {
 	case err == nil:
 	case errors.Is(err, ErrNotFound):
 		j.fail(PermError, errors.New("no key in DNS"))
@@ -167,7 +167,7 @@ func (m *verification) finish() Verdict {
 
 // judge says what comes of a DKIM signature.
 func (j *judged) judge(fields *fieldIndex, sums map[*BodyHash][]byte) Signature {
-	s := Signature{Domain: j.domain, Selector: j.select_, Fields: j.fields, Partial: j.limit >= 0}
+	s := Signature{Domain: j.domain, Selector: j.selector, Fields: j.fields, Partial: j.limit >= 0}
 	if j.err == nil {
 		s.Testing = j.check(j.headerHash(fields), sums)
 	}

@@ -16,7 +16,7 @@ const maxWalk = 8
 // Disposition is what a domain wants to become of mail that fails.
 type Disposition string
 
-// Dispositions. Published is what a domain says whose record names none.
+// Dispositions.
 const (
 	NoPolicy   Disposition = "" // there is no record
 	PolicyNone Disposition = "none"
@@ -35,7 +35,8 @@ func (d Disposition) weight() int {
 type record struct {
 	at                  string // the domain whose record it is
 	p, sp, np           Disposition
-	strictDKIM, strict  bool // adkim=s, aspf=s
+	strictDKIM          bool // adkim=s
+	strictSPF           bool // aspf=s
 	testing             bool
 	publicSuffix, owner bool // psd=y, psd=n
 }
@@ -91,7 +92,7 @@ func (r *record) set(name, v string) {
 	case "adkim":
 		r.strictDKIM = v == "s"
 	case "aspf":
-		r.strict = v == "s"
+		r.strictSPF = v == "s"
 	case "t":
 		r.testing = v == "y"
 	case "psd":
@@ -234,7 +235,7 @@ func (p Published) AlignedDKIM(ctx context.Context, r Resolver, domain string) (
 
 // AlignedSPF tells the same of a domain that SPF passed for.
 func (p Published) AlignedSPF(ctx context.Context, r Resolver, domain string) (bool, error) {
-	return p.aligned(ctx, r, domain, p.record.strict)
+	return p.aligned(ctx, r, domain, p.record.strictSPF)
 }
 
 func (p Published) aligned(ctx context.Context, r Resolver, domain string, strict bool) (bool, error) {

@@ -81,15 +81,12 @@ func parseRSA(der []byte) (*rsa.PublicKey, error) {
 	if k, err := x509.ParsePKCS1PublicKey(der); err == nil {
 		return k, nil
 	}
-	any, err := x509.ParsePKIXPublicKey(der)
-	if err != nil {
-		return nil, errors.New("no RSA key")
+	if parsed, err := x509.ParsePKIXPublicKey(der); err == nil {
+		if k, ok := parsed.(*rsa.PublicKey); ok {
+			return k, nil
+		}
 	}
-	k, ok := any.(*rsa.PublicKey)
-	if !ok {
-		return nil, errors.New("no RSA key")
-	}
-	return k, nil
+	return nil, errors.New("no RSA key")
 }
 
 // fits tells whether the record lets the signature use it.
@@ -126,7 +123,7 @@ func (k *publicKey) verify(hash, sig []byte) bool {
 	return ed25519.Verify(k.ed25519, hash, sig) // RFC 8463 3: what is signed is the hash
 }
 
-// keys asks for the records at a selector. The error is final if it is no *lookupError.
+// keys asks for the records at a selector; ErrNotFound says that there is none.
 func keys(ctx context.Context, r Resolver, selector, domain string) ([]string, error) {
 	records, err := r.LookupTXT(ctx, selector+"._domainkey."+domain)
 	if err != nil {

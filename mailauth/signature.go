@@ -12,10 +12,10 @@ import (
 
 // signature is a DKIM-Signature, an ARC-Message-Signature or an ARC-Seal.
 type signature struct {
-	field   message.Field
-	tags    tags
-	domain  string // lower case
-	select_ string
+	field    message.Field
+	tags     tags
+	domain   string // lower case
+	selector string
 	// identityDomain is what stands after the @ of i= of a DKIM-Signature.
 	identityDomain string
 	ed25519, sha1  bool
@@ -79,13 +79,13 @@ func (s *signature) guess() {
 		case "d":
 			s.domain = lower(trim(v))
 		case "s":
-			s.select_ = trim(v)
+			s.selector = trim(v)
 		}
 	}
 }
 
 func (s *signature) name() {
-	s.domain, s.select_ = lower(s.tags["d"]), toASCII(s.tags["s"])
+	s.domain, s.selector = lower(s.tags["d"]), toASCII(s.tags["s"])
 }
 
 // common reads what all three kinds of signature have.
@@ -101,7 +101,7 @@ func (s *signature) common() error {
 	default:
 		return fmt.Errorf("algorithm %.40q", alg)
 	}
-	if !isDomain(s.domain, 1) || !isDomain(s.select_, 1) {
+	if !isDomain(s.domain, 1) || !isDomain(s.selector, 1) {
 		return fmt.Errorf("d=%.80q s=%.80q cannot be looked up", s.tags["d"], s.tags["s"])
 	}
 	var err error

@@ -85,7 +85,7 @@ func (a *authenticate) Handle(ctx context.Context, p *sdk.Post) (sdk.Verdict, er
 	if len(ids) == 0 {
 		ids = []string{strings.ToLower(p.Hostname)}
 	}
-	f := findings{verdict: mailauth.Verdict{ARC: mailauth.Chain{Result: unknown}}, dmarc: unknown}
+	var f findings
 	f.believe(p, ids, a.config.Received)
 	if a.config.Verify != "never" {
 		if err := a.verify(ctx, p, &f); err != nil {
@@ -96,18 +96,20 @@ func (a *authenticate) Handle(ctx context.Context, p *sdk.Post) (sdk.Verdict, er
 	return sdk.Accept, nil
 }
 
-// verify looks at what nobody has told, or with verify = "always" at everything that can be
-// seen in the post itself.
+// verify looks at what nobody has told; with verify = "always" nothing counts as told that can
+// be seen in the post itself.
 func (a *authenticate) verify(ctx context.Context, p *sdk.Post, f *findings) error {
 	always := a.config.Verify == "always"
+	if always {
+		f.forget()
+	}
 	timeout := a.config.timeout
 	if p.AtSMTP {
 		timeout = min(timeout, smtpTimeout) // the whole consultation has five seconds
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	dkim := always || !f.toldDKIM
-	arc := always || f.verdict.ARC.Result == unknown
+	dkim, arc := !f.toldDKIM, f.verdict.ARC.Result == unknown
 	if dkim && p.Header.Has("DKIM-Signature") || arc && hasChain(p) {
 		v := mailauth.Verifier{Resolver: a.dns}
 		found, err := v.Verify(ctx, p.Header, io.NewSectionReader(p.Body, 0, p.Body.Size()))
@@ -125,7 +127,7 @@ func (a *authenticate) verify(ctx context.Context, p *sdk.Post, f *findings) err
 	if arc && f.verdict.ARC.Result == unknown {
 		f.verdict.ARC.Result = mailauth.None
 	}
-	if always || f.dmarc == unknown {
+	if f.dmarc == unknown {
 		spf := ""
 		if f.spf == mailauth.Pass {
 			spf = f.spfDomain

@@ -78,6 +78,8 @@ func TestWhoVouches(t *testing.T) {
 		{"signed, and told so", ours + hop + signed, nil, broken{}, "example.org=pass | pass example.org | pass | none | example.org", ""},
 		{"told so of an unsigned post", ours + plain, nil, broken{}, "example.org=pass | pass example.org | pass | none | example.org", ""},
 		{"told so, always verified", ours + hop + strings.Replace(signed, "hello", "hallo", 1), config{"verify": "always"}, dns, "example.org=fail | pass example.org | pass | none | example.org", ""},
+		{"told so of an unsigned post, always verified", ours + plain, config{"verify": "always"}, dns, "none | pass example.org | pass | none | example.org", ""},
+		{"told so of an unsigned post without SPF, always verified", strings.Replace(ours, "spf=pass", "spf=fail", 1) + plain, config{"verify": "always"}, dns, "none | fail example.org | fail | none | ", ""},
 		{"never verified", hop + signed, config{"verify": "never"}, dns, " | | | | ", ""},
 		{"never verified, and told", ours + hop + signed, config{"verify": "never"}, broken{}, "example.org=pass | pass example.org | pass | | example.org", ""},
 		{"forged", hop + fake + plain, nil, dns, "none | | fail | none | ", fake},

@@ -28,6 +28,11 @@ type findings struct {
 	aligned   string
 }
 
+// forget keeps nothing of what was told but SPF, which only the MTA can know.
+func (f *findings) forget() {
+	*f = findings{spf: f.spf, spfDomain: f.spfDomain}
+}
+
 // believe reads the fields that our own MTA's verifier wrote, and takes out those that only
 // say so: they stand where the message came with them (RFC 8601 5).
 func (f *findings) believe(p *sdk.Post, ids []string, received int) {
