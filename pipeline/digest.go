@@ -221,7 +221,7 @@ func (d *Daemon) file(ctx context.Context, issue store.Digest) error {
 
 // wanted tells whether anybody gets the issue in this mode.
 func (d *Daemon) wanted(ctx context.Context, issue store.Digest, mode list.Mode) (bool, error) {
-	for _, err := range d.store.Recipients(ctx, issue.ListID, digestReaders(mode)) {
+	for _, err := range d.store.Recipients(ctx, store.Source{ListID: issue.ListID, Filter: digestReaders(mode)}) {
 		return err == nil, err
 	}
 	for _, err := range d.store.OwedDigest(ctx, issue.ListID, issue.Issue, mode) {

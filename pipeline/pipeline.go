@@ -61,7 +61,7 @@ type Store interface {
 	List(ctx context.Context, addr address.Address) (*list.List, error)
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
 	MatchBans(ctx context.Context, listID int64, domain string, addrs []address.Address) (map[string]list.Ban, error)
-	Recipients(ctx context.Context, listID int64, f store.Filter) iter.Seq2[store.Recipient, error]
+	Recipients(ctx context.Context, sources ...store.Source) iter.Seq2[store.Recipient, error]
 	store.Journal
 	store.Archive
 	store.Digests

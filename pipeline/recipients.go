@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
@@ -13,17 +14,25 @@ import (
 
 // choose runs the recipient rules and yields every address that one of them selects
 // or adds and none excludes, each once. Members stream: memory does not grow with the
-// list.
+// lists.
 func (d *Daemon) choose(ctx context.Context, listID int64, rules []sdk.Rule, yield func(addr string) error) error {
-	c := newChoice(rules)
-	for i, f := range c.selects {
-		if err := d.stream(ctx, listID, c, i, f, yield); err != nil {
+	c, err := d.choice(ctx, listID, rules)
+	if err != nil {
+		return err
+	}
+	for r, err := range d.store.Recipients(ctx, c.sources...) {
+		if err != nil {
+			return storeFailed("read the recipients", err)
+		}
+		if c.excluded(r) {
+			continue
+		}
+		if err := yield(r.Address); err != nil {
 			return err
 		}
 	}
-	for start := 0; start < len(c.adds); start += lookupBatch {
-		batch := c.adds[start:min(start+lookupBatch, len(c.adds))]
-		seen, err := d.selected(ctx, listID, c.selects, batch)
+	for batch := range slices.Chunk(c.adds, lookupBatch) {
+		seen, err := d.selected(ctx, c.sources, batch)
 		if err != nil {
 			return err
 		}
@@ -41,7 +50,7 @@ func (d *Daemon) choose(ctx context.Context, listID int64, rules []sdk.Rule, yie
 
 // choice is the rules in the form in which they are applied.
 type choice struct {
-	selects  []store.Filter
+	sources  []store.Source
 	adds     []address.Address
 	excludes map[string]exclusion // by address key
 	anyone   bool                 // some exclusion does not depend on a flag
@@ -50,24 +59,20 @@ type choice struct {
 // exclusion says when an address is left out.
 type exclusion struct{ always, noOwnPosts, noDuplicates bool }
 
-func newChoice(rules []sdk.Rule) *choice {
+func (d *Daemon) choice(ctx context.Context, listID int64, rules []sdk.Rule) (*choice, error) {
 	c := &choice{excludes: map[string]exclusion{}}
 	added := map[string]bool{}
 	for _, r := range rules {
 		switch r.Kind {
 		case sdk.RuleSelect:
-			roles := words[list.Role](r.Roles)
-			if len(roles) == 0 {
-				roles = list.Roles
+			ids := []int64{listID}
+			if len(r.Lists) > 0 {
+				var err error
+				if ids, err = d.included(ctx, listID, r); err != nil {
+					return nil, err
+				}
 			}
-			// One role at a time, an address comes at most once.
-			for _, role := range roles {
-				c.selects = append(c.selects, store.Filter{
-					Roles:    []list.Role{role},
-					Modes:    words[list.Mode](r.Modes),
-					Statuses: words[list.Status](r.Statuses),
-				})
-			}
+			c.addSources(ids, r, false)
 		case sdk.RuleAdd:
 			for _, a := range parseAll(r.Addresses) {
 				if !added[a.Key()] {
@@ -76,22 +81,54 @@ func newChoice(rules []sdk.Rule) *choice {
 				}
 			}
 		case sdk.RuleExclude:
-			for _, a := range parseAll(r.Addresses) {
-				x := c.excludes[a.Key()]
-				switch r.Flag {
-				case "no_own_posts":
-					x.noOwnPosts = true
-				case "no_duplicates":
-					x.noDuplicates = true
-				default:
-					x.always = true
-					c.anyone = true
+			if len(r.Lists) > 0 {
+				ids, err := d.named(ctx, r.Lists)
+				if err != nil {
+					return nil, err
 				}
-				c.excludes[a.Key()] = x
+				c.addSources(ids, r, true)
 			}
+			c.exclude(r)
 		}
 	}
-	return c
+	if n := c.walks(); n > store.MaxSources {
+		return nil, permanentError{fmt.Errorf("the recipient rules choose %d roles of lists, at most %d are allowed", n, store.MaxSources)}
+	}
+	return c, nil
+}
+
+func (c *choice) addSources(ids []int64, r sdk.Rule, except bool) {
+	f := store.Filter{Roles: words[list.Role](r.Roles), Modes: words[list.Mode](r.Modes), Statuses: words[list.Status](r.Statuses), Topics: r.Topics}
+	for _, id := range ids {
+		c.sources = append(c.sources, store.Source{ListID: id, Filter: f, Except: except})
+	}
+}
+
+// walks counts as the store does.
+func (c *choice) walks() int {
+	n := 0
+	for _, s := range c.sources {
+		if n += len(s.Filter.Roles); len(s.Filter.Roles) == 0 {
+			n += len(list.Roles)
+		}
+	}
+	return n
+}
+
+func (c *choice) exclude(r sdk.Rule) {
+	for _, a := range parseAll(r.Addresses) {
+		x := c.excludes[a.Key()]
+		switch r.Flag {
+		case "no_own_posts":
+			x.noOwnPosts = true
+		case "no_duplicates":
+			x.noDuplicates = true
+		default:
+			x.always = true
+			c.anyone = true
+		}
+		c.excludes[a.Key()] = x
+	}
 }
 
 func words[T ~string](in []string) []T {
@@ -130,64 +167,20 @@ func (c *choice) excluded(r store.Recipient) bool {
 // lookupBatch is how many addresses one query asks for.
 const lookupBatch = 100
 
-// stream yields the recipients of the i-th selection that no selection before it had.
-func (d *Daemon) stream(ctx context.Context, listID int64, c *choice, i int, f store.Filter, yield func(string) error) error {
-	var batch []address.Address
-	flush := func() error {
-		seen, err := d.selected(ctx, listID, c.selects[:i], batch)
-		if err != nil {
-			return err
-		}
-		for _, a := range batch {
-			if seen[a.Key()] {
-				continue
-			}
-			if err := yield(a.String()); err != nil {
-				return err
-			}
-		}
-		batch = batch[:0]
-		return nil
-	}
-	for r, err := range d.store.Recipients(ctx, listID, f) {
-		if err != nil {
-			return storeFailed("read the recipients", err)
-		}
-		if c.excluded(r) {
-			continue
-		}
-		if i == 0 { // nothing to compare with: the text goes on as it is
-			if err := yield(r.Address); err != nil {
-				return err
-			}
-			continue
-		}
-		a, err := address.Parse(r.Address)
-		if err != nil {
-			return fmt.Errorf("recipient: %w", err)
-		}
-		if batch = append(batch, a); len(batch) == lookupBatch {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return flush()
-}
-
-// selected tells which of the addresses one of the selections chooses.
-func (d *Daemon) selected(ctx context.Context, listID int64, selects []store.Filter, addrs []address.Address) (map[string]bool, error) {
+// selected tells which of the addresses have been chosen by a source, or taken away.
+func (d *Daemon) selected(ctx context.Context, sources []store.Source, addrs []address.Address) (map[string]bool, error) {
 	seen := map[string]bool{}
-	if len(selects) == 0 || len(addrs) == 0 {
-		return seen, nil
+	byList := map[int64][]store.Filter{}
+	for _, s := range sources {
+		byList[s.ListID] = append(byList[s.ListID], s.Filter)
 	}
-	memberships, err := d.store.Memberships(ctx, listID, addrs)
-	if err != nil {
-		return nil, storeFailed("look recipients up", err)
-	}
-	for _, m := range memberships {
-		for _, f := range selects {
-			if matches(f, m) {
+	for id, filters := range byList {
+		memberships, err := d.store.Memberships(ctx, id, addrs)
+		if err != nil {
+			return nil, storeFailed("look recipients up", err)
+		}
+		for _, m := range memberships {
+			if slices.ContainsFunc(filters, func(f store.Filter) bool { return matches(f, m) }) {
 				seen[m.Address.Key()] = true
 			}
 		}
@@ -195,8 +188,12 @@ func (d *Daemon) selected(ctx context.Context, listID int64, selects []store.Fil
 	return seen, nil
 }
 
+// matches is what the store does for a stream of recipients.
 func matches(f store.Filter, m list.Membership) bool {
 	return (len(f.Roles) == 0 || slices.Contains(f.Roles, m.Role)) &&
 		(len(f.Modes) == 0 || slices.Contains(f.Modes, m.Mode)) &&
-		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, m.Status))
+		(len(f.Statuses) == 0 || slices.Contains(f.Statuses, m.Status)) &&
+		(len(f.Topics) == 0 || m.Topics == "" || slices.ContainsFunc(f.Topics, func(topic string) bool {
+			return topic == "" && m.Nonmatching || topic != "" && slices.Contains(strings.Split(m.Topics, "\n"), topic)
+		}))
 }

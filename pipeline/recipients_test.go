@@ -1,9 +1,12 @@
 package pipeline
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/sdk"
 )
@@ -19,6 +22,8 @@ func TestChoose(t *testing.T) {
 			{Address: addr(t, "dig@x.test"), Role: list.Member, Mode: list.MIMEDigest},
 			{Address: addr(t, "ann@x.test"), Role: list.Owner},
 			{Address: addr(t, "boss@x.test"), Role: list.Owner},
+			{Address: addr(t, "topic@x.test"), Role: list.Moderator, Topics: "bugs\nnews"},
+			{Address: addr(t, "rest@x.test"), Role: list.Moderator, Topics: "bugs", Nonmatching: true},
 		} {
 			if !yield(m, nil) {
 				return
@@ -48,10 +53,16 @@ func TestChoose(t *testing.T) {
 			[]sdk.Rule{regular, {Kind: sdk.RuleSelect, Roles: []string{"owner"}}},
 			[]string{"Ann@x.test", "bob@x.test", "boss@x.test", "cy@x.test"}},
 		{"any role, each address once", []sdk.Rule{{Kind: sdk.RuleSelect}},
-			[]string{"Ann@x.test", "bob@x.test", "boss@x.test", "cy@x.test", "dig@x.test", "off@x.test"}},
+			[]string{"Ann@x.test", "bob@x.test", "boss@x.test", "cy@x.test", "dig@x.test", "off@x.test", "rest@x.test", "topic@x.test"}},
 		{"an address added twice, and one that is selected anyway",
 			[]sdk.Rule{{Kind: sdk.RuleAdd, Addresses: []string{"new@x.test", "New@x.test", "cy@x.test", "junk"}}, regular},
 			[]string{"Ann@x.test", "bob@x.test", "cy@x.test", "new@x.test"}},
+		{"those who chose a topic of the post", []sdk.Rule{{Kind: sdk.RuleSelect, Roles: []string{"owner", "moderator"}, Topics: []string{"news"}}},
+			[]string{"ann@x.test", "boss@x.test", "topic@x.test"}},
+		{"those who want a post without topics", []sdk.Rule{{Kind: sdk.RuleSelect, Roles: []string{"moderator"}, Topics: []string{""}}}, []string{"rest@x.test"}},
+		{"an address added that its topics kept out, and one that they let in",
+			[]sdk.Rule{{Kind: sdk.RuleSelect, Roles: []string{"moderator"}, Topics: []string{"news"}}, {Kind: sdk.RuleAdd, Addresses: []string{"rest@x.test", "TOPIC@x.test"}}},
+			[]string{"rest@x.test", "topic@x.test"}},
 		{"an address added and excluded",
 			[]sdk.Rule{{Kind: sdk.RuleAdd, Addresses: []string{"new@x.test"}}, {Kind: sdk.RuleExclude, Addresses: []string{"new@x.test"}}}, nil},
 	}
@@ -65,4 +76,146 @@ func TestChoose(t *testing.T) {
 			}
 		})
 	}
+}
+
+// include makes a list with members, and with lists that it includes.
+func (w *world) include(name string, settings map[string]string, members ...list.Membership) *list.List {
+	w.t.Helper()
+	l := &list.List{Address: addr(w.t, name), Settings: list.Defaults()}
+	for k, v := range settings {
+		if err := l.Settings.Set(k, v); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if err := w.store.CreateList(w.t.Context(), l); err != nil {
+		w.t.Fatal(err)
+	}
+	_, err := w.store.AddMembers(w.t.Context(), l.ID, func(yield func(list.Membership, error) bool) {
+		for _, m := range members {
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return l
+}
+
+func (w *world) change(l, name, text string) error {
+	w.t.Helper()
+	_, err := w.store.ChangeList(w.t.Context(), addr(w.t, l), map[string]*string{name: &text})
+	return err
+}
+
+func TestMembersOfOtherLists(t *testing.T) {
+	w := newWorld(t, verdict(sdk.Accept))
+	m := func(a string) list.Membership { return list.Membership{Address: addr(t, a)} }
+	own, copies := m("own@x.test"), m("copies@x.test")
+	own.NoOwnPosts, copies.NoDuplicates = true, true
+	off, digest := m("off@x.test"), m("digest@x.test")
+	off.Status, digest.Mode = list.ByUser, list.MIMEDigest
+	w.include("deep@lists.test", nil, m("deep@x.test"), m("OWN@x.test"))
+	w.include("eng@lists.test", map[string]string{"include_lists": "deep@lists.test"}, m("eng@x.test"), m("Both@x.test"), off, digest, m("copies@x.test"))
+	w.include("ops@lists.test", nil, m("ops@x.test"), m("both@x.test"))
+	if _, err := w.store.AddMembers(t.Context(), w.list.ID, func(yield func(list.Membership, error) bool) {
+		_ = yield(m("ann@x.test"), nil) && yield(own, nil) && yield(copies, nil)
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	regular := sdk.Rule{Kind: sdk.RuleSelect, Roles: []string{"member"}, Modes: []string{"regular"}, Statuses: []string{"enabled"}}
+	from := func(passed []string, lists ...string) sdk.Rule {
+		r := regular
+		r.Lists, r.Addresses = lists, passed
+		return r
+	}
+	without := func(lists ...string) sdk.Rule {
+		r := from(nil, lists...)
+		r.Kind = sdk.RuleExclude
+		return r
+	}
+	tests := []struct {
+		name  string
+		rules []sdk.Rule
+		want  []string
+	}{
+		{"two lists, and the list within one of them", []sdk.Rule{regular, from(nil, "eng@lists.test", "OPS@lists.test")},
+			[]string{"Both@x.test", "ann@x.test", "copies@x.test", "deep@x.test", "eng@x.test", "ops@x.test", "own@x.test"}},
+		{"the list's own membership says what a member wants",
+			[]sdk.Rule{regular, from(nil, "eng@lists.test"), {Kind: sdk.RuleExclude, Flag: "no_own_posts", Addresses: []string{"own@x.test"}},
+				{Kind: sdk.RuleExclude, Flag: "no_duplicates", Addresses: []string{"copies@x.test"}}},
+			[]string{"Both@x.test", "ann@x.test", "deep@x.test", "eng@x.test"}},
+		{"a list within that gets a copy of its own", []sdk.Rule{regular, from([]string{"DEEP@lists.test", "x@y.test"}, "eng@lists.test")},
+			[]string{"Both@x.test", "ann@x.test", "copies@x.test", "eng@x.test", "own@x.test"}},
+		{"all lists get a copy of their own", []sdk.Rule{regular, from([]string{"eng@lists.test"}, "eng@lists.test")}, []string{"ann@x.test", "copies@x.test", "own@x.test"}},
+		{"members of a sibling are left out", []sdk.Rule{regular, without("deep@lists.test")}, []string{"ann@x.test", "copies@x.test"}},
+		{"a sibling is not looked into", []sdk.Rule{regular, without("eng@lists.test")}, []string{"ann@x.test", "own@x.test"}},
+		{"an address added, of a sibling", []sdk.Rule{regular, without("deep@lists.test"), {Kind: sdk.RuleAdd, Addresses: []string{"deep@x.test", "new@x.test"}}},
+			[]string{"ann@x.test", "copies@x.test", "new@x.test"}},
+		{"lists that are not there", []sdk.Rule{regular, from(nil, "gone@lists.test", "dev@lists.test"), without("gone@lists.test")}, []string{"ann@x.test", "copies@x.test", "own@x.test"}},
+	}
+	check := func(name string, rules []sdk.Rule, want []string) {
+		t.Helper()
+		var got []string
+		err := w.daemon.choose(t.Context(), w.list.ID, rules, func(a string) error { got = append(got, a); return nil })
+		slices.Sort(got)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: chose %v, %v; want %v", name, got, err, want)
+		}
+	}
+	for _, tt := range tests {
+		check(tt.name, tt.rules, tt.want)
+	}
+
+	// Circles are refused where they are made, and borne where they came to be.
+	for _, c := range []struct{ list, includes string }{{"deep@lists.test", "eng@lists.test"}, {"deep@lists.test", "ops@lists.test\ndeep@lists.test"}, {"ops@lists.test", "gone@lists.test"}} {
+		if err := w.change(c.list, "include_lists", c.includes); err == nil {
+			t.Errorf("%s may include %s", c.list, c.includes)
+		}
+	}
+	if err := w.change("dev@lists.test", "include_lists", "eng@lists.test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.change("deep@lists.test", "include_lists", "dev@lists.test"); err == nil || !strings.Contains(err.Error(),
+		"deep@lists.test includes dev@lists.test includes eng@lists.test includes deep@lists.test") {
+		t.Errorf("a circle over three lists: %v", err)
+	}
+	if err := w.store.DeleteList(t.Context(), addr(t, "deep@lists.test")); err != nil {
+		t.Fatal(err)
+	}
+	w.include("deep@lists.test", map[string]string{"include_lists": "ops@lists.test"}, m("deep@x.test"))
+	if err := w.change("ops@lists.test", "include_lists", "eng@lists.test"); err == nil {
+		t.Error("a circle by way of a list that was made anew")
+	}
+}
+
+// A circle can come to be: a list goes, the others change, and it is made anew.
+func TestACircleOfListsEnds(t *testing.T) {
+	w := newWorld(t, verdict(sdk.Accept))
+	w.include("a@lists.test", nil, list.Membership{Address: addr(t, "a@x.test")})
+	w.include("b@lists.test", map[string]string{"include_lists": "a@lists.test"}, list.Membership{Address: addr(t, "b@x.test")})
+	round := lists{w.store, map[string]string{"a@lists.test": "b@lists.test\ndev@lists.test"}}
+	w.stop()
+	w.startWith(round, verdict(sdk.Accept))
+	var got []string
+	err := w.daemon.choose(t.Context(), w.list.ID, []sdk.Rule{{Kind: sdk.RuleSelect, Roles: []string{"member"}, Lists: []string{"a@lists.test"}}},
+		func(a string) error { got = append(got, a); return nil })
+	if err != nil || !slices.Equal(got, []string{"a@x.test", "b@x.test"}) {
+		t.Errorf("chose %v, %v", got, err)
+	}
+}
+
+// lists is a store that says otherwise which lists some lists include.
+type lists struct {
+	Store
+	include map[string]string
+}
+
+func (s lists) List(ctx context.Context, a address.Address) (*list.List, error) {
+	l, err := s.Store.List(ctx, a)
+	if err == nil && s.include[a.Key()] != "" {
+		err = l.Settings.Set("include_lists", s.include[a.Key()])
+	}
+	return l, err
 }

@@ -211,6 +211,8 @@ type Rule struct {
 	Statuses  []string
 	Addresses []string
 	Flag      string
+	Topics    []string
+	Lists     []string
 }
 
 // RuleKind says what a Rule does.
@@ -244,6 +246,10 @@ func (r *Recipients) Add(addrs ...string) {
 func (r *Recipients) Exclude(flag string, addrs ...string) {
 	r.rules = append(r.rules, Rule{Kind: RuleExclude, Addresses: addrs, Flag: flag})
 }
+
+// Rule adds a rule as it is, for what the methods above do not say: topics, and members of
+// other lists.
+func (r *Recipients) Rule(rule Rule) { r.rules = append(r.rules, rule) }
 
 // Author returns the address in From, or the envelope sender if there is none.
 func (p *Post) Author() string {

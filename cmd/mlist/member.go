@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +31,7 @@ type memberFlags struct {
 	name                     string
 	noOwnPosts, noDuplicates string
 	acknowledge              string
+	topics, nonmatching      string
 }
 
 func (f *memberFlags) roleFlag(c *cobra.Command) {
@@ -41,12 +43,14 @@ func (f *memberFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.mode, "mode", "", "how posts are received: "+words(list.Modes))
 	c.Flags().StringVar(&f.status, "status", "", "whether delivery is on, or who turned it off: "+words(list.Statuses))
 	c.Flags().StringVar(&f.action, "action", "", "what happens to their posts: "+words(list.Actions)+", or default")
+	c.Flags().StringVar(&f.topics, "topics", "", "only posts on these topics of the list, with commas between them; empty is every post")
 	for _, b := range []struct {
 		to         *string
 		name, help string
 	}{{&f.noOwnPosts, "no-own-posts", "do not send them their own posts (=false: do)"},
 		{&f.noDuplicates, "no-duplicates", "no copy of posts that name them in To or Cc (=false: do)"},
-		{&f.acknowledge, "acknowledge-posts", "tell them of each of their posts that it was received (=false: do not)"}} {
+		{&f.acknowledge, "acknowledge-posts", "tell them of each of their posts that it was received (=false: do not)"},
+		{&f.nonmatching, "nonmatching", "beside their topics, posts that match no topic (=false: not)"}} {
 		c.Flags().StringVar(b.to, b.name, "", b.help)
 		c.Flags().Lookup(b.name).NoOptDefVal = "true"
 	}
@@ -70,7 +74,7 @@ func (f *memberFlags) change(c *cobra.Command) (store.MemberChange, error) {
 	if c.Flags().Changed("name") {
 		out.DisplayName = &f.name
 	}
-	for name, to := range map[string]**bool{"no-own-posts": &out.NoOwnPosts, "no-duplicates": &out.NoDuplicates, "acknowledge-posts": &out.AcknowledgePosts} {
+	for name, to := range map[string]**bool{"no-own-posts": &out.NoOwnPosts, "no-duplicates": &out.NoDuplicates, "acknowledge-posts": &out.AcknowledgePosts, "nonmatching": &out.Nonmatching} {
 		if !c.Flags().Changed(name) {
 			continue
 		}
@@ -80,13 +84,31 @@ func (f *memberFlags) change(c *cobra.Command) (store.MemberChange, error) {
 		}
 		*to = &b
 	}
+	if c.Flags().Changed("topics") {
+		out.Topics = &f.topics // forList reads it
+	}
 	// A membership knows which of its fields have a meaning.
 	m := list.Membership{Address: address.Address{Local: "x", Domain: "x"}, Role: list.Role(f.role)}
-	apply(&m, out)
+	known := out
+	known.Topics, known.Nonmatching = nil, nil
+	apply(&m, known)
 	if err := m.Validate(); err != nil {
 		return out, usageError{err}
 	}
 	return out, nil
+}
+
+// forList writes the topics of a change as the list has them.
+func forList(l *list.List, c *store.MemberChange) error {
+	if c.Topics == nil || *c.Topics == "" {
+		return nil
+	}
+	topics, err := l.Settings.ChooseTopics(strings.Split(*c.Topics, ","))
+	if err != nil {
+		return withHint(err, "`mlist list show %s` shows its topics.", l.Address)
+	}
+	c.Topics = &topics
+	return nil
 }
 
 // apply makes a change in a membership that is not in the store yet.
@@ -98,6 +120,8 @@ func apply(m *list.Membership, c store.MemberChange) {
 	set(&m.NoOwnPosts, c.NoOwnPosts)
 	set(&m.NoDuplicates, c.NoDuplicates)
 	set(&m.AcknowledgePosts, c.AcknowledgePosts)
+	set(&m.Topics, c.Topics)
+	set(&m.Nonmatching, c.Nonmatching)
 }
 
 func set[T any](to, value *T) {

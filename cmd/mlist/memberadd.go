@@ -36,6 +36,9 @@ with # are nothing. A line that cannot be read is named and counted, the others 
 			return err
 		}
 		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
+			if err := forList(l, &change); err != nil {
+				return err
+			}
 			return a.addMembers(cmd, st, l, list.Role(f.role), change, in)
 		})
 	}

@@ -95,6 +95,8 @@ type memberJSON struct {
 	NoOwnPosts   bool        `json:"no_own_posts"`
 	NoDuplicates bool        `json:"no_duplicates"`
 	Acknowledge  bool        `json:"acknowledge_posts"`
+	Topics       []string    `json:"topics"` // [] is every post
+	Nonmatching  bool        `json:"nonmatching"`
 	Added        time.Time   `json:"added"`
 }
 
@@ -108,7 +110,7 @@ func (a *app) printMembers(cmd *cobra.Command, st store.Store, l *list.List, f s
 		}
 		n++
 		if a.json {
-			err = out.add(memberJSON{m.Address.String(), m.DisplayName, m.Role, m.Mode, m.Status, m.Action, m.NoOwnPosts, m.NoDuplicates, m.AcknowledgePosts, m.Added})
+			err = out.add(memberJSON{m.Address.String(), m.DisplayName, m.Role, m.Mode, m.Status, m.Action, m.NoOwnPosts, m.NoDuplicates, m.AcknowledgePosts, topics(m), m.Nonmatching, m.Added})
 		} else {
 			err = printMember(w, m, long, isTerminal(a.out))
 		}
@@ -123,6 +125,14 @@ func (a *app) printMembers(cmd *cobra.Command, st store.Store, l *list.List, f s
 		return withHint(fmt.Errorf("%s is not there", f.Address), "`mlist member ls %s --role any` shows everybody.", l.Address)
 	}
 	return nil
+}
+
+// topics are the names of those that a member chose; never nil.
+func topics(m list.Membership) []string {
+	if m.Topics == "" {
+		return []string{}
+	}
+	return strings.Split(m.Topics, "\n")
 }
 
 // printMember prints one member on a line; safely where the line ends up on a terminal.
@@ -147,6 +157,12 @@ func printMember(w io.Writer, m list.Membership, long, terminal bool) error {
 	}
 	if m.AcknowledgePosts {
 		text += "  acknowledge-posts"
+	}
+	if m.Topics != "" {
+		text += "  topics=" + strings.Join(topics(m), ",")
+	}
+	if m.Nonmatching {
+		text += "  nonmatching"
 	}
 	_, err := fmt.Fprintf(w, "%-10s %-12s %-12s %s\n", m.Role, m.Status, m.Mode, text)
 	return err

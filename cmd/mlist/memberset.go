@@ -18,6 +18,7 @@ func (a *app) memberSet() *cobra.Command {
 		Short: "change how members receive and post",
 		Example: `  mlist member set dev@lists.example.org ann@example.net --status by_user
   mlist member set dev@lists.example.org bob@example.com --action hold --no-own-posts
+  mlist member set dev@lists.example.org cy@example.net --topics bugs,releases
   mlist member set dev@lists.example.org --file quiet.txt --action default`,
 		Args: between(1, -1, "the address of a list, and members"),
 	}
@@ -40,6 +41,9 @@ func (a *app) memberSet() *cobra.Command {
 			return err
 		}
 		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
+			if err := forList(l, &change); err != nil {
+				return err
+			}
 			return a.setMembers(cmd, st, l, list.Role(f.role), change, in)
 		})
 	}

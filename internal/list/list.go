@@ -23,6 +23,13 @@ type List struct {
 // maxLocal leaves room for the longest suffix, -unsubscribe, in a local part of 64.
 const maxLocal = address.MaxLocal - len("-unsubscribe")
 
+// Bounds of include_lists: of lists within lists, and of all that one post reaches. A post
+// that finds more goes no further.
+const (
+	MaxIncludeDepth = 10
+	MaxIncluded     = 50
+)
+
 // CheckAddress refuses an address whose role addresses would not work: the name may not
 // hold a '+', which separates a detail, nor what needs quotes, nor be too long.
 func CheckAddress(a address.Address) error {
@@ -120,7 +127,11 @@ type Membership struct {
 	NoDuplicates bool
 	// AcknowledgePosts: the member is told of each of their posts that it was received.
 	AcknowledgePosts bool
-	Added            time.Time
+	// Topics are the names of the list's topics whose posts the member wants, a line
+	// each; "" is every post. Nonmatching: those, and the posts that match no topic.
+	Topics      string
+	Nonmatching bool
+	Added       time.Time
 }
 
 // Validate reports the first field that has no meaning, and fills in defaults.
@@ -145,6 +156,10 @@ func (m *Membership) Validate() error {
 		return badWord("delivery status", m.Status, Statuses)
 	case m.Action != "" && !slices.Contains(Actions, m.Action):
 		return badWord("action", m.Action, Actions)
+	case m.Nonmatching && m.Topics == "":
+		return fmt.Errorf("member %s: posts that match no topic go to everybody who has chosen no topics", m.Address)
+	case !validTopics(m.Topics):
+		return fmt.Errorf("member %s: topics %q: want names of topics, a line each", m.Address, m.Topics)
 	case strings.ContainsFunc(m.DisplayName, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return fmt.Errorf("member %s: control character in the display name", m.Address)
 	case !utf8.ValidString(m.DisplayName):

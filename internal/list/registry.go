@@ -242,6 +242,9 @@ var oneOf = map[string]func(string) error{
 	"sender_headers":           checkSource,
 	"header_matches":           checkMatch,
 	"bounce_matching_headers":  checkFieldMatch,
+	"topics":                   checkTopic,
+	"include_lists":            checkList,
+	"exclude_lists":            checkList,
 }
 
 // parseLines splits lines and checks each.
@@ -328,6 +331,21 @@ func checkFieldMatch(line string) error {
 		return fmt.Errorf("pattern %q: %w", line, err)
 	}
 	return checkFieldName(field)
+}
+
+func checkTopic(line string) error {
+	_, err := ParseTopic(line)
+	return err
+}
+
+// checkList takes what can be a list's address. Whether the list is there is for the
+// store to say.
+func checkList(line string) error {
+	a, err := address.Parse(line)
+	if err != nil {
+		return err
+	}
+	return CheckAddress(a)
 }
 
 // checkFieldName takes the name of a header field (RFC 5322 3.6.8).

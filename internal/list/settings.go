@@ -84,6 +84,12 @@ type Settings struct {
 	AutoresponseRequest     string `set:"autoresponse_request_text" help:"what is answered to mail to the -request address"`
 	AutoresponseGracePeriod int    `set:"autoresponse_grace_period" default:"90" max:"365" help:"days within which one sender is answered once; 0 answers each time"`
 
+	TopicsEnabled        bool     `set:"topics_enabled" default:"false" help:"sort posts by topics, of which members may choose"`
+	Topics               []string `set:"topics" help:"one topic a line: its name, a colon, and a regular expression that is looked for in Subject and Keywords, whatever the case"`
+	TopicsBodylinesLimit int      `set:"topics_bodylines_limit" default:"5" help:"how many lines at the start of the body may be Subject: or Keywords: lines for topics; 0 for none"`
+	IncludeLists         []string `set:"include_lists" help:"lists whose members receive the posts, too, unless a post names their list in To or Cc; their include_lists count"`
+	ExcludeLists         []string `set:"exclude_lists" help:"lists whose members have got a post already, where it names their list in To or Cc"`
+
 	RespondToPostRequests bool   `set:"respond_to_post_requests" default:"true" help:"tell the author when a post is held"`
 	AdminImmedNotify      bool   `set:"admin_immed_notify" default:"true" help:"tell the owners and moderators when a post is held"`
 	NonmemberRejection    string `set:"nonmember_rejection_notice" help:"what a nonmember is told when a post is rejected; a plain sentence when empty"`

@@ -64,7 +64,21 @@ type Filter struct {
 	Modes    []list.Mode
 	Statuses []list.Status
 	Address  address.Address
+	// Topics are those of a post: of members who chose topics, the ones with one of
+	// these. The topic "" stands for posts that have none.
+	Topics []string
 }
+
+// Source is where recipients come from: what the filter chooses on a list.
+type Source struct {
+	ListID int64
+	Filter Filter
+	// Except: the source takes its addresses away, whichever other source has them.
+	Except bool
+}
+
+// MaxSources is how many sources Recipients takes, each role of a filter counted.
+const MaxSources = 200
 
 // Recipient is a membership as far as delivering to it goes.
 type Recipient struct {
@@ -84,6 +98,8 @@ type MemberChange struct {
 	NoOwnPosts       *bool
 	NoDuplicates     *bool
 	AcknowledgePosts *bool
+	Topics           *string
+	Nonmatching      *bool
 	// By and Why go into the member's history when Status changes.
 	By, Why string
 }
@@ -106,7 +122,9 @@ type Members interface {
 	// else: only a few iterators can be open at once, and further ones wait.
 	Members(ctx context.Context, listID int64, f Filter) iter.Seq2[list.Membership, error]
 	// Recipients is Members for delivery: only what is needed to send, as fast as can be.
-	Recipients(ctx context.Context, listID int64, f Filter) iter.Seq2[Recipient, error]
+	// It merges sources: addresses come by domain and local part, each once, as the first
+	// source has it (and its first role, in the order of list.Roles).
+	Recipients(ctx context.Context, sources ...Source) iter.Seq2[Recipient, error]
 	// Memberships returns every role that each of the addresses has on the list.
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
 	// CountMembers counts what the filter chooses.

@@ -1,5 +1,18 @@
 // Package recipients chooses who gets a post: the members who want every post as it
-// comes, without those who do not want this one.
+// comes, without those who do not want this one; and those of the lists that the list
+// includes.
+//
+// Settings, all as Mailman 2 has them under names of its own: include_lists
+// (regular_include_lists) adds the members of other lists, exclude_lists
+// (regular_exclude_lists) takes away those who get the post from a list of theirs that To
+// or Cc names. In both only members who receive every post as it comes count. An address
+// gets one copy, however many of the lists have it; whether it wants its own posts, and
+// posts that name it in To or Cc, is as the list itself has it, or else the first list
+// that is included.
+//
+// Where topics are enabled, members of the list who chose some get the posts that have one
+// of them. Stage topics must run before: without its note "topics.hits" everybody gets
+// the post.
 //
 // It gives rules and sees no members: mlist applies the rules while it streams the
 // membership, so that a list's size does not matter here.
@@ -7,6 +20,8 @@ package recipients
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
@@ -29,12 +44,28 @@ type recipients struct{}
 
 // Handle implements sdk.Handler.
 func (recipients) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
-	p.Recipients.Select([]string{"member"}, []string{"regular"}, []string{"enabled"})
+	regular := sdk.Rule{Kind: sdk.RuleSelect, Roles: []string{"member"}, Modes: []string{"regular"}, Statuses: []string{"enabled"}}
+	own := regular
+	if hits, sorted := p.Notes["topics.hits"]; sorted && p.List.Bool("topics_enabled") {
+		own.Topics = strings.Split(hits, "\n")
+	}
+	p.Recipients.Rule(own)
+	copies := copied(p)
+	if in := p.List.Lines("include_lists"); len(in) > 0 {
+		others := regular
+		others.Lists, others.Addresses = in, copies // lists that get a copy of their own
+		p.Recipients.Rule(others)
+	}
+	if out := both(p.List.Lines("exclude_lists"), copies); len(out) > 0 {
+		except := regular
+		except.Kind, except.Lists = sdk.RuleExclude, out
+		p.Recipients.Rule(except)
+	}
 	if a := authors(p); len(a) > 0 {
 		p.Recipients.Exclude("no_own_posts", a...)
 	}
-	if n := copied(p); len(n) > 0 {
-		p.Recipients.Exclude("no_duplicates", n...)
+	if len(copies) > 0 {
+		p.Recipients.Exclude("no_duplicates", copies...)
 	}
 	return sdk.Accept, nil
 }
@@ -61,6 +92,15 @@ func copied(p *sdk.Post) []string {
 		}
 	}
 	return all.list[1:]
+}
+
+// both are those of the lists that are among the named.
+func both(lists, named []string) []string {
+	keys := map[string]bool{}
+	for _, a := range named {
+		keys[message.AddressKey(a)] = true
+	}
+	return slices.DeleteFunc(lists, func(l string) bool { return !keys[message.AddressKey(l)] })
 }
 
 // set keeps addresses in order, each once.

@@ -22,23 +22,38 @@ func TestRecipients(t *testing.T) {
 		name, header string
 		senders      []sdk.Sender
 		want         []sdk.Rule
+		settings     map[string]string
+		notes        map[string]string
 	}{
-		{"nobody named but the list", "To: Dev@Lists.example.org\r\n", nil, []sdk.Rule{regular}},
+		{"nobody named but the list", "To: Dev@Lists.example.org\r\n", nil, []sdk.Rule{regular}, nil, nil},
 		{"the author in From and in the envelope", "To: dev@lists.example.org\r\n",
 			[]sdk.Sender{{Address: "ann@example.org", Source: "from"}, {Address: "ben@example.org", Source: "from"}, {Address: "bounce@example.org", Source: "envelope"}},
-			[]sdk.Rule{regular, own("ann@example.org", "ben@example.org", "bounce@example.org")}},
+			[]sdk.Rule{regular, own("ann@example.org", "ben@example.org", "bounce@example.org")}, nil, nil},
 		{"one address in both", "", []sdk.Sender{{Address: "ann@example.org", Source: "from"}, {Address: "Ann@Example.org", Source: "envelope"}},
-			[]sdk.Rule{regular, own("ann@example.org")}},
-		{"Reply-To and Sender are no authors", "", []sdk.Sender{{Address: "ann@example.org", Source: "reply-to"}, {Address: "ben@example.org", Source: "sender"}}, []sdk.Rule{regular}},
-		{"the null envelope sender", "", []sdk.Sender{{Address: "", Source: "envelope"}}, []sdk.Rule{regular}},
+			[]sdk.Rule{regular, own("ann@example.org")}, nil, nil},
+		{"Reply-To and Sender are no authors", "", []sdk.Sender{{Address: "ann@example.org", Source: "reply-to"}, {Address: "ben@example.org", Source: "sender"}}, []sdk.Rule{regular}, nil, nil},
+		{"the null envelope sender", "", []sdk.Sender{{Address: "", Source: "envelope"}}, []sdk.Rule{regular}, nil, nil},
 		{"who is named in To and Cc", "To: \"A, B\" <ann@example.org>, dev@lists.example.org\r\nCc: friends: ben@example.org, Ann@example.org;\r\nTo: cat@example.org\r\n", nil,
-			[]sdk.Rule{regular, copies("ann@example.org", "cat@example.org", "ben@example.org")}},
-		{"what cannot be an address", "To: a\xff@example.org, b\u0084@example.org, " + strings.Repeat("c", 300) + "@example.org, ann@example.org\r\n", nil, []sdk.Rule{regular, copies("ann@example.org")}},
-		{"a damaged field", "To: <<ann@example.org>, \"unfinished\r\n", nil, []sdk.Rule{regular, copies("ann@example.org")}},
+			[]sdk.Rule{regular, copies("ann@example.org", "cat@example.org", "ben@example.org")}, nil, nil},
+		{"what cannot be an address", "To: a\xff@example.org, b\u0084@example.org, " + strings.Repeat("c", 300) + "@example.org, ann@example.org\r\n", nil, []sdk.Rule{regular, copies("ann@example.org")}, nil, nil},
+		{"members of other lists, those that are named aside", "To: dev@lists.example.org, ALL@lists.example.org\r\nCc: ann@example.org\r\n", nil,
+			[]sdk.Rule{regular,
+				{Kind: sdk.RuleSelect, Roles: regular.Roles, Modes: regular.Modes, Statuses: regular.Statuses,
+					Lists: []string{"all@lists.example.org", "ops@lists.example.org"}, Addresses: []string{"ALL@lists.example.org", "ann@example.org"}},
+				{Kind: sdk.RuleExclude, Roles: regular.Roles, Modes: regular.Modes, Statuses: regular.Statuses, Lists: []string{"all@lists.example.org"}},
+				copies("ALL@lists.example.org", "ann@example.org")},
+			map[string]string{"include_lists": "all@lists.example.org\nops@lists.example.org", "exclude_lists": "all@lists.example.org\nqa@lists.example.org"}, nil},
+		{"topics that the post has", "", nil, []sdk.Rule{{Kind: sdk.RuleSelect, Roles: regular.Roles, Modes: regular.Modes, Statuses: regular.Statuses, Topics: []string{"bugs", "news"}}},
+			map[string]string{"topics_enabled": "true"}, map[string]string{"topics.hits": "bugs\nnews"}},
+		{"no topic", "", nil, []sdk.Rule{{Kind: sdk.RuleSelect, Roles: regular.Roles, Modes: regular.Modes, Statuses: regular.Statuses, Topics: []string{""}}},
+			map[string]string{"topics_enabled": "true"}, map[string]string{"topics.hits": ""}},
+		{"topics that nobody looked for", "", nil, []sdk.Rule{regular}, map[string]string{"topics_enabled": "true"}, nil},
+		{"topics that are not enabled", "", nil, []sdk.Rule{regular}, nil, map[string]string{"topics.hits": "bugs"}},
+		{"a damaged field", "To: <<ann@example.org>, \"unfinished\r\n", nil, []sdk.Rule{regular, copies("ann@example.org")}, nil, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := handlertest.Run(t, recipients{}, handlertest.Case{Message: tt.header + "X: y\r\n\r\nbody\r\n", Senders: tt.senders})
+			got := handlertest.Run(t, recipients{}, handlertest.Case{Message: tt.header + "X: y\r\n\r\nbody\r\n", Senders: tt.senders, Settings: tt.settings, Notes: tt.notes})
 			if got.Verdict != sdk.Accept {
 				t.Fatalf("verdict %+v", got.Verdict)
 			}

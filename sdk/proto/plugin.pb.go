@@ -2182,14 +2182,22 @@ func (x *HeaderOp) GetNth() int32 {
 type RecipientRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  RecipientRule_Kind     `protobuf:"varint,1,opt,name=kind,proto3,enum=mlist.plugin.v1.RecipientRule_Kind" json:"kind,omitempty"`
-	// Of SELECT: the words of MembersRequest.
+	// Of SELECT, and of EXCLUDE with lists: the words of MembersRequest.
 	Roles    []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
 	Modes    []string `protobuf:"bytes,3,rep,name=modes,proto3" json:"modes,omitempty"`
 	Statuses []string `protobuf:"bytes,4,rep,name=statuses,proto3" json:"statuses,omitempty"`
-	// Of ADD and EXCLUDE.
+	// Of ADD and EXCLUDE, and of SELECT with lists.
 	Addresses []string `protobuf:"bytes,5,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	// Of EXCLUDE: only memberships that have this flag set: "no_own_posts", "no_duplicates".
-	Flag          string `protobuf:"bytes,6,opt,name=flag,proto3" json:"flag,omitempty"`
+	Flag string `protobuf:"bytes,6,opt,name=flag,proto3" json:"flag,omitempty"`
+	// Of SELECT: those of the post. A member who chose topics is chosen only if one of these
+	// is among them; the topic "" is that of a post that has none. Empty is no matter of topics.
+	Topics []string `protobuf:"bytes,7,rep,name=topics,proto3" json:"topics,omitempty"`
+	// Of SELECT: memberships of these lists, and of the lists that their setting
+	// include_lists names, and so on, instead of the post's own. Those in addresses, and what
+	// only they include, are passed over. Of EXCLUDE: memberships of these lists, by role,
+	// mode and status; without a flag. Lists that are not there have nobody.
+	Lists         []string `protobuf:"bytes,8,rep,name=lists,proto3" json:"lists,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2264,6 +2272,20 @@ func (x *RecipientRule) GetFlag() string {
 		return x.Flag
 	}
 	return ""
+}
+
+func (x *RecipientRule) GetTopics() []string {
+	if x != nil {
+		return x.Topics
+	}
+	return nil
+}
+
+func (x *RecipientRule) GetLists() []string {
+	if x != nil {
+		return x.Lists
+	}
+	return nil
 }
 
 var File_plugin_proto protoreflect.FileDescriptor
@@ -2448,14 +2470,16 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06APPEND\x10\x02\x12\v\n" +
 	"\aREPLACE\x10\x03\x12\n" +
 	"\n" +
-	"\x06REMOVE\x10\x04\"\x82\x02\n" +
+	"\x06REMOVE\x10\x04\"\xb0\x02\n" +
 	"\rRecipientRule\x127\n" +
 	"\x04kind\x18\x01 \x01(\x0e2#.mlist.plugin.v1.RecipientRule.KindR\x04kind\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x14\n" +
 	"\x05modes\x18\x03 \x03(\tR\x05modes\x12\x1a\n" +
 	"\bstatuses\x18\x04 \x03(\tR\bstatuses\x12\x1c\n" +
 	"\taddresses\x18\x05 \x03(\tR\taddresses\x12\x12\n" +
-	"\x04flag\x18\x06 \x01(\tR\x04flag\">\n" +
+	"\x04flag\x18\x06 \x01(\tR\x04flag\x12\x16\n" +
+	"\x06topics\x18\a \x03(\tR\x06topics\x12\x14\n" +
+	"\x05lists\x18\b \x03(\tR\x05lists\">\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -21,6 +22,8 @@ const (
 	maxInsert  = 8 << 20   // bytes of them; less than sdk.MaxMessage, as they travel to later stages
 	maxRules   = 1000      // of a post
 	maxAddress = 320       // bytes
+	maxLists   = 100       // of one rule
+	maxTopics  = 200       // of one rule
 	maxNotes   = 200       // of a post
 	maxNote    = 16 << 10  // bytes of one note
 )
@@ -157,7 +160,7 @@ func (b *bodySize) splice(s *proto.Splice) error {
 
 func checkRule(r *proto.RecipientRule) (sdk.Rule, error) {
 	rule := sdk.Rule{Kind: sdk.RuleKind(r.GetKind()), Roles: r.GetRoles(), Modes: r.GetModes(), Statuses: r.GetStatuses(),
-		Addresses: r.GetAddresses(), Flag: r.GetFlag()}
+		Addresses: r.GetAddresses(), Flag: r.GetFlag(), Topics: r.GetTopics(), Lists: r.GetLists()}
 	switch rule.Kind {
 	case sdk.RuleSelect, sdk.RuleAdd, sdk.RuleExclude:
 	default:
@@ -175,7 +178,21 @@ func checkRule(r *proto.RecipientRule) (sdk.Rule, error) {
 			}
 		}
 	}
-	for _, a := range rule.Addresses {
+	if len(rule.Lists) > maxLists {
+		return rule, fmt.Errorf("%d lists, at most %d are allowed", len(rule.Lists), maxLists)
+	}
+	if rule.Kind == sdk.RuleExclude && len(rule.Lists) > 0 && rule.Flag != "" {
+		return rule, fmt.Errorf("flag %s with lists", rule.Flag)
+	}
+	if len(rule.Topics) > maxTopics {
+		return rule, fmt.Errorf("%d topics, at most %d are allowed", len(rule.Topics), maxTopics)
+	}
+	for _, topic := range rule.Topics {
+		if err := words("topic", topic, maxCode); err != nil {
+			return rule, err
+		}
+	}
+	for _, a := range slices.Concat(rule.Addresses, rule.Lists) {
 		at := strings.LastIndexByte(a, '@')
 		if at <= 0 || at == len(a)-1 || len(a) > maxAddress || strings.ContainsFunc(a, unicode.IsControl) {
 			return rule, fmt.Errorf("%.100q is no address", a)

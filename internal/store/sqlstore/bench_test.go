@@ -149,7 +149,7 @@ func BenchmarkRead(b *testing.B) {
 	f := store.Filter{Roles: []list.Role{list.Member}, Modes: []list.Mode{list.Regular}, Statuses: []list.Status{list.Enabled}}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	b.Run("Recipients", func(b *testing.B) { benchmarkRead(b, n, s.Recipients(ctx, l.ID, f)) })
+	b.Run("Recipients", func(b *testing.B) { benchmarkRead(b, n, s.Recipients(ctx, store.Source{ListID: l.ID, Filter: f})) })
 	b.Run("Members", func(b *testing.B) { benchmarkRead(b, n, s.Members(ctx, l.ID, f)) })
 }
 

@@ -17,6 +17,10 @@ type dialect struct {
 	// countTables counts the tables named $1.
 	countTables string
 
+	// hasTopic tells whether the column topics has one of those in parameter $7, a JSON
+	// array of texts.
+	hasTopic string
+
 	// bulkParam is the placeholder of parameter n in a statement that has many, in order.
 	bulkParam func(n int) string
 

@@ -35,6 +35,9 @@ func (s *Store) CreateList(ctx context.Context, l *list.List) error {
 		if err := s.checkClash(ctx, tx, l.Address); err != nil {
 			return err
 		}
+		if err := s.checkNamed(ctx, tx, l); err != nil {
+			return err
+		}
 		return tx.StmtContext(ctx, s.q.addList).QueryRowContext(ctx,
 			key(l.Address), l.Address.Domain, l.Address.Local, string(settings), created.UnixMicro()).Scan(&id)
 	})
@@ -188,6 +191,11 @@ func (s *Store) ChangeList(ctx context.Context, addr address.Address, changes ma
 		after := l.Settings.Overrides()
 		if maps.Equal(before, after) {
 			return errUnchanged
+		}
+		if before["include_lists"] != after["include_lists"] || before["exclude_lists"] != after["exclude_lists"] {
+			if err := s.checkNamed(ctx, tx, l); err != nil {
+				return err
+			}
 		}
 		settings, err := json.Marshal(after)
 		if err != nil {

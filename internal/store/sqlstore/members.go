@@ -92,7 +92,7 @@ func (s *Store) SetMember(ctx context.Context, listID int64, role list.Role, add
 func (s *Store) setMember(ctx context.Context, listID int64, role list.Role, addr address.Address, c store.MemberChange) error {
 	// What is to be is checked as if it were a new membership of its own.
 	m := list.Membership{Address: addr, Role: role}
-	args := []any{listID, nil, key(addr), nil, nil, nil, nil, nil, nil, nil}
+	args := []any{listID, nil, key(addr), nil, nil, nil, nil, nil, nil, nil, nil}
 	if c.DisplayName != nil {
 		m.DisplayName, args[3] = *c.DisplayName, *c.DisplayName
 	}
@@ -104,6 +104,9 @@ func (s *Store) setMember(ctx context.Context, listID int64, role list.Role, add
 	}
 	if c.Action != nil {
 		m.Action = *c.Action
+	}
+	if c.Topics != nil {
+		m.Topics = *c.Topics
 	}
 	n, err := s.newMember(m)
 	if err != nil {
@@ -133,6 +136,13 @@ func (s *Store) setMember(ctx context.Context, listID int64, role list.Role, add
 			if err := s.leaveDigests(ctx, tx, listID, addr, *c.Mode); err != nil {
 				return err
 			}
+		}
+		if c.Topics != nil || c.Nonmatching != nil {
+			text, err := s.changeTopics(ctx, tx, listID, int64(n.role), args[2].(string), c)
+			if err != nil {
+				return err
+			}
+			args[10] = text
 		}
 		result, err := tx.StmtContext(ctx, s.q.setMember).ExecContext(ctx, args...)
 		if err := changedOne(result, err); err != nil || c.Status == nil || role != list.Member {

@@ -25,7 +25,7 @@ type queries struct {
 	addDomain, addList, listsOf, lockList, setSettings           *sql.Stmt
 	buryList, clearMembers, clearPosts, clearBounces, deleteList *sql.Stmt
 	clearState                                                   *sql.Stmt
-	addMember, setMember, removeMember                           *sql.Stmt
+	addMember, setMember, removeMember, memberTopics             *sql.Stmt
 	stateSize                                                    *sql.Stmt
 	oldState, setState, deleteState, keepState                   *sql.Stmt
 	nextNumber, filedPost, addPost, numberPost                   *sql.Stmt
@@ -51,7 +51,7 @@ const (
 	listColumns = `id, address_key, local, settings, created`
 
 	// memberColumns are what scanMember reads.
-	memberColumns = `role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name, added, acknowledge_posts`
+	memberColumns = `role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name, added, acknowledge_posts, topics`
 
 	// archiveColumns are what scanArchived reads, digestColumns what scanDigest does.
 	archiveColumns = `list_id, number, entry, message_id, hash, parent, refs, date, received, from_address, from_name, subject, size, sha256, place,
@@ -61,11 +61,6 @@ const (
 	// eventColumns are what scanEvent reads, scoreColumns what scanScore does.
 	eventColumns = `address_key, local, entry, at, status, hard, text, class, post, blameless, proven, points`
 	scoreColumns = `address_key, score, last, unproven, phase, warnings, token, due`
-
-	// chosen is what a filter means: modes and statuses are masks, and an address is a
-	// range of one, so that one statement serves every filter, each by the primary key.
-	chosen = `FROM members WHERE list_id = $1 AND role = $2 AND address_key >= $3 AND address_key <= $4
-		AND ((1 << mode) & $5) <> 0 AND ((1 << status) & $6) <> 0`
 
 	// filed finds the row of post $2 of list $1 itself, or else the first with digest $3
 	// since $4. No row: no list.
@@ -96,7 +91,19 @@ type query struct {
 	text string
 }
 
+// chosen is what a filter means: modes and statuses are masks, an address is a range of
+// one, and topics are JSON or ”, so that one statement serves every filter, each by the
+// primary key.
+func (d *dialect) chosen() string {
+	return `FROM members WHERE list_id = $1 AND role = $2 AND address_key >= $3 AND address_key <= $4
+		AND ((1 << mode) & $5) <> 0 AND ((1 << status) & $6) <> 0 AND ($7 = '' OR topics = '' OR ` + d.hasTopic + `)`
+}
+
+// recipientColumns are what scanRecipient reads.
+const recipientColumns = `address_key, local, no_own_posts + 2 * no_duplicates`
+
 func (s *Store) queries() []query {
+	chosen := s.dialect.chosen()
 	return []query{
 		{&s.q.resolve, s.reader, `SELECT address_key, local FROM lists WHERE address_key IN ($1, $2)`},
 		{&s.q.list, s.reader, `SELECT ` + listColumns + ` FROM lists WHERE address_key = $1`},
@@ -128,7 +135,7 @@ func (s *Store) queries() []query {
 		{&s.q.owedOf, s.stream, `SELECT address_key, local FROM owed_digests WHERE list_id = $1 AND volume = $2 AND issue = $3 AND mode = $4 ORDER BY address_key`},
 		{&s.q.lists, s.stream, `SELECT ` + listColumns + ` FROM lists WHERE address_key >= $1 AND address_key < $2 ORDER BY address_key`},
 		{&s.q.members, s.stream, `SELECT ` + memberColumns + ` ` + chosen + ` ORDER BY address_key`},
-		{&s.q.recipients, s.stream, `SELECT address_key, local, no_own_posts + 2 * no_duplicates ` + chosen + ` ORDER BY address_key`},
+		{&s.q.recipients, s.stream, `SELECT ` + recipientColumns + ` ` + chosen + ` ORDER BY address_key`},
 		{&s.q.bounceEvents, s.stream, `SELECT ` + eventColumns + ` FROM bounce_events WHERE list_id = $1 ORDER BY at DESC, entry, address_key`},
 		{&s.q.memberBounces, s.reader, `SELECT ` + eventColumns + ` FROM bounce_events WHERE list_id = $1 AND address_key = $2
 			ORDER BY at DESC, entry LIMIT $3`},
@@ -156,7 +163,8 @@ func (s *Store) queries() []query {
 		{&s.q.addMember, s.writer, s.dialect.insertMembers(1)},
 		{&s.q.setMember, s.writer, `UPDATE members SET display_name = coalesce($4, display_name), mode = coalesce($5, mode),
 			status = coalesce($6, status), action = coalesce($7, action), no_own_posts = coalesce($8, no_own_posts),
-			no_duplicates = coalesce($9, no_duplicates), acknowledge_posts = coalesce($10, acknowledge_posts) WHERE list_id = $1 AND role = $2 AND address_key = $3`},
+			no_duplicates = coalesce($9, no_duplicates), acknowledge_posts = coalesce($10, acknowledge_posts), topics = coalesce($11, topics) WHERE list_id = $1 AND role = $2 AND address_key = $3`},
+		{&s.q.memberTopics, s.writer, `SELECT topics FROM members WHERE list_id = $1 AND role = $2 AND address_key = $3`},
 		{&s.q.removeMember, s.writer, `DELETE FROM members WHERE list_id = $1 AND role = $2 AND address_key = $3`},
 
 		{&s.q.nextNumber, s.writer, `UPDATE lists SET posts = posts + $2 WHERE id = $1 RETURNING posts`},

@@ -22,6 +22,7 @@ var sqliteDialect = dialect{
 	goose:       goose.DialectSQLite3,
 	migrations:  "sqlite",
 	countTables: `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = $1`,
+	hasTopic:    `EXISTS (SELECT 1 FROM json_each($7) WHERE instr(topics, value) > 0)`,
 	// The driver finds each $N by walking all names, which takes time by their square.
 	bulkParam: func(int) string { return "?" },
 	isDuplicate: func(err error) bool {

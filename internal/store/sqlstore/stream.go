@@ -42,6 +42,7 @@ type filter struct {
 	roles           []int64 // ascending
 	from, to        string  // keys
 	modes, statuses int64   // masks
+	topics          string  // JSON, or ""
 }
 
 func newFilter(f store.Filter) (filter, error) {
@@ -60,6 +61,9 @@ func newFilter(f store.Filter) (filter, error) {
 	}
 	if out.statuses, err = statuses.mask(f.Statuses); err != nil {
 		return out, err
+	}
+	if len(f.Topics) > 0 {
+		out.topics = topicsJSON(f.Topics)
 	}
 	if !f.Address.IsZero() {
 		out.from, out.to = key(f.Address), key(f.Address)
@@ -80,7 +84,7 @@ func (s *Store) choose(ctx context.Context, query *sql.Stmt, listID int64, f sto
 	return s.snapshot(ctx, func(tx *sql.Tx) error {
 		stmt := tx.Stmt(query)
 		for _, role := range chosen.roles {
-			rows, err := stmt.Query(listID, role, chosen.from, chosen.to, chosen.modes, chosen.statuses)
+			rows, err := stmt.Query(listID, role, chosen.from, chosen.to, chosen.modes, chosen.statuses, chosen.topics)
 			if err != nil {
 				return err
 			}
@@ -124,41 +128,18 @@ func (s *Store) Members(ctx context.Context, listID int64, f store.Filter) iter.
 	}
 }
 
-// Recipients implements store.Members.
-func (s *Store) Recipients(ctx context.Context, listID int64, f store.Filter) iter.Seq2[store.Recipient, error] {
-	return func(yield func(store.Recipient, error) bool) {
-		var (
-			k, local string
-			flags    any // what database/sql fills in without reflection
-		)
-		dest := []any{&k, &local, &flags}
-		err := s.choose(ctx, s.q.recipients, listID, f, func(rows *sql.Rows) error {
-			if err := rows.Scan(dest...); err != nil {
-				return err
-			}
-			n, _ := flags.(int64)
-			if !yield(store.Recipient{Address: mailbox(k, local), NoOwnPosts: n&1 != 0, NoDuplicates: n&2 != 0}, nil) {
-				return errStopped
-			}
-			return nil
-		})
-		if err != nil {
-			yield(store.Recipient{}, fmt.Errorf("read the recipients: %w", err))
-		}
-	}
-}
-
 func scanMember(row scanner) (list.Membership, error) {
 	var (
 		m                                 list.Membership
-		k, local                          string
+		k, local, topics                  string
 		role, mode, status, action, added int64
 	)
-	if err := row.Scan(&role, &k, &local, &mode, &status, &action, &m.NoOwnPosts, &m.NoDuplicates, &m.DisplayName, &added, &m.AcknowledgePosts); err != nil {
+	if err := row.Scan(&role, &k, &local, &mode, &status, &action, &m.NoOwnPosts, &m.NoDuplicates, &m.DisplayName, &added, &m.AcknowledgePosts, &topics); err != nil {
 		return m, err
 	}
 	m.Address = unkey(k, local)
 	m.Added = time.UnixMicro(added).UTC()
+	m.Topics, m.Nonmatching = readTopics(topics)
 	var errs [4]error
 	m.Role, errs[0] = roles.word(role)
 	m.Mode, errs[1] = modes.word(mode)
@@ -176,7 +157,7 @@ func (s *Store) CountMembers(ctx context.Context, listID int64, f store.Filter) 
 	var total int64
 	for _, role := range chosen.roles {
 		var n int64
-		err := s.q.countMembers.QueryRowContext(ctx, listID, role, chosen.from, chosen.to, chosen.modes, chosen.statuses).Scan(&n)
+		err := s.q.countMembers.QueryRowContext(ctx, listID, role, chosen.from, chosen.to, chosen.modes, chosen.statuses, chosen.topics).Scan(&n)
 		if err != nil {
 			return 0, fmt.Errorf("count the members: %w", err)
 		}

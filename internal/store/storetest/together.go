@@ -49,7 +49,7 @@ var togetherTests = []test{
 			for range w.Members(w.ctx, l.ID, store.Filter{}) {
 				break
 			}
-			for range w.Recipients(w.ctx, l.ID, store.Filter{}) {
+			for range w.Recipients(w.ctx, store.Source{ListID: l.ID}) {
 				break
 			}
 		}
@@ -62,7 +62,7 @@ var togetherTests = []test{
 		defer cancel()
 		n := 0
 		var last error
-		for _, err := range w.Recipients(ctx, l.ID, store.Filter{}) {
+		for _, err := range w.Recipients(ctx, store.Source{ListID: l.ID}) {
 			cancel()
 			last = err
 			n++
