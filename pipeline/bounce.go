@@ -300,7 +300,7 @@ func (d *Daemon) behind(ctx context.Context, p *post, to verp.Return, undelivere
 			}
 		}
 	}
-	for r, err := range d.store.Recipients(ctx, p.list.ID, store.Filter{}) {
+	for r, err := range d.store.Recipients(ctx, store.Source{ListID: p.list.ID}) {
 		if err != nil {
 			return address.Address{}, storeFailed("look for who bounced", err)
 		}
