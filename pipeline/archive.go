@@ -50,7 +50,7 @@ func (d *Daemon) keep(ctx context.Context, p *post, hp *host.Post) (*store.Kept,
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return nil, storeFailed("keep the post", err) // nothing that the post can help
 		}
 		if out == nil {
 			kept := Describe(h, p.entry.Received)

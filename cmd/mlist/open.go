@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mlist/mlist/internal/address"
-	"github.com/mlist/mlist/internal/archive"
 	archivedir "github.com/mlist/mlist/internal/archive/dir"
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/list"
@@ -65,7 +64,7 @@ func openSpool(c *config.Config, log *slog.Logger) (spool.Spool, error) {
 func spoolPath(c *config.Config) string { return strings.TrimPrefix(c.Spool.URL, "dir:") }
 
 // openArchive returns the archive; nil if none is configured.
-func openArchive(c *config.Config) archive.Archive {
+func openArchive(c *config.Config) *archivedir.Archive {
 	path, ok := strings.CutPrefix(c.Archive.URL, "dir:")
 	if !ok {
 		return nil

@@ -156,6 +156,9 @@ func (s *server) open(ctx context.Context, set *settings) error {
 		s.pipeline = pipeline.New(set.pipeline, s.spool, s.store, s.host, s.log)
 		s.pipeline.SetTracer(s.trace)
 		if a := openArchive(s.cfg); a != nil {
+			if err := a.Make(); err != nil {
+				return withHint(err, "archive.url in the configuration says where it is; empty is none, and no digests.")
+			}
 			s.pipeline.SetArchive(a)
 		}
 	}

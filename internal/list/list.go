@@ -71,8 +71,7 @@ var Roles = []Role{Member, Owner, Moderator, Nonmember}
 // Mode is how a member receives posts.
 type Mode string
 
-// Delivery modes. Digest modes are kept from the start; until digests are made,
-// their members receive nothing.
+// Delivery modes.
 const (
 	Regular         Mode = "regular"
 	PlaintextDigest Mode = "plaintext_digests"

@@ -64,8 +64,11 @@ func (h *Header) ID() string {
 	if ids := parseIDs(h.Get("Message-ID")); len(ids) > 0 {
 		return ids[0]
 	}
-	return strings.Trim(strings.Join(strings.Fields(h.Get("Message-ID")), ""), "<>")
+	id := strings.Join(strings.Fields(brackets.Replace(h.Get("Message-ID"))), "")
+	return id[:min(len(id), maxID)]
 }
+
+var brackets = strings.NewReplacer("<", "", ">", "")
 
 // IDHash is what permalinks name a message by: the SHA-1 of its Message-ID without angle
 // brackets, in base 32, as Mailman's archives have it. "" stays "".

@@ -17,6 +17,7 @@ func TestIDs(t *testing.T) {
 		{"unfinished", "Message-ID: <1@x\r\nReferences: <a@x> <b@\r\n", "1@x", "a@x"},
 		{"without an @", "Message-ID: <one>\r\n", "one", ""},
 		{"no id at all", "Message-ID: nothing\r\n", "nothing", ""},
+		{"a bracket within", "Message-ID: H<x\r\n", "Hx", ""},
 		{"empty", "Message-ID: <>\r\nReferences: <> <a@x>\r\n", "", "a@x"},
 	} {
 		h := ParseHeader([]byte(c.header))
@@ -42,4 +43,16 @@ func TestIDHash(t *testing.T) {
 			t.Errorf("%q: %s, want %s", id, got, want)
 		}
 	}
+}
+
+func FuzzIDs(f *testing.F) {
+	f.Add("<a@x> <b@\r\n y>, c@z <<>", "<1@x>")
+	f.Fuzz(func(t *testing.T, refs, id string) {
+		h := ParseHeader([]byte("References: " + refs + "\r\nMessage-ID: " + id + "\r\n"))
+		for _, got := range append(h.IDs("References"), h.ID()) {
+			if strings.ContainsAny(got, " \t\r\n<>") || len(got) > len(refs)+len(id) {
+				t.Fatalf("id %q of %q, %q", got, refs, id)
+			}
+		}
+	})
 }

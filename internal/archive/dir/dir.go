@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mlist/mlist/internal/archive"
 )
 
@@ -49,6 +51,18 @@ var _ archive.Archive = (*Archive)(nil)
 // New returns the archive at root, which need not be there yet.
 func New(root string) *Archive {
 	return &Archive{root: filepath.Clean(root), now: time.Now, known: map[string]bool{}}
+}
+
+// Make makes the archive's directory if it is not there, and tells whether it can be used.
+func (a *Archive) Make() error {
+	err := a.makeDir(a.root)
+	if err == nil {
+		err = unix.Access(a.root, unix.W_OK|unix.X_OK)
+	}
+	if err != nil {
+		return fmt.Errorf("archive %s: %w", a.root, err)
+	}
+	return nil
 }
 
 // Put implements archive.Archive.

@@ -136,3 +136,21 @@ func TestWhatRootPutsIsItsOwners(t *testing.T) {
 		}
 	}
 }
+
+func TestADirectoryThatCannotBeUsedIsToldOf(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "archive")
+	for range 2 {
+		if err := New(root).Make(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{filepath.Join(file, "archive"), filepath.Join(root, "no", "such")} {
+		if err := New(bad).Make(); err == nil {
+			t.Errorf("%s is an archive", bad)
+		}
+	}
+}
