@@ -17,7 +17,7 @@ const (
 	cacheFound   = 15 * time.Minute // the system's resolver does not tell the record's own time
 	cacheMissing = 5 * time.Minute
 	cacheTrouble = 30 * time.Second // a domain whose servers fail
-	maxSilent    = 5                // questions in a row without an answer, before it rests
+	maxSilent    = 5                // domains in a row without an answer, before it rests
 	restMin      = 30 * time.Second // without asking then; doubles
 	restMax      = 10 * time.Minute
 )
@@ -40,9 +40,11 @@ type DNS struct {
 	mu       sync.Mutex
 	answers  map[string]*answer
 	answered bool // a server has answered once
-	silent   int  // questions without an answer since
-	rest     time.Duration
-	resting  time.Time // until when nothing is asked
+	silent   int  // domains without an answer since
+	// silentZone is the last of them.
+	silentZone string
+	rest       time.Duration
+	resting    time.Time // until when nothing is asked
 }
 
 // answer is one that is known, or that somebody is waiting for.
@@ -158,11 +160,16 @@ func (d *DNS) fill(ctx context.Context, key string, a *answer, ask func(context.
 	case notFound(err):
 		d.heard()
 		a.err, a.until = ErrNotFound, now.Add(cacheMissing)
-	case errors.Is(ctx.Err(), context.Canceled):
+	case ctx.Err() != nil && (d.answered || errors.Is(ctx.Err(), context.Canceled)):
+		// It ended because the asker's time did, most of which others may have used up.
 		a.err = fmt.Errorf("DNS: %w", ctx.Err())
 		delete(d.answers, key)
 	case silent(err):
-		if d.silent++; !d.answered || d.silent >= maxSilent {
+		// Ten keys below one domain of a sender's tell no more than one.
+		if zone := zoneOf(key); zone != d.silentZone {
+			d.silent, d.silentZone = d.silent+1, zone
+		}
+		if !d.answered || d.silent >= maxSilent {
 			d.rest = min(max(2*d.rest, restMin), restMax)
 			d.resting = now.Add(d.rest)
 		}
@@ -173,7 +180,15 @@ func (d *DNS) fill(ctx context.Context, key string, a *answer, ask func(context.
 	}
 }
 
-func (d *DNS) heard() { d.answered, d.silent, d.rest, d.resting = true, 0, 0, time.Time{} }
+func (d *DNS) heard() {
+	d.answered, d.silent, d.silentZone, d.rest, d.resting = true, 0, "", 0, time.Time{}
+}
+
+// zoneOf is the end of a name, by which one owner is told from another well enough.
+func zoneOf(name string) string {
+	labels := strings.Split(name, ".")
+	return strings.Join(labels[max(len(labels)-2, 0):], ".")
+}
 
 // silence is the error of a question that no server answered.
 func (d *DNS) silence(err error) error {

@@ -147,6 +147,42 @@ func TestOneDeadDomainStopsNobody(t *testing.T) {
 	}
 }
 
+func TestManyNamesOfOneDeadDomainStopNobody(t *testing.T) {
+	n := &fakeNet{answers: map[string]error{"good.org.": nil}}
+	d := newDNS(n, func() time.Time { return noon })
+	if _, err := d.LookupTXT(t.Context(), "good.org"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 * maxSilent {
+		name := fmt.Sprintf("s%d._domainkey.dead.org", i)
+		n.answers[name+"."] = timeout
+		if _, err := d.LookupTXT(t.Context(), name); err == nil {
+			t.Errorf("%s answered", name)
+		}
+	}
+	if _, err := d.LookupTXT(t.Context(), "other.org"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("another domain: %v", err)
+	}
+}
+
+func TestAnAskerWithoutTimeIsNoTroubleOfTheDomain(t *testing.T) {
+	n := &fakeNet{answers: map[string]error{"good.org.": nil, "a.org.": nil}}
+	d := newDNS(n, func() time.Time { return noon })
+	if _, err := d.LookupTXT(t.Context(), "good.org"); err != nil {
+		t.Fatal(err)
+	}
+	n.wait = make(chan struct{})
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	if _, err := d.LookupTXT(ctx, "a.org"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	close(n.wait)
+	if _, err := d.LookupTXT(t.Context(), "a.org"); err != nil {
+		t.Errorf("then %v", err)
+	}
+}
+
 func TestManyAskersOneQuestion(t *testing.T) {
 	n := &fakeNet{answers: map[string]error{"a.org.": nil}, wait: make(chan struct{})}
 	d := newDNS(n, func() time.Time { return noon })
