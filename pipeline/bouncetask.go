@@ -79,6 +79,9 @@ func (d *Daemon) bounceRound(ctx context.Context) error {
 			return err
 		}
 	}
+	if len(due) > 0 {
+		d.tellBounces() // look again: there may be more, or the next step may have come already
+	}
 	var tasks []store.BounceTask
 	for t, err := range d.store.BounceTasks(ctx) {
 		if err != nil {
