@@ -73,7 +73,7 @@ type Milter struct {
 // Pipeline is [pipeline].
 type Pipeline struct {
 	PluginDir     string   `toml:"plugin_dir" default:"/usr/lib/mlist/plugins" help:"the programs that offer stages"`
-	Stages        []string `toml:"stages" default:"loop,authenticate,posting,limits,mime,cleanse,subject,reply-to,list-headers,archive,digest,footer,recipients,dmarc,acknowledge,sign" help:"in order"`
+	Stages        []string `toml:"stages" default:"loop,authenticate,posting,limits,mime,topics,recipients,cleanse,subject,reply-to,list-headers,archive,digest,footer,dmarc,acknowledge,sign" help:"in order"`
 	Workers       int      `toml:"workers" default:"8" min:"1" help:"posts of different lists prepared at once"`
 	Timeout       Duration `toml:"timeout" default:"30s" min:"1s" help:"of one call to a plugin"`
 	MaxTries      int      `toml:"max_tries" default:"5" min:"1" help:"tries before a post goes to failed"`

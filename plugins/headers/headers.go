@@ -1,5 +1,5 @@
 // Package headers makes a post's header block the list's: it takes out what must not
-// travel, puts the prefix before the subject, sets Reply-To and adds the list's own
+// travel, finds its topics, puts the prefix before the subject, sets Reply-To and adds the list's own
 // fields.
 //
 // A field that needs no change keeps its bytes, and every run on the same post gives
@@ -8,9 +8,10 @@ package headers
 
 import "github.com/mlist/mlist/sdk"
 
-// Stages returns cleanse, subject, reply-to and list-headers, in their usual order.
+// Stages returns topics, cleanse, subject, reply-to and list-headers, in their usual order.
 func Stages() []sdk.Stage {
 	return []sdk.Stage{
+		{Name: "topics", Help: "finds the topics of the post, of which members choose", Body: true, Handler: &topics{}},
 		{Name: "cleanse", Help: "takes out passwords, requests for receipts, traces of delivery; hides the author on anonymous lists", Handler: cleanse{}},
 		{Name: "subject", Help: "puts the list's prefix before the subject", Handler: subject{}},
 		{Name: "reply-to", Help: "sets Reply-To as the list wants it", Handler: replyTo{}},

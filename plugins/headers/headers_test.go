@@ -9,6 +9,7 @@ import (
 
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/handlertest"
+	"github.com/mlist/mlist/sdk/message"
 )
 
 // usual are the settings of a list that sets nothing, as far as this package reads them.
@@ -111,7 +112,7 @@ func TestCleanseRejectsWhatItCannotMakeAnonymous(t *testing.T) {
 		"an mbox line":         "From ann@example.org Tue Jul  1 10:00:00 2025\nFrom: ann@example.org\n",
 		"a line in the middle": "From: ann@example.org\nann was here\nTo: x@y.example\n",
 		"more fields than can be taken out in good time": many.String(),
-		"more fields than are read":                      strings.Repeat("X: y\n", 10_001),
+		"more fields than are read":                      strings.Repeat("X: y\n", message.MaxFields+1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := handlertest.Run(t, stage(t, "cleanse"), handlertest.Case{Message: crlf(header + "\nbody\n"), Settings: settings("anonymous_list", "true")})

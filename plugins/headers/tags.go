@@ -15,10 +15,15 @@ type tag struct {
 // tagWords are the tags in use, in lower case; true for replies. One-letter tags are
 // left out: "R: a question" is a fine subject.
 var tagWords = map[string]bool{
-	"re": true, "aw": true, "sv": true, "vs": true, "antw": true, "odp": true, "ynt": true, "vá": true,
-	"回复": true, "回覆": true, "答复": true, "答覆": true, "答": true,
+	"re": true, "aw": true, "antw": true, // English and most others, German
+	"sv": true, "vs": true, // Danish, Norwegian and Swedish; Finnish
+	"odp": true, "ynt": true, "vá": true, "atb": true, "ats": true, // Polish, Turkish, Hungarian, Welsh, Latvian
+	"rif": true, "res": true, "bls": true, "yan": true, "απ": true, "σχετ": true, // Italian, Portuguese, Indonesian, Azerbaijani, Greek
+	"הת": true, "השב": true, "رد": true, "отв": true, "ответ": true, // Hebrew, Arabic, Russian
+	"回复": true, "回覆": true, "答复": true, "答覆": true, "答": true, "返信": true, "회신": true, // Chinese, Japanese, Korean
 	"fwd": false, "fw": false, "wg": false, "tr": false, "rv": false, "enc": false, "vb": false, "vl": false,
-	"转发": false, "轉寄": false, "转寄": false,
+	"doorst": false, "i̇lt": false, "ilt": false, "pd": false, "továbbítás": false, "πρθ": false, "הועבר": false,
+	"转发": false, "轉寄": false, "转寄": false, "転送": false, "전달": false,
 }
 
 // split takes tags, and the prefix wherever it stands among them, off a subject.
@@ -42,7 +47,7 @@ func (p prefix) split(subject string) (tags []tag, rest string) {
 // length, 0 if there is none.
 func readTag(s string) (t tag, n int) {
 	end := 0
-	for letters := 0; letters < 6; letters++ {
+	for letters := 0; letters < 12; letters++ {
 		r, size := utf8.DecodeRuneInString(s[end:])
 		if !unicode.IsLetter(r) {
 			break

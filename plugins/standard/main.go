@@ -38,8 +38,8 @@ func main() {
 }
 
 // order is that of the default pipeline, as far as it is served here.
-var order = []string{"loop", "authenticate", "posting", "limits", "mime", "cleanse", "subject", "reply-to", "list-headers",
-	"archive", "digest", "footer", "recipients", "dmarc", "acknowledge", "sign"}
+var order = []string{"loop", "authenticate", "posting", "limits", "mime", "topics", "recipients",
+	"cleanse", "subject", "reply-to", "list-headers", "archive", "digest", "footer", "dmarc", "acknowledge", "sign"}
 
 // stages are all stages, in their order.
 func stages(dns mailauth.Resolver) []sdk.Stage {
