@@ -165,8 +165,8 @@ func (a *app) listDelete() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use:     "delete ADDRESS",
-		Short:   "delete a list with its members, settings and history",
-		Example: "  mlist list delete dev@lists.example.org --yes",
+		Short:   "delete a list with its members, settings, archive and history",
+		Example: "  mlist archive export dev@lists.example.org --mbox dev.mbox\n  mlist list delete dev@lists.example.org --yes",
 		Args:    between(1, 1, "the address of one list"),
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
@@ -176,7 +176,7 @@ func (a *app) listDelete() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.confirm(yes, fmt.Sprintf("This deletes %s and its %s for good.", l.Address, count(n, "member", "members"))); err != nil {
+			if err := a.confirm(yes, fmt.Sprintf("This deletes %s, its %s and its archive for good.", l.Address, count(n, "member", "members"))); err != nil {
 				return err
 			}
 			if err := st.DeleteList(cmd.Context(), l.Address); err != nil {
