@@ -79,3 +79,19 @@ func TestAPasswordIsKeptAsAHash(t *testing.T) {
 		t.Errorf("status %d, %q", status, out)
 	}
 }
+
+func TestAMemberCanBeToldOfItsPosts(t *testing.T) {
+	inStore(t)
+	for _, step := range []struct{ args, want string }{
+		{"member add dev@l.test ann@net.test --acknowledge-posts", "Added 1 member"},
+		{"member ls dev@l.test --long", "ann@net.test  acknowledge-posts"},
+		{"member ls dev@l.test --json", `"acknowledge_posts":true`},
+		{"member set dev@l.test ann@net.test --acknowledge-posts=false", ""},
+		{"member ls dev@l.test --json", `"acknowledge_posts":false`},
+	} {
+		out, errs, status := inProcess(t, "", strings.Fields(step.args)...)
+		if status != 0 || !strings.Contains(out, step.want) {
+			t.Errorf("%s: status %d, want %q\n%s%s", step.args, status, step.want, out, errs)
+		}
+	}
+}

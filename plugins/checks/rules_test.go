@@ -2,6 +2,7 @@ package checks
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -359,4 +360,27 @@ func TestAddressesTooLongForAKey(t *testing.T) {
 	if k := stateKey("rate", long); sdk.CheckStateKey(k) != nil || k == stateKey("rate", "y"+long) {
 		t.Errorf("key %q", k)
 	}
+}
+
+// FuzzRules: no message makes a rule fail, which would have it tried again and again, and
+// every verdict but accept says why.
+func FuzzRules(f *testing.F) {
+	f.Add("From: ann@example.org\r\nSubject: unsubscribe\r\n", "help\r\n")
+	f.Add("From: a\xff@b, (\r\nList-Post: <mailto:%zz@x>, <MAILTO:dev%40lists.example.org@x\r\nTo: ;:,<", "\x00")
+	f.Add("Content-Type: multipart/mixed; boundary=b\r\nSubject: =?x?q?=FF?=\r\n", "--b\r\nX-A: 1\r\n\r\n> Today's Topics:\r\n--b\r\nContent-Transfer-Encoding: base64\r\n\r\n?\r\n")
+	every := slices.Sorted(maps.Keys(rulesOf(newPatterns())))
+	set := settings("header_matches", "defer X-A: .\ndefer Content-Type: ^multi.*(x|y)+$", "acceptable_aliases", "^dev.*@", "discard_these_nonmembers", "^a.*b",
+		"moderate_until_posts", "1", "max_posts_per_day", "1")
+	f.Fuzz(func(t *testing.T, header, body string) {
+		c := handlertest.Case{Message: header + "\r\n\r\n" + body, Settings: set, Senders: []sdk.Sender{from("ann@example.org", role("member", ""))}, Envelope: sdk.Envelope{Sender: "a@b.example"}}
+		for _, st := range Stages() {
+			if c.Config = nil; st.Name != "loop" {
+				c.Config = map[string]any{"rules": every}
+			}
+			got, err := handlertest.Try(t, st.Handler, c)
+			if err != nil || got.Verdict.Kind != sdk.KindAccept && (got.Verdict.Code == "" || got.Verdict.Reason == "") {
+				t.Fatalf("%s: %+v, %v\n%q", st.Name, got.Verdict, err, c.Message)
+			}
+		}
+	})
 }
