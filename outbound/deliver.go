@@ -37,6 +37,7 @@ type outcome struct {
 	rest     []string     // not tried yet: for the next transaction, at once
 	conn     *conn        // not to be used again before this is settled; or nil
 	final    sender.Reply // to the content; zero if there was none
+	released bool         // what came of it is noted, and the chunk given back
 }
 
 // partial remembers, between two transactions of one chunk, what must not be tried
@@ -69,7 +70,9 @@ func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
 		}
 		return nil
 	}
-	err = d.finish(ctx, c, out)
+	if !out.released {
+		err = d.finish(ctx, c, out)
+	}
 	if out.conn != nil {
 		d.mta.put(out.conn)
 	}
@@ -85,6 +88,14 @@ func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
 // transact sends. Without an outcome the chunk has been released.
 func (d *Daemon) transact(ctx context.Context, c *spool.Chunk) (*outcome, error) {
 	now, rest, before := d.plan(c)
+	from := c.Sender
+	if individual(c) && len(now) > 0 {
+		path, some, others := d.together(ctx, c, now)
+		if path == "" {
+			return d.each(ctx, c, before)
+		}
+		from, now, rest = path, some, append(others, rest...)
+	}
 	out := &outcome{rest: rest, deferred: before}
 	if len(now) == 0 {
 		return out, nil
@@ -102,7 +113,7 @@ func (d *Daemon) transact(ctx context.Context, c *spool.Chunk) (*outcome, error)
 	}
 	defer msg.Close()
 	t := &sender.Transaction{
-		From: c.Sender, Recipients: now, Content: msg, Size: msg.Size(),
+		From: from, XVERP: individual(c), Recipients: now, Content: msg, Size: msg.Size(),
 		SMTPUTF8: has(c.Flags, spool.FlagSMTPUTF8), Body8BitMIME: has(c.Flags, spool.Flag8BitMIME),
 	}
 	conn, res, err := d.send(ctx, t)

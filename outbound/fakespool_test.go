@@ -35,6 +35,8 @@ type memory struct {
 	next     func() error             // a fault of Next
 	contents func(*spool.Chunk) error // of Content
 	settle   func(*spool.Chunk) error // of Settle
+	progress func(*spool.Chunk) error // of Progress
+	served   map[string]int           // by Progress
 	put      func() error             // of Put
 }
 
@@ -45,7 +47,7 @@ type bounced struct {
 
 func newMemory(chunks ...*spool.Chunk) *memory {
 	return &memory{content: "Subject: hello\r\n\r\nhello\r\n", waiting: chunks, out: map[string]*spool.Chunk{},
-		bounces: map[spool.ID]bounced{}, change: make(chan struct{})}
+		bounces: map[spool.ID]bounced{}, served: map[string]int{}, change: make(chan struct{})}
 }
 
 // chunk makes a chunk of post number n for the recipients.
@@ -138,6 +140,21 @@ func (m *memory) Settle(_ context.Context, c *spool.Chunk, s spool.Settlement) e
 	return nil
 }
 
+func (m *memory) Progress(c *spool.Chunk, i int) error {
+	if m.progress != nil {
+		if err := m.progress(c); err != nil {
+			return err
+		}
+	}
+	m.lock(func() {
+		if m.out[c.ID()] != c {
+			panic("progress, but not handed out: " + c.ID())
+		}
+		m.served[c.Recipients[i]]++
+	})
+	return nil
+}
+
 func (m *memory) Release(c *spool.Chunk, due time.Time) {
 	m.lock(func() {
 		if m.out[c.ID()] != c {
@@ -147,6 +164,7 @@ func (m *memory) Release(c *spool.Chunk, due time.Time) {
 		m.events = append(m.events, "release")
 		next := *c
 		next.Due = due
+		next.Recipients = slices.DeleteFunc(slices.Clone(next.Recipients), func(r string) bool { return m.served[r] > 0 })
 		m.waiting = append(m.waiting, &next)
 	})
 }

@@ -1,7 +1,8 @@
 // Package outbound hands prepared posts to the MTA.
 //
 // The daemon takes chunks of recipients from the outgoing queue, for the segments it
-// owns, and sends each in one SMTP transaction over one of a few connections. What the
+// owns, and sends each in one SMTP transaction over one of a few connections, or where
+// copies differ from each other, in one for each recipient. What the
 // MTA accepts is settled in the spool before the connection is used again, so that a
 // kill repeats at most the transactions whose reply was on its way. What the MTA defers
 // is tried again with back-off; what it refuses becomes an entry in bounces, in the form
@@ -71,15 +72,16 @@ type Spool interface {
 
 // Daemon is the outbound daemon. It is made by New and run once.
 type Daemon struct {
-	spool Spool
-	log   *slog.Logger
-	cfg   atomic.Pointer[Config]
-	owner spool.OutgoingOwner
-	mta   *mta
-	posts summaries
-	trace Tracer
-	ready chan struct{}
-	now   func() time.Time
+	spool    Spool
+	log      *slog.Logger
+	cfg      atomic.Pointer[Config]
+	owner    spool.OutgoingOwner
+	mta      *mta
+	posts    summaries
+	trace    Tracer
+	ready    chan struct{}
+	stopping chan struct{} // closed when no more is to be begun
+	now      func() time.Time
 
 	mu      sync.Mutex
 	strikes map[string]int      // transactions that came to nothing, by chunk; not the chunk's fault
@@ -90,7 +92,7 @@ type Daemon struct {
 func New(cfg Config, sp Spool, log *slog.Logger) *Daemon {
 	cfg = cfg.withDefaults()
 	d := &Daemon{
-		spool: sp, log: log, ready: make(chan struct{}), now: time.Now, trace: noTracer{},
+		spool: sp, log: log, ready: make(chan struct{}), stopping: make(chan struct{}), now: time.Now, trace: noTracer{},
 		strikes: map[string]int{}, partial: map[string]*partial{},
 	}
 	d.cfg.Store(&cfg)
@@ -143,6 +145,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	helpers.Go(func() { d.posts.run(ctx) })
 
 	d.dispatch(ctx, work, stop, &jobs)
+	close(d.stopping)
 	timer := time.AfterFunc(d.cfg.Load().Grace, cut)
 	jobs.Wait()
 	timer.Stop()

@@ -223,7 +223,26 @@ type Chunk struct {
 	Tries      int
 	Due        time.Time
 	Reason     string // of the last deferral
+
+	// ReturnKey is a key of package verp, in its text form: each recipient's copy has a
+	// return path of its own, made with it. "" if Sender serves all.
+	ReturnKey string
+	// Slots are the places of the content that differ from copy to copy, in rising order and
+	// apart from each other. With any, each recipient gets a transaction of its own.
+	Slots []Slot
+	Names []string // display names, one beside each of Recipients, or none at all
+	Sign  []SignKey
 }
+
+// Slot is a place in a content where each copy has something of its recipient's.
+type Slot struct {
+	Offset, Length int64  // of the placeholder that stands there
+	Field          string // what: a word that outbound knows
+	Encoding       string // how: a word that outbound knows
+}
+
+// SignKey tells outbound to sign each copy, since nothing that was signed before could hold.
+type SignKey struct{ Domain, Selector, File string }
 
 // ID names a chunk: post/name.
 func (c *Chunk) ID() string { return string(c.Post) + "/" + c.Name }
@@ -243,6 +262,11 @@ type OutgoingOwner interface {
 	// cut may undo those of the last moments in which nothing was deferred, unlike all
 	// else here. After an error the chunk is still handed out.
 	Settle(ctx context.Context, c *Chunk, r Settlement) error
+	// Progress records that the MTA has accepted the chunk for one recipient, the i-th as it
+	// was handed out, who is then not handed out again. No death of a process undoes it; a
+	// power cut may undo that of the last second. The chunk stays handed out, and Settle
+	// counts all the same.
+	Progress(c *Chunk, i int) error
 	// Release gives the chunk back unchanged, to be handed out again not before due
 	// (kept in memory only): for shutdown, or when the MTA could not be reached.
 	Release(c *Chunk, due time.Time)

@@ -32,8 +32,8 @@ type Conn struct {
 
 // extensions are those of the server that matter here.
 type extensions struct {
-	pipelining, eightBit, utf8, size, startTLS bool
-	auth                                       []string
+	pipelining, eightBit, utf8, size, startTLS, xverp bool
+	auth                                              []string
 }
 
 // waiter gives each reply its time: the deadline is set when a read has to wait for
@@ -189,6 +189,8 @@ func (x *extensions) add(line string) {
 		x.size = true
 	case "STARTTLS":
 		x.startTLS = true
+	case "XVERP":
+		x.xverp = true
 	case "AUTH":
 		x.auth = words[1:]
 	}
@@ -199,6 +201,10 @@ func (c *Conn) Usable() bool { return !c.broken }
 
 // Encrypted tells whether the connection is under TLS.
 func (c *Conn) Encrypted() bool { return c.tls }
+
+// XVERP tells whether the MTA makes a return path for each recipient where
+// Transaction.XVERP asks for it.
+func (c *Conn) XVERP() bool { return c.ext.xverp }
 
 // Close says QUIT, if the connection is usable, and closes it. It takes two seconds at
 // most.

@@ -3,7 +3,6 @@ package sender
 import (
 	"errors"
 	"fmt"
-	"io"
 	"time"
 )
 
@@ -27,36 +26,10 @@ func (c *Conn) emptyContent(e *envelope) {
 
 // content sends the message and the final dot.
 func (c *Conn) content(t *Transaction) error {
-	if c.block == nil {
-		c.block = make([]byte, blockSize)
-		c.dotted = make([]byte, 0, 2*blockSize+16)
+	if err := c.contentBut(t); err != nil {
+		return err
 	}
-	var d dotter
-	for pos := int64(0); ; {
-		n := max(0, min(int64(len(c.block)), t.Size-pos))
-		if n > 0 {
-			got, err := t.Content.ReadAt(c.block[:n], pos)
-			if int64(got) < n {
-				if err == nil || errors.Is(err, io.EOF) {
-					err = io.ErrUnexpectedEOF
-				}
-				// Not even a dot: the server must not take half a message for a whole.
-				return &Error{Kind: Content, Op: "content", MTA: c.cfg.String(), Err: err}
-			}
-		}
-		pos += n
-		last := pos >= t.Size
-		c.dotted = d.append(c.dotted[:0], c.block[:n])
-		if last {
-			c.dotted = d.finish(c.dotted)
-		}
-		if err := c.write("content", c.dotted, waitBlock); err != nil {
-			return err
-		}
-		if last {
-			return nil
-		}
-	}
+	return c.write("content", c.dotted, waitBlock)
 }
 
 // cutShort is for content that could not be sent. Not all of it has left, so that the

@@ -9,6 +9,7 @@ import (
 type Transaction struct {
 	From         string // envelope sender; "" is the null reverse-path
 	Recipients   []string
+	XVERP        bool // have the MTA add "+user=domain" to From for each recipient, where it is offered
 	SMTPUTF8     bool // ask for SMTPUTF8 (RFC 6531), where it is offered
 	Body8BitMIME bool // declare 8-bit content (RFC 6152), where that is offered; it is sent as it is anyway
 	Content      io.ReaderAt
@@ -85,12 +86,12 @@ func (c *Conn) prepare(t *Transaction) bool {
 	if len(c.sent) == 0 {
 		return false
 	}
-	c.appendBatch(t, utf8)
+	c.batch = c.appendEnvelope(c.batch, t, utf8)
 	return true
 }
 
-func (c *Conn) appendBatch(t *Transaction, utf8 bool) {
-	b := c.batch
+// appendEnvelope appends all commands up to DATA, for the recipients that sent names.
+func (c *Conn) appendEnvelope(b []byte, t *Transaction, utf8 bool) []byte {
 	if c.reset {
 		b = append(b, "RSET\r\n"...)
 	}
@@ -107,13 +108,16 @@ func (c *Conn) appendBatch(t *Transaction, utf8 bool) {
 	if utf8 {
 		b = append(b, " SMTPUTF8"...)
 	}
+	if t.XVERP && c.ext.xverp {
+		b = append(b, " XVERP=+="...)
+	}
 	b = append(b, "\r\n"...)
 	for _, i := range c.sent {
 		b = append(b, "RCPT TO:<"...)
 		b = append(b, t.Recipients[i]...)
 		b = append(b, ">\r\n"...)
 	}
-	c.batch = append(b, "DATA\r\n"...)
+	return append(b, "DATA\r\n"...)
 }
 
 // all gives every recipient that is still open, or was to be accepted or carried, the

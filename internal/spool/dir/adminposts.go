@@ -54,7 +54,7 @@ func (s *Spool) Chunks(ctx context.Context, recipients bool) iter.Seq2[spool.Chu
 }
 
 func (s *Spool) showChunk(n entryName, file chunkFile) (spool.Chunk, error) {
-	c, err := s.loadChunk(n, file)
+	c, _, err := s.loadChunk(n, file)
 	if err == nil {
 		return *c, nil
 	}

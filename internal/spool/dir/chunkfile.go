@@ -1,6 +1,8 @@
 package dir
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -12,7 +14,12 @@ import (
 // maxChunk bounds a chunk's file: 60,000 recipients of the greatest length.
 const maxChunk = 16 << 20
 
-// chunkBytes is a chunk's file: header lines, an empty line, a recipient on each line.
+// maxProgress bounds what Progress adds to it: a line for each recipient.
+const maxProgress = 1 << 20
+
+// chunkBytes is a chunk's file: header lines, an empty line, a recipient on each line, then
+// their display names if there are any. Progress appends a line for each recipient who needs
+// to be served no more.
 func chunkBytes(c *spool.Chunk) []byte {
 	h := newHead("chunk")
 	h.add("list", c.List)
@@ -21,24 +28,74 @@ func chunkBytes(c *spool.Chunk) []byte {
 	h.addFlags(c.Flags)
 	h.add("created", c.Created.UTC().Format(timeFormat))
 	h.add("reason", c.Reason)
+	h.add("return-key", c.ReturnKey)
+	for _, s := range c.Slots {
+		h.add("slot", fmt.Sprintf("%d %d %s %s", s.Offset, s.Length, s.Field, s.Encoding))
+	}
+	for _, k := range c.Sign {
+		h.add("sign", k.Domain+" "+k.Selector+" "+k.File)
+	}
 	h.add("recipients", strconv.Itoa(len(c.Recipients)))
+	if len(c.Names) > 0 {
+		h.add("names", strconv.Itoa(len(c.Names)))
+	}
 	h.WriteByte('\n')
-	for _, r := range c.Recipients {
-		h.WriteString(escaper.Replace(r))
-		h.WriteByte('\n')
+	for _, lines := range [][]string{c.Recipients, c.Names} {
+		for _, l := range lines {
+			h.WriteString(escaper.Replace(l))
+			h.WriteByte('\n')
+		}
 	}
 	return h.Bytes()
 }
 
-// parseChunk reads a chunk's file; what its name tells is left to the caller.
-func parseChunk(data []byte) (*spool.Chunk, error) {
+// checkPersonal makes sure that what differs from copy to copy can be read back.
+func checkPersonal(c *spool.Chunk) error {
+	if len(c.Names) > 0 && len(c.Names) != len(c.Recipients) {
+		return fmt.Errorf("%d names for %d recipients", len(c.Names), len(c.Recipients))
+	}
+	end := int64(0)
+	for _, s := range c.Slots {
+		if s.Offset < end || s.Length < 0 || len(strings.Fields(s.Field+" "+s.Encoding)) != 2 {
+			return fmt.Errorf("slot %+v", s)
+		}
+		end = s.Offset + s.Length
+	}
+	for _, k := range c.Sign {
+		if len(strings.Fields(k.Domain+" "+k.Selector)) != 2 || k.File == "" {
+			return fmt.Errorf("key to sign with: %+v", k)
+		}
+	}
+	return nil
+}
+
+// progressLine notes the recipient of a number. The full stop tells a whole line from one
+// that was cut short, which says nothing.
+func progressLine(i int) []byte { return fmt.Appendf(nil, "done %d.\n", i) }
+
+// done reads the number in a line of progress; ok is false for one that says nothing.
+func done(line string, count int) (i int, ok bool) {
+	number, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "done ")
+	if !ok {
+		return 0, false
+	}
+	if number, ok = strings.CutSuffix(number, "."); !ok {
+		return 0, false
+	}
+	i, err := strconv.Atoi(number)
+	return i, err == nil && i >= 0 && i < count
+}
+
+// parseChunk reads a chunk's file; what its name tells is left to the caller. index has the
+// number in the file of each recipient, if some are served already; else it is nil.
+func parseChunk(data []byte) (c *spool.Chunk, index []int, err error) {
 	lines, rest, ok := strings.Cut(string(data), "\n\n")
 	if !ok {
-		return nil, damaged("the header has no end")
+		return nil, nil, damaged("the header has no end")
 	}
-	c := &spool.Chunk{}
-	count := -1
-	err := parseHead("chunk", []byte(lines+"\n"), func(key, value string) (err error) {
+	c = &spool.Chunk{}
+	count, names := -1, 0
+	err = parseHead("chunk", []byte(lines+"\n"), func(key, value string) (err error) {
 		switch key {
 		case "list":
 			c.List = unescape(value)
@@ -54,47 +111,118 @@ func parseChunk(data []byte) (*spool.Chunk, error) {
 			c.Reason = unescape(value)
 		case "recipients":
 			count, err = strconv.Atoi(value)
+		case "names":
+			names, err = strconv.Atoi(value)
+		case "return-key":
+			c.ReturnKey = unescape(value)
+		case "slot":
+			var s spool.Slot
+			_, err = fmt.Sscanf(value, "%d %d %s %s", &s.Offset, &s.Length, &s.Field, &s.Encoding)
+			c.Slots = append(c.Slots, s)
+		case "sign":
+			words := strings.SplitN(unescape(value), " ", 3)
+			if len(words) < 3 {
+				return errors.New("want domain, selector and file")
+			}
+			c.Sign = append(c.Sign, spool.SignKey{Domain: words[0], Selector: words[1], File: words[2]})
 		}
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	served, err := readRecipients(c, rest, count, names)
+	if err == nil {
+		err = checkVariant(c.Variant)
+	}
+	if err == nil {
+		err = checkPersonal(c)
+	}
+	if err != nil {
+		return nil, nil, damaged("%v", err)
+	}
+	if len(served) > 0 {
+		index = leaveOut(c, served)
+	}
+	return c, index, nil
+}
+
+// readRecipients reads what follows the header of a chunk, and tells who is served already.
+func readRecipients(c *spool.Chunk, rest string, count, names int) (served map[int]bool, err error) {
+	c.Recipients = make([]string, 0, min(max(count, 0), strings.Count(rest, "\n")))
 	for line := range strings.Lines(rest) {
-		r, whole := strings.CutSuffix(line, "\n")
-		if !whole {
-			return nil, damaged("the last recipient is cut")
+		text, whole := strings.CutSuffix(line, "\n")
+		switch {
+		case len(c.Recipients) < count && !whole:
+			return nil, errors.New("the last recipient is cut")
+		case len(c.Recipients) < count:
+			c.Recipients = append(c.Recipients, unescape(text))
+		case len(c.Names) < names && !whole:
+			return nil, errors.New("the last name is cut")
+		case len(c.Names) < names:
+			c.Names = append(c.Names, unescape(text))
+		default:
+			if i, ok := done(line, count); ok && whole {
+				if served == nil {
+					served = map[int]bool{}
+				}
+				served[i] = true
+			} else if !progress(text) {
+				return nil, fmt.Errorf("%d recipients and %d names, and more after them", count, names)
+			}
 		}
-		c.Recipients = append(c.Recipients, unescape(r))
 	}
-	if len(c.Recipients) != count {
-		return nil, damaged("%d recipients, want %d", len(c.Recipients), count)
+	if len(c.Recipients) != count || len(c.Names) != names {
+		return nil, fmt.Errorf("%d recipients and %d names, want %d and %d", len(c.Recipients), len(c.Names), count, names)
 	}
-	if err := checkVariant(c.Variant); err != nil {
-		return nil, damaged("%v", err)
+	return served, nil
+}
+
+// progress tells whether text may be what a line of progress became that was cut short, by a
+// full disk or, as zeros, by a power cut.
+func progress(text string) bool {
+	return strings.Contains(text, "\x00") || strings.HasPrefix("done ", text) || strings.HasPrefix(text, "done ")
+}
+
+// leaveOut takes those who are served out of a chunk.
+func leaveOut(c *spool.Chunk, served map[int]bool) (index []int) {
+	index = make([]int, 0, len(c.Recipients)-len(served))
+	for i, r := range c.Recipients {
+		if served[i] {
+			continue
+		}
+		c.Recipients[len(index)] = r
+		if len(c.Names) > 0 {
+			c.Names[len(index)] = c.Names[i]
+		}
+		index = append(index, i)
 	}
-	return c, nil
+	c.Recipients = c.Recipients[:len(index)]
+	if len(c.Names) > 0 {
+		c.Names = c.Names[:len(index)]
+	}
+	return index
 }
 
 // loadChunk reads a chunk of a post.
-func (s *Spool) loadChunk(post entryName, file chunkFile) (*spool.Chunk, error) {
+func (s *Spool) loadChunk(post entryName, file chunkFile) (c *spool.Chunk, index []int, err error) {
 	f, info, err := s.fs.openRegular(s.chunkPath(post, file.String()))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
-	if info.Size() > maxChunk {
-		return nil, damaged("a chunk of %d bytes", info.Size())
+	if info.Size() > maxChunk+maxProgress {
+		return nil, nil, damaged("a chunk of %d bytes", info.Size())
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxChunk+1))
+	data, err := io.ReadAll(io.LimitReader(f, maxChunk+maxProgress+1))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	c, err := parseChunk(data)
+	c, index, err = parseChunk(data)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c.Post, c.Name, c.Key = post.id, file.name, file.key
 	c.Tries, c.Due = file.tries, file.dueTime()
-	return c, nil
+	return c, index, nil
 }

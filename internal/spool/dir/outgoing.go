@@ -30,8 +30,10 @@ type outgoing struct {
 
 // handed is a chunk that was handed out.
 type handed struct {
-	post *post
-	file chunkFile
+	post  *post
+	file  chunkFile
+	index []int    // the numbers in the file of its recipients; nil if they are those of the chunk
+	log   *journal // nil until there is progress
 }
 
 var _ spool.OutgoingOwner = (*outgoing)(nil)
@@ -75,9 +77,9 @@ func (o *outgoing) Next(ctx context.Context) (*spool.Chunk, error) {
 		if err != nil {
 			return nil, fmt.Errorf("next chunk: %w", err)
 		}
-		c, err := o.s.loadChunk(p.name, file)
+		c, index, err := o.s.loadChunk(p.name, file)
 		if err == nil {
-			if o.handOut(c, handed{p, file}) {
+			if o.handOut(c, handed{post: p, file: file, index: index}) {
 				return c, nil
 			}
 			o.s.opts.Log.Error("two posts have one id: they are sent one after the other", "entry", c.Post, "list", c.List)

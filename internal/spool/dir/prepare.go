@@ -151,7 +151,7 @@ func (p *prepared) AddChunk(ctx context.Context, c spool.Chunk) error {
 	if len(c.Recipients) == 0 {
 		return nil
 	}
-	if err := checkVariant(c.Variant); err != nil {
+	if err := errors.Join(checkVariant(c.Variant), checkPersonal(&c)); err != nil {
 		return p.wrap(err)
 	}
 	c.Reason = ""

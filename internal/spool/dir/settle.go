@@ -83,8 +83,12 @@ func (o *outgoing) Settle(_ context.Context, c *spool.Chunk, r spool.Settlement)
 
 func (o *outgoing) forgetChunk(c *spool.Chunk) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	h := o.out[c.ID()]
 	delete(o.out, c.ID())
+	o.mu.Unlock()
+	if h.log != nil {
+		_ = h.log.file.Close() // what was to last was synced
+	}
 }
 
 // removeChunk unlinks the file, which an operator's retry may have renamed meanwhile.
@@ -106,6 +110,7 @@ func (o *outgoing) removeChunk(h handed) error {
 func (o *outgoing) replace(h handed, c *spool.Chunk, r spool.Settlement) (int64, error) {
 	next := *c
 	next.Recipients, next.Reason = r.Deferred, r.Reason
+	next.Names = namesOf(c, r.Deferred)
 	file := h.file
 	file.state = stateAt(h.file.tries+1, r.Due)
 	temp, err := o.s.temp("chunk")

@@ -365,10 +365,26 @@ func TestHeadersComeBack(t *testing.T) {
 			t.Fatalf("got %q %d %+v, %v\nwant %+v", q, size, got, err, env)
 		}
 		c := &spool.Chunk{List: env.List, Variant: "v", Sender: env.Sender, Created: env.Received, Reason: env.Peer,
-			Recipients: rapid.SliceOfN(text, 1, 5).Draw(t, "recipients")}
-		back, err := parseChunk(chunkBytes(c))
+			Recipients: rapid.SliceOfN(text, 1, 5).Draw(t, "recipients"), ReturnKey: env.Detail,
+			Slots: []spool.Slot{{Offset: 3, Length: 4, Field: "name", Encoding: "qp"}, {Offset: 7, Length: 1, Field: "address", Encoding: "plain"}},
+			Sign:  []spool.SignKey{{Domain: "l.test", Selector: "s", File: "/etc/a key"}}}
+		for range c.Recipients {
+			c.Names = append(c.Names, text.Draw(t, "name"))
+		}
+		back, _, err := parseChunk(chunkBytes(c))
 		if err != nil || !reflect.DeepEqual(back, c) {
 			t.Fatalf("got %+v, %v, want %+v", back, err, c)
+		}
+		i := rapid.IntRange(0, len(c.Recipients)-1).Draw(t, "served")
+		cut := progressLine(i)
+		torn := string(chunkBytes(c)) + string(cut[:rapid.IntRange(0, len(cut)-1).Draw(t, "cut")])
+		if back, _, err = parseChunk([]byte(torn)); err != nil || len(back.Recipients) != len(c.Recipients) {
+			t.Fatalf("with a line that was cut: %+v, %v", back, err)
+		}
+		back, index, err := parseChunk([]byte(torn + "\n" + string(cut)))
+		if err != nil || !slices.Equal(back.Recipients, slices.Delete(slices.Clone(c.Recipients), i, i+1)) ||
+			!slices.Equal(back.Names, slices.Delete(slices.Clone(c.Names), i, i+1)) || slices.Contains(index, i) || len(index) != len(back.Recipients) {
+			t.Fatalf("with %d served: %+v, %v, %v", i, back, index, err)
 		}
 	})
 }
@@ -377,6 +393,8 @@ func FuzzFiles(f *testing.F) {
 	env := spool.Envelope{List: "dev@l.test", Flags: []string{"a", "b"}, Notes: map[string]string{"k": "v"}, Received: time.Now()}
 	f.Add(append(entryHead(spool.Incoming, env, 1).Bytes(), "\nx"...))
 	f.Add(chunkBytes(&spool.Chunk{Variant: "plain", Recipients: []string{"a@x.test", "b@x.test"}}))
+	f.Add(append(chunkBytes(&spool.Chunk{Variant: "plain", ReturnKey: "00", Recipients: []string{"a@x.test", "b@x.test"}, Names: []string{"A", ""},
+		Slots: []spool.Slot{{Offset: 1, Length: 2, Field: "a", Encoding: "b"}}}), "done 1.\ndone"...))
 	f.Add(note{reason: "why", flags: []string{"approved"}, notes: env.Notes}.bytes())
 	f.Add([]byte("mlist: chunk 1\nvariant: v\nrecipients: 99999999999\n\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -394,11 +412,11 @@ func FuzzFiles(f *testing.F) {
 		if _, err := parseNote(data); err != nil && !isDamaged(err) {
 			t.Fatal(err)
 		}
-		c, err := parseChunk(data)
+		c, _, err := parseChunk(data)
 		if err != nil {
 			return
 		}
-		again, err := parseChunk(chunkBytes(c))
+		again, _, err := parseChunk(chunkBytes(c))
 		if err != nil || !slices.Equal(again.Recipients, c.Recipients) {
 			t.Fatalf("%+v came back as %+v, %v", c, again, err)
 		}

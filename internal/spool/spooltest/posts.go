@@ -252,6 +252,60 @@ func testSettle(t *testing.T, st Storage) {
 	wantEmpty(t, s)
 }
 
+func testProgress(t *testing.T, st Storage) {
+	s := st.Open(t)
+	o, e := prepared(t, s)
+	p, err := o.Prepare(t.Context(), e)
+	must(t, err)
+	w, err := p.Content("plain")
+	must(t, err)
+	must(t, w.Close())
+	c := chunkOf(e, "a@x.test", "b@x.test", "c@x.test", "d@x.test")
+	c.ReturnKey, c.Names = strings.Repeat("ab", 32), []string{"Ann", "", "Çem\n", "Don"}
+	c.Slots = []spool.Slot{{Offset: 5, Length: 3, Field: "name", Encoding: "qp"}, {Offset: 8, Field: "address", Encoding: "plain"}}
+	c.Sign = []spool.SignKey{{Domain: "l.test", Selector: "s1", File: "/etc/mlist/a key"}}
+	bad := c
+	bad.Names = bad.Names[1:]
+	if p.AddChunk(t.Context(), bad) == nil {
+		t.Fatal("a chunk with a name too few was taken")
+	}
+	must(t, p.AddChunk(t.Context(), c))
+	must(t, p.Commit(t.Context()))
+
+	out := ownOutgoing(t, s, segment.All)
+	got := nextChunk(t, out)
+	if got.ReturnKey != c.ReturnKey || !slices.Equal(got.Slots, c.Slots) || !slices.Equal(got.Sign, c.Sign) || !slices.Equal(got.Names, c.Names) {
+		t.Fatalf("got %+v", got)
+	}
+	must(t, out.Progress(got, 1))
+	if r := recipients(t, s); r != "a@x.test c@x.test d@x.test" {
+		t.Fatalf("left: %s", r)
+	}
+	out.Release(got, time.Time{})
+	wantErr(t, out.Progress(got, 0), spool.ErrNotFound)
+	got = nextChunk(t, out)
+	must(t, out.Progress(got, 1)) // c: a number counts within what was handed out
+	must(t, out.Close())          // as a process that dies
+	wantErr(t, out.Progress(got, 0), spool.ErrFenced)
+
+	out = ownOutgoing(t, st.Open(t), segment.All)
+	got = nextChunk(t, out)
+	if !slices.Equal(got.Recipients, []string{"a@x.test", "d@x.test"}) || !slices.Equal(got.Names, []string{"Ann", "Don"}) {
+		t.Fatalf("got %+v", got)
+	}
+	must(t, out.Progress(got, 0))
+	must(t, out.Settle(t.Context(), got, spool.Settlement{Deferred: []string{"d@x.test"}, Due: time.Now(), Reason: "450 later"}))
+	got = nextChunk(t, out)
+	if !slices.Equal(got.Recipients, []string{"d@x.test"}) || !slices.Equal(got.Names, []string{"Don"}) || got.Tries != 1 {
+		t.Fatalf("got %+v", got)
+	}
+	must(t, out.Progress(got, 0))
+	must(t, s.RemovePost(t.Context(), e.ID))
+	wantErr(t, out.Progress(got, 0), spool.ErrNotFound)
+	must(t, out.Settle(t.Context(), got, spool.Settlement{}))
+	wantEmpty(t, s)
+}
+
 func testTurns(t *testing.T, st Storage) {
 	s := st.Open(t)
 	var large []string

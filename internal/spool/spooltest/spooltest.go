@@ -52,6 +52,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Storage) {
 		{"new entries come with the commit, once", testNewEntries},
 		{"new entries of a commit that was not", testNoNewEntries},
 		{"a deferred chunk keeps its other recipients done", testSettle},
+		{"progress within a chunk outlives its owner", testProgress},
 		{"posts take turns", testTurns},
 		{"a released chunk waits in memory", testReleaseChunk},
 		{"retry makes deferred chunks due", testRetryChunks},

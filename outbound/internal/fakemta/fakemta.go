@@ -35,6 +35,7 @@ type Message struct {
 type Script struct {
 	Greeting, EHLO, HELO, StartTLS, Mail, Data, Final, Empty, Rset, Quit string
 	Rcpt                                                                 map[string]string // by address
+	Finals                                                               map[string]string // Final by the first recipient's address
 	MaxRecipients                                                        int               // 452 for more
 	NoPipelining                                                         bool
 	Extensions                                                           []string // more of them
@@ -317,6 +318,9 @@ func (x *session) data(sc Script) bool {
 	}
 	x.msg.Content, x.mail = b.String(), false
 	final := sc.Final
+	if len(x.msg.Recipients) > 0 && sc.Finals[x.msg.Recipients[0]] != "" {
+		final = sc.Finals[x.msg.Recipients[0]]
+	}
 	if len(x.msg.Recipients) == 0 {
 		final = sc.Empty
 	}
