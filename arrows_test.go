@@ -24,7 +24,7 @@ var rules = []struct {
 	{"lmtpd", []string{"internal/", "sdk/message"}, nil, "a daemon talks to the next one through a queue, never by a call"},
 	{"milter", []string{"internal/", "sdk"}, []string{"github.com/emersion/go-milter"}, "it asks what the pipeline will ask, and moves no mail"},
 	{"pipeline", []string{"internal/", "sdk", "sdk/message", "bounce"}, nil, "a daemon talks to the next one through a queue, never by a call"},
-	{"outbound", []string{"outbound/sender", "outbound/internal", "internal/spool", "internal/segment", "internal/address", "internal/trace", "internal/verp", "mailauth"}, nil,
+	{"outbound", []string{"outbound/sender", "outbound/internal", "internal/spool", "internal/segment", "internal/address", "internal/trace", "internal/verp", "mailauth", "sdk/message"}, nil,
 		"outgoing mail flows while the store is down, so outbound knows neither store nor lists"},
 	{"bounce", []string{"internal/address", "sdk/message"}, nil, "what a bounce says is a pure function"},
 	{"mailauth", []string{"sdk/message"}, nil, "who vouches for a message: a leaf that handlers, outbound and the command share"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/mlist/mlist/internal/spool"
@@ -112,8 +113,12 @@ func (d *Daemon) transact(ctx context.Context, c *spool.Chunk) (*outcome, error)
 		return d.unreadable(c, err), nil
 	}
 	defer msg.Close()
+	content, err := d.signed(c, msg)
+	if err != nil {
+		return d.unreadable(c, err), nil
+	}
 	t := &sender.Transaction{
-		From: from, XVERP: individual(c), Recipients: now, Content: msg, Size: msg.Size(),
+		From: from, XVERP: individual(c), Recipients: now, Content: content, Size: content.Size(),
 		SMTPUTF8: has(c.Flags, spool.FlagSMTPUTF8), Body8BitMIME: has(c.Flags, spool.Flag8BitMIME),
 	}
 	conn, res, err := d.send(ctx, t)
@@ -156,6 +161,29 @@ func (d *Daemon) transact(ctx context.Context, c *spool.Chunk) (*outcome, error)
 	}
 	d.mta.failed(err, e.Kind == sender.Unavailable)
 	return d.nothing(c, e), nil
+}
+
+// sized is what is sent.
+type sized interface {
+	io.ReaderAt
+	Size() int64
+}
+
+// signed is the content that all recipients of a transaction get, with its signatures if it
+// was left to us to make them.
+func (d *Daemon) signed(c *spool.Chunk, msg spool.Message) (sized, error) {
+	if len(c.Sign) == 0 {
+		return msg, nil
+	}
+	keys, err := d.keys.load(c.Sign, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	r, err := newRenderer(c, msg, msg.Size(), keys)
+	if err != nil {
+		return nil, err
+	}
+	return r.copy(member{})
 }
 
 // send makes the transaction on a connection that is at hand. If that has been closed by

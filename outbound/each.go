@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
@@ -104,8 +102,8 @@ func (d *Daemon) each(ctx context.Context, c *spool.Chunk, before []refusal) (*o
 		return d.unreadable(c, err), nil
 	}
 	defer msg.Close()
-	run := &copies{d: d, c: c, out: &outcome{deferred: before}, until: time.Now().Add(turn), content: msg}
-	if err := run.prepare(msg.Size()); err != nil {
+	run := &copies{d: d, c: c, out: &outcome{deferred: before}, until: time.Now().Add(turn)}
+	if err := run.prepare(msg); err != nil {
 		return d.unreadable(c, err), nil
 	}
 	conn, err := d.sendEach(ctx, run)
@@ -148,6 +146,9 @@ func (d *Daemon) ended(ctx context.Context, run *copies, conn *conn, err error) 
 		d.mta.put(conn)
 		d.log.Error("outbound: cannot note that a copy was accepted", "entry", c.Post, "chunk", c.Name, "list", c.List, "err", run.failed)
 		return out, nil
+	case err == nil && run.bad != nil && run.told == 0:
+		d.mta.put(conn)
+		return d.unreadable(c, run.bad), nil
 	case err == nil:
 		d.mta.worked()
 		out.conn = conn
@@ -160,7 +161,7 @@ func (d *Daemon) ended(ctx context.Context, run *copies, conn *conn, err error) 
 		case ctx.Err() != nil && run.told == 0:
 			d.owner.Release(c, time.Time{})
 			return nil, err
-		case e.Kind == sender.Content && run.told == 0:
+		case e.Kind == sender.Content && run.told == 0: // else the next run tells
 			return d.unreadable(c, err), nil
 		case e.Kind == sender.Unknown:
 			d.log.Warn("outbound: no reply to a copy; it is sent again later", "entry", c.Post, "chunk", c.Name, "list", c.List, "err", err)
@@ -181,30 +182,29 @@ func (d *Daemon) ended(ctx context.Context, run *copies, conn *conn, err error) 
 
 // copies are those of one chunk, as a sender wants them.
 type copies struct {
-	d       *Daemon
-	c       *spool.Chunk
-	out     *outcome
-	until   time.Time
-	content io.ReaderAt
-	size    int64
-	paths   *verp.Encoder
-	todo    []int // numbers of the recipients
-	next    int   // in todo
-	told    int   // in todo: of those before it is known what became of them
+	d      *Daemon
+	c      *spool.Chunk
+	out    *outcome
+	until  time.Time
+	render *renderer
+	paths  *verp.Encoder
+	todo   []int // numbers of the recipients
+	next   int   // in todo
+	told   int   // in todo: of those before it is known what became of them
 
-	refusals int // and deferrals
-	failed   error
+	refusals int   // and deferrals
+	failed   error // of noting that a copy was accepted
+	bad      error // a copy cannot be made
 }
 
 // prepare finds out all that the copies have in common.
-func (r *copies) prepare(size int64) (err error) {
-	r.size = size
-	if size <= inMemory {
-		b := make([]byte, size)
-		if n, err := r.content.ReadAt(b, 0); int64(n) < size {
-			return fmt.Errorf("read %d of %d octets: %w", n, size, err)
-		}
-		r.content = bytes.NewReader(b)
+func (r *copies) prepare(content spool.Message) (err error) {
+	keys, err := r.d.keys.load(r.c.Sign, time.Now())
+	if err != nil {
+		return err
+	}
+	if r.render, err = newRenderer(r.c, content, content.Size(), keys); err != nil {
+		return err
 	}
 	if r.paths, err = r.d.returnPaths(r.c); err != nil {
 		return err
@@ -227,16 +227,23 @@ func (r *copies) Next() *sender.Transaction {
 		return nil
 	}
 	i := r.todo[r.next]
-	r.next++
-	to := r.c.Recipients[i]
-	t := &sender.Transaction{
-		From: r.c.Sender, Recipients: r.c.Recipients[i : i+1 : i+1], Content: r.content, Size: r.size,
-		SMTPUTF8: has(r.c.Flags, spool.FlagSMTPUTF8), Body8BitMIME: has(r.c.Flags, spool.Flag8BitMIME),
-	}
+	to := member{address: r.c.Recipients[i], returnPath: r.c.Sender}
 	if r.paths != nil {
-		t.From, _ = r.paths.Recipient(to)
+		to.returnPath, _ = r.paths.Recipient(to.address)
 	}
-	return t
+	if len(r.c.Names) > 0 {
+		to.name = r.c.Names[i]
+	}
+	content, err := r.render.copy(to)
+	if err != nil {
+		r.bad = err
+		return nil
+	}
+	r.next++
+	return &sender.Transaction{
+		From: to.returnPath, Recipients: r.c.Recipients[i : i+1 : i+1], Content: content, Size: content.Size(),
+		SMTPUTF8: has(r.c.Flags, spool.FlagSMTPUTF8), Body8BitMIME: has(r.c.Flags, spool.Flag8BitMIME) || r.render.eightBit(),
+	}
 }
 
 // over tells whether the turn is over, or the daemon is to stop.

@@ -77,6 +77,7 @@ type Daemon struct {
 	cfg      atomic.Pointer[Config]
 	owner    spool.OutgoingOwner
 	mta      *mta
+	keys     keys
 	posts    summaries
 	trace    Tracer
 	ready    chan struct{}

@@ -24,6 +24,10 @@ const plain = "plain"
 // deliver turns an accepted post into an outgoing one. The journal is written while
 // the spool syncs: both are done before the commit, which alone makes anything visible.
 func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing store.Post, number int64, result host.Result) error {
+	own, err := d.individual(ctx, p, hp, number)
+	if err != nil {
+		return err
+	}
 	prep, err := p.owner.Prepare(ctx, p.entry)
 	if err != nil {
 		return err
@@ -48,7 +52,7 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 	})
 	g.Go(func() error {
 		var err error
-		if w, err = d.writeAs(gctx, p, prep, hp.Header, hp.Body, hp.Rules, bounces); err != nil {
+		if w, err = d.write(gctx, p, prep, mailing{plain, hp.Header, hp.Body, hp.Rules, bounces, own}); err != nil {
 			return err
 		}
 		submitted, err = d.submit(gctx, p, prep, hp.Submissions)
@@ -97,16 +101,27 @@ func stageTimes(stages []host.StageTime) string {
 // writeAs writes the content of a post and the chunks of those whom the rules choose,
 // with the given envelope sender, and returns how much that was.
 func (d *Daemon) writeAs(ctx context.Context, p *post, prep spool.Prepared, h *message.Header, b *message.Body, rules []sdk.Rule, sender string) (written, error) {
-	return d.writeVariant(ctx, p, prep, plain, h, b, rules, sender)
+	return d.write(ctx, p, prep, mailing{plain, h, b, rules, sender, individual{}})
 }
 
-// writeVariant is writeAs for one of several contents of an outgoing post.
-func (d *Daemon) writeVariant(ctx context.Context, p *post, prep spool.Prepared, variant string, h *message.Header, b *message.Body, rules []sdk.Rule, sender string) (written, error) {
-	w, err := prep.Content(variant)
+// mailing is one of the contents of an outgoing post, and who gets it.
+type mailing struct {
+	variant string
+	header  *message.Header
+	body    *message.Body
+	rules   []sdk.Rule
+	sender  string // of the envelope
+	individual
+}
+
+// write is writeAs for one of several mailings of an outgoing post.
+func (d *Daemon) write(ctx context.Context, p *post, prep spool.Prepared, m mailing) (written, error) {
+	w, err := prep.Content(m.variant)
 	if err != nil {
 		return written{}, err
 	}
-	eight, err := writeMessage(w, h, b)
+	find := &slotFinder{w: w, mark: []byte(m.mark)}
+	eight, err := writeMessage(find, m.header, m.body)
 	if cerr := w.Close(); err == nil {
 		err = cerr
 	}
@@ -118,22 +133,27 @@ func (d *Daemon) writeVariant(ctx context.Context, p *post, prep spool.Prepared,
 		size: d.cfg.Load().RecipientsPerChunk,
 		chunk: spool.Chunk{
 			List:    p.list.Address.String(),
-			Variant: variant,
-			Sender:  sender,
+			Variant: m.variant,
+			Sender:  m.sender,
 			Created: p.entry.Received,
+
+			ReturnKey: m.returnKey, Slots: find.slots, Sign: m.sign,
 		},
+	}
+	if wantsNames(find.slots) {
+		c.names = func(all []string) ([]string, error) { return d.names(ctx, p.list.ID, all) }
 	}
 	if eight {
 		c.chunk.Flags = append(c.chunk.Flags, spool.Flag8BitMIME)
 	}
 	// RFC 6531: only mail that needs it should ask for SMTPUTF8, since a next hop
 	// without it must refuse.
-	c.utf8 = !isASCII(h.Bytes()) && hasFlag(p.entry.Flags, spool.FlagSMTPUTF8) || !p.list.Address.IsASCII()
+	c.utf8 = !isASCII(m.header.Bytes()) && hasFlag(p.entry.Flags, spool.FlagSMTPUTF8) || !p.list.Address.IsASCII()
 	add := func(addr string) error { return c.add(ctx, addr) }
-	if err := d.choose(ctx, p.list.ID, rules, add); err != nil {
+	if err := d.choose(ctx, p.list.ID, m.rules, add); err != nil {
 		return written{}, err
 	}
-	if variant == plain && p.isDigest() {
+	if m.variant == plain && p.isDigest() {
 		if err := d.chooseOwed(ctx, p, add); err != nil {
 			return written{}, err
 		}
@@ -193,6 +213,7 @@ type chunker struct {
 	total written
 	plain []string
 	inter []string
+	names func(recipients []string) ([]string, error) // nil if no copy has any
 }
 
 func (c *chunker) add(ctx context.Context, addr string) error {
@@ -222,6 +243,12 @@ func (c *chunker) put(ctx context.Context, recipients []string, utf8 bool) error
 	c.total.chunks++
 	chunk := c.chunk
 	chunk.Recipients = recipients
+	if c.names != nil {
+		var err error
+		if chunk.Names, err = c.names(recipients); err != nil {
+			return err
+		}
+	}
 	if utf8 {
 		chunk.Flags = append(chunk.Flags[:len(chunk.Flags):len(chunk.Flags)], spool.FlagSMTPUTF8)
 	}

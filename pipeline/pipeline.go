@@ -88,7 +88,8 @@ type Daemon struct {
 	issues  sync.Mutex             // held while a message of a digest is put, or enters the journal
 	log     *slog.Logger
 	now     func() time.Time
-	ready   chan struct{}
+
+	ready chan struct{}
 }
 
 // New returns a pipeline that Run starts.

@@ -134,6 +134,7 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	if err != nil {
 		return err
 	}
+	p.personalize(hp)
 	result, err := d.stages.Run(ctx, hp)
 	if err != nil {
 		return err

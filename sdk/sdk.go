@@ -52,6 +52,8 @@ type Stage struct {
 	State   bool   // it uses Post.State
 	Submit  bool   // it calls Post.Submit
 	Keep    bool   // it calls Post.Keep
+	// Personal: it calls Post.Personal.
+	Personal bool
 	// Digests: it is asked for digests, too, which mlist makes of many posts
 	// (Post.IsDigest). Other stages do not see them.
 	Digests bool

@@ -107,7 +107,7 @@ func (st *Stage) needs() []string {
 	for _, n := range []struct {
 		want       bool
 		capability string
-	}{{st.Members, CapMembers}, {st.State, CapState}, {st.Submit, CapSubmit}, {st.Keep || st.Digests, CapKeep}} {
+	}{{st.Members, CapMembers}, {st.State, CapState}, {st.Submit, CapSubmit}, {st.Keep || st.Digests, CapKeep}, {st.Personal, CapPersonal}} {
 		if n.want {
 			out = append(out, n.capability)
 		}

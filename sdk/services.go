@@ -25,10 +25,12 @@ const (
 	CapSubmit  = "submit"    // Post.Submit
 	CapSMTP    = "smtp-time" // Stage.AtSMTP
 	CapKeep    = "keep"      // Post.Keep, Stage.Digests
+
+	CapPersonal = "personal" // Post.Personal
 )
 
 // Capabilities are all that this version knows.
-var Capabilities = []string{CapMembers, CapState, CapSubmit, CapSMTP, CapKeep}
+var Capabilities = []string{CapMembers, CapState, CapSubmit, CapSMTP, CapKeep, CapPersonal}
 
 // MemberFilter chooses members; an empty field means any. The words are those of
 // proto.MembersRequest.
@@ -106,6 +108,7 @@ type services struct {
 	call  string
 	needs []string
 	stage string
+	mark  string // of placeholders; "" if all copies are the same
 
 	mu      sync.Mutex
 	earlier []*proto.StateEdit // of this plugin's stages before, in the same call
@@ -126,7 +129,7 @@ func (s *services) may(capability, field string) error {
 	}
 	for _, n := range s.needs {
 		if n == capability {
-			if s.host == nil && capability != CapSubmit && capability != CapKeep {
+			if s.host == nil && capability != CapSubmit && capability != CapKeep && capability != CapPersonal {
 				return errNobody
 			}
 			return nil

@@ -28,13 +28,14 @@ type work struct {
 	file   *bodyFile
 	host   proto.HostClient
 	call   string
+	mark   string             // of placeholders
 	edits  []*proto.StateEdit // of the stages so far
 }
 
 func (s *Server) work(req *proto.HandleRequest) (*work, error) {
 	s.mu.Lock()
 	hostname := s.hostname
-	w := &work{header: message.ParseHeader(req.GetHeader()), host: s.host, call: req.GetCall()}
+	w := &work{header: message.ParseHeader(req.GetHeader()), host: s.host, call: req.GetCall(), mark: req.GetMark()}
 	s.mu.Unlock()
 	w.post = Post{Entry: req.GetEntry(), Number: req.GetNumber(), Approved: req.GetApproved(), Hostname: hostname,
 		List: readList(req.GetList()), Envelope: readEnvelope(req.GetEnvelope()), Senders: readSenders(req.GetSenders()),
@@ -73,7 +74,7 @@ func (w *work) run(ctx context.Context, st *Stage) (*proto.StageResult, error) {
 	if p.Notes == nil {
 		p.Notes = map[string]string{}
 	}
-	asked := &services{host: w.host, call: w.call, needs: st.needs(), stage: st.Name, earlier: w.edits}
+	asked := &services{host: w.host, call: w.call, needs: st.needs(), stage: st.Name, mark: w.mark, earlier: w.edits}
 	p.services = asked
 	ops, splices := len(w.header.Ops()), 0
 	if st.Body {

@@ -112,6 +112,16 @@ const (
 // Actions are all actions.
 var Actions = []Action{Defer, Accept, Hold, Reject, Discard}
 
+// Personalize says what each member's copy has of its own.
+type Personalize string
+
+// Ways to personalise.
+const (
+	PersonalizeNone       Personalize = "none"
+	PersonalizeIndividual Personalize = "individual" // what handlers put there
+	PersonalizeFull       Personalize = "full"       // To, too
+)
+
 // Membership is one role of one address on one list.
 type Membership struct {
 	Address     address.Address

@@ -90,6 +90,9 @@ type Settings struct {
 	IncludeLists         []string `set:"include_lists" help:"lists whose members receive the posts, too, unless a post names their list in To or Cc; their include_lists count"`
 	ExcludeLists         []string `set:"exclude_lists" help:"lists whose members have got a post already, where it names their list in To or Cc"`
 
+	Personalize          Personalize `set:"personalize" default:"none" of:"none,individual,full" help:"whether each member gets a copy of their own: with their name and address where a footer has %(user_name)s or %(user_address)s, and if full, with To as well"`
+	VERPDeliveryInterval int         `set:"verp_delivery_interval" default:"0" help:"every how many posts each copy has a return path that tells whose it was; 1 is always, 0 only where copies are personal"`
+
 	RespondToPostRequests bool   `set:"respond_to_post_requests" default:"true" help:"tell the author when a post is held"`
 	AdminImmedNotify      bool   `set:"admin_immed_notify" default:"true" help:"tell the owners and moderators when a post is held"`
 	NonmemberRejection    string `set:"nonmember_rejection_notice" help:"what a nonmember is told when a post is rejected; a plain sentence when empty"`

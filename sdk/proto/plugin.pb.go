@@ -15,6 +15,7 @@
 //   submit     mlist sends the submissions of a StageResult
 //   smtp-time  mlist knows Stage.at_smtp
 //   keep       mlist keeps the posts of StageResult.keep, and knows Stage.digests
+//   personal   mlist fills in the placeholders that begin with HandleRequest.mark
 //
 // Log records need no service: a line on standard error goes to mlist's log. One that
 // is a JSON object with the string "msg" (and "level", "entry", "list", anything) keeps
@@ -1141,7 +1142,15 @@ type HandleRequest struct {
 	// The sender's SMTP session waits, and only the verdict matters: edits, changes of state
 	// and submissions come to nothing, notes reach the later stages alone. The same message
 	// comes again, to be handled, if it is let in.
-	AtSmtp        bool `protobuf:"varint,13,opt,name=at_smtp,json=atSmtp,proto3" json:"at_smtp,omitempty"`
+	AtSmtp bool `protobuf:"varint,13,opt,name=at_smtp,json=atSmtp,proto3" json:"at_smtp,omitempty"`
+	// Empty if all members get the same copy of the post. Else the mark and two letters may
+	// stand in a field's value or in what is added to the body, and in each member's copy
+	// stands something of theirs instead. The first letter says what: a, the address that the
+	// copy goes to; n, their display name, which may be empty; o, the name or else the address;
+	// r, the return path. The second says in which encoding: a, ASCII, with '?' for what is
+	// not; u, UTF-8; q, UTF-8 in quoted-printable; p, ASCII in quoted-printable; l, a part of a
+	// URL; h, HTML; w, a phrase in a header field. A stage that uses it needs "personal".
+	Mark          string `protobuf:"bytes,14,opt,name=mark,proto3" json:"mark,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1265,6 +1274,13 @@ func (x *HandleRequest) GetAtSmtp() bool {
 		return x.AtSmtp
 	}
 	return false
+}
+
+func (x *HandleRequest) GetMark() string {
+	if x != nil {
+		return x.Mark
+	}
+	return ""
 }
 
 type List struct {
@@ -2349,7 +2365,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x03key\x18\x02 \x01(\tR\x03key\";\n" +
 	"\rGetStateReply\x12\x14\n" +
 	"\x05found\x18\x01 \x01(\bR\x05found\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\x94\x04\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xa8\x04\n" +
 	"\rHandleRequest\x12\x16\n" +
 	"\x06stages\x18\x01 \x03(\tR\x06stages\x12\x14\n" +
 	"\x05entry\x18\x02 \x01(\tR\x05entry\x12)\n" +
@@ -2364,7 +2380,8 @@ const file_plugin_proto_rawDesc = "" +
 	" \x01(\bR\bapproved\x12\x12\n" +
 	"\x04call\x18\v \x01(\tR\x04call\x12!\n" +
 	"\fsubmitted_by\x18\f \x03(\tR\vsubmittedBy\x12\x17\n" +
-	"\aat_smtp\x18\r \x01(\bR\x06atSmtp\x1a8\n" +
+	"\aat_smtp\x18\r \x01(\bR\x06atSmtp\x12\x12\n" +
+	"\x04mark\x18\x0e \x01(\tR\x04mark\x1a8\n" +
 	"\n" +
 	"NotesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

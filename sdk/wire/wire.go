@@ -35,6 +35,8 @@ type Post struct {
 	// AtSMTP tells that it is not here yet: only verdicts count.
 	SubmittedBy []string
 	AtSMTP      bool
+	// Mark is what placeholders begin with; "" if all members get the same copy.
+	Mark string
 	// ListID is the store's own number of the list; it does not travel.
 	ListID int64
 	// Call names the call to the plugin, for what it asks meanwhile; "" is nothing to ask.
@@ -83,7 +85,7 @@ func (e *StageError) Unwrap() error { return e.Err }
 // can hold any bytes. Those that are not UTF-8 become U+FFFD.
 func Request(p *Post, stages []string, withBody bool) *proto.HandleRequest {
 	req := &proto.HandleRequest{Stages: stages, Entry: p.Entry, Number: p.Number, Approved: p.Approved, Call: p.Call,
-		SubmittedBy: p.SubmittedBy, AtSmtp: p.AtSMTP,
+		SubmittedBy: p.SubmittedBy, AtSmtp: p.AtSMTP, Mark: p.Mark,
 		List:   &proto.List{Address: text(p.List.Address), Settings: texts(p.List.Settings)},
 		Header: p.Header.Bytes(), Notes: texts(p.Notes), Envelope: envelope(p.Envelope)}
 	for _, s := range p.Senders {

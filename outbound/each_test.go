@@ -1,0 +1,302 @@
+package outbound
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/verp"
+	"github.com/mlist/mlist/mailauth"
+	"github.com/mlist/mlist/outbound/internal/fakemta"
+	"github.com/mlist/mlist/sdk/message"
+)
+
+var testKey = verp.Key{1, 2, 3}
+
+// keyed is a chunk whose copies have return paths of their own.
+func keyed(n int, recipients ...string) *spool.Chunk {
+	c := chunk(n, recipients...)
+	c.ReturnKey = testKey.String()
+	return c
+}
+
+// returnsTo tells which recipient a return path is for.
+func returnsTo(t *testing.T, from string) string {
+	t.Helper()
+	path, _, _ := strings.Cut(strings.TrimPrefix(from, "<"), ">")
+	detail, _, _ := strings.Cut(strings.TrimPrefix(path, "dev-bounces+"), "@")
+	r := verp.Decode(testKey, address.Address{Local: "dev", Domain: "lists.test"}, detail, time.Now())
+	if r.Kind == verp.Batch {
+		return "batch"
+	}
+	if r.Kind != verp.Recipient {
+		t.Errorf("%s is of kind %d", from, r.Kind)
+	}
+	return r.Address.String()
+}
+
+func TestEachRecipientHasAReturnPath(t *testing.T) {
+	const a, b, c, d = "a@m.test", "b@m.test", "c@m.test", "d@m.test"
+	long := strings.Repeat("x", 50) + "@m.test"
+	tests := []struct {
+		name     string
+		script   fakemta.Script
+		to       []string
+		served   string
+		deferred string
+		bounced  string
+		batches  int
+	}{
+		{"all are accepted", fakemta.Script{}, []string{a, b, c, d}, "abcd", "", "", 0},
+		{"each its own", fakemta.Script{Rcpt: map[string]string{a: "550 5.1.1 no", b: "450 4.2.1 later"}}, []string{a, b, c, d}, "cd", "b@m.test", "a:5.1.1:recipient", 0},
+		{"one content is refused", fakemta.Script{Finals: map[string]string{b: "554 5.6.0 no"}}, []string{a, b, c}, "ac", "", "b:5.6.0:message", 0},
+		{"the connection ends now and then", fakemta.Script{MaxErrors: 0, Finals: map[string]string{c: fakemta.Drop}}, []string{a, b, c, d}, "abd", "c@m.test", "", 0},
+		{"the MTA makes them", fakemta.Script{Extensions: []string{"XVERP"}}, []string{a, b, c}, "abc", "", "", 1},
+		{"the MTA makes those that fit", fakemta.Script{Extensions: []string{"XVERP"}}, []string{a, long, c}, "acx", "", "", 1},
+		{"the MTA makes them, and refuses one", fakemta.Script{Extensions: []string{"XVERP"}, Rcpt: map[string]string{b: "550 5.1.1 no"}}, []string{a, b, c}, "ac", "", "b:5.1.1:recipient", 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := fakemta.Start(t, "", tt.script)
+			m := newMemory(keyed(0, tt.to...))
+			r := run(t, testConfig(s.Addr), m)
+			m.wait(t, "the chunk is dealt with", func() bool { return slices.Contains(m.events, "settle") && m.idle() })
+			if err := r.stop(t); err != nil {
+				t.Fatal(err)
+			}
+			var served, deferred, bounced []string
+			batches := 0
+			for _, msg := range s.Messages() {
+				if msg.Answer != "" && msg.Answer[0] != '2' {
+					continue
+				}
+				for _, to := range msg.Recipients {
+					served = append(served, to[:1])
+				}
+				switch who := returnsTo(t, msg.From); {
+				case who == "batch":
+					batches++
+				case len(msg.Recipients) != 1 || who != msg.Recipients[0] && len(who) > 1:
+					t.Errorf("%v came from %s", msg.Recipients, msg.From)
+				}
+			}
+			slices.Sort(served)
+			for _, w := range m.waiting {
+				deferred = append(deferred, w.Recipients...)
+			}
+			for _, x := range m.bounces {
+				for _, g := range groups(t, x.message) {
+					bounced = append(bounced, strings.TrimSuffix(g.recipient, "@m.test")+":"+g.status+":"+g.scope)
+				}
+			}
+			got := fmt.Sprint(strings.Join(served, ""), "|", strings.Join(deferred, " "), "|", strings.Join(bounced, " "), "|", batches)
+			if want := fmt.Sprint(tt.served, "|", tt.deferred, "|", tt.bounced, "|", tt.batches); got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+// TestNothingIsSentBeforeWhatWasAcceptedIsNoted has the notes fail: the copy that could not
+// be noted is the last, and is not sent again.
+func TestNothingIsSentBeforeWhatWasAcceptedIsNoted(t *testing.T) {
+	s := fakemta.Start(t, "", fakemta.Script{})
+	m := newMemory(keyed(0, "a@m.test", "b@m.test", "c@m.test", "d@m.test"))
+	n := 0
+	m.progress = func(*spool.Chunk) error {
+		if n++; n == 2 {
+			if got := len(deliveries(s)); got != 2 {
+				t.Errorf("%d copies were sent before two were noted", got)
+			}
+			return errors.New("disk full")
+		}
+		return nil
+	}
+	d := run(t, testConfig(s.Addr), m)
+	m.wait(t, "all are served", func() bool { return m.idle() && len(m.waiting) == 0 })
+	if err := d.stop(t); err != nil {
+		t.Fatal(err)
+	}
+	for to, n := range deliveries(s) {
+		if n != 1 {
+			t.Errorf("%s got %d copies", to, n)
+		}
+	}
+	if len(deliveries(s)) != 4 {
+		t.Errorf("%d got it", len(deliveries(s)))
+	}
+}
+
+func TestStopEndsARunOfCopies(t *testing.T) {
+	s := fakemta.Start(t, "", fakemta.Script{Delay: 2 * time.Millisecond})
+	var all []string
+	for i := range 500 {
+		all = append(all, fmt.Sprintf("m%03d@m.test", i))
+	}
+	m := newMemory(keyed(0, all...))
+	d := run(t, testConfig(s.Addr), m)
+	s.Wait(t, "some are sent", func() bool { return len(s.Messages()) > 3 })
+	if err := d.stop(t); err != nil {
+		t.Fatal(err)
+	}
+	served := len(m.served)
+	if got := len(deliveries(s)); got != served || served == len(all) {
+		t.Errorf("%d copies were taken and %d noted", got, served)
+	}
+	run(t, testConfig(s.Addr), m, func(*Daemon) { s.Set(fakemta.Script{}) })
+	m.wait(t, "the rest is served", func() bool { return m.idle() && len(m.waiting) == 0 })
+	for to, n := range deliveries(s) {
+		if n != 1 {
+			t.Errorf("%s got %d copies", to, n)
+		}
+	}
+}
+
+// slots finds the placeholders [field:encoding] of a content.
+func slots(content string) (out []spool.Slot) {
+	for pos := 0; ; {
+		i := strings.Index(content[pos:], "[")
+		if i < 0 {
+			return out
+		}
+		i += pos
+		end := i + strings.Index(content[i:], "]") + 1
+		field, encoding, _ := strings.Cut(content[i+1:end-1], ":")
+		out = append(out, spool.Slot{Offset: int64(i), Length: int64(end - i), Field: field, Encoding: encoding})
+		pos = end
+	}
+}
+
+func TestPersonalCopies(t *testing.T) {
+	dir := t.TempDir()
+	text, err := mailauth.Generate("ed25519")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "key")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key, err := mailauth.NewKey("lists.test", "s1", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := mailauth.Record(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dns := mailauth.NewFile(map[string][]string{"s1._domainkey.lists.test": {record}})
+	for _, body := range []string{
+		"Hello [name:qp],\r\n\r\nthis went to [address:ascii].\r\n",
+		"[name:ascii]", "the same for all\r\n", "", strings.Repeat("0123456789abcdef\r\n", 20_000) + "[address:url]\r\n",
+	} {
+		content := "From: ann@a.test\r\nTo: [name:word] <[address:utf8]>\r\nSubject: hello\r\nList-Unsubscribe: <https://l.test/[address:url]>\r\n\r\n" + body
+		c := keyed(0, "ann@m.test", "bob=x@m.test", "c@m.test")
+		c.Names = []string{"Ann <&> Ü", "", "C\r\nBcc: x"}
+		c.Slots = slots(content)
+		c.Sign = []spool.SignKey{{Domain: "lists.test", Selector: "s1", File: path}}
+		s := fakemta.Start(t, "", fakemta.Script{})
+		m := newMemory(c)
+		m.content = content
+		d := run(t, testConfig(s.Addr), m)
+		m.wait(t, "all are served", func() bool { return m.idle() && len(m.waiting) == 0 && len(m.served) == 3 })
+		if err := d.stop(t); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{
+			"ann@m.test":   strings.NewReplacer("[name:word]", message.EncodePhrase("Ann <&> Ü"), "[address:utf8]", "ann@m.test", "[address:url]", "ann%40m.test", "[name:qp]", "Ann <&> =C3=9C", "[address:ascii]", "ann@m.test", "[name:ascii]", "Ann <&> ?").Replace(content),
+			"bob=x@m.test": strings.NewReplacer("[name:word]", "", "[address:utf8]", "bob=x@m.test", "[address:url]", "bob%3Dx%40m.test", "[name:qp]", "", "[address:ascii]", "bob=x@m.test", "[name:ascii]", "").Replace(content),
+			"c@m.test":     strings.NewReplacer("[name:word]", message.EncodePhrase("C  Bcc: x"), "[address:utf8]", "c@m.test", "[address:url]", "c%40m.test", "[name:qp]", "C  Bcc: x", "[address:ascii]", "c@m.test", "[name:ascii]", "C  Bcc: x").Replace(content),
+		}
+		msgs := s.Messages()
+		if len(msgs) != 3 {
+			t.Fatalf("%d copies", len(msgs))
+		}
+		for _, msg := range msgs {
+			signature, rest, _ := strings.Cut(msg.Content, "From: ann@a.test\r\n")
+			if !strings.HasPrefix(signature, "DKIM-Signature: ") {
+				t.Errorf("it begins with %.60q", signature)
+			}
+			got := "From: ann@a.test\r\n" + rest
+			expected := want[msg.Recipients[0]]
+			if !strings.HasSuffix(expected, "\r\n") {
+				expected += "\r\n"
+			}
+			if got != expected {
+				t.Errorf("%s got %.400q\nwant %.400q", msg.Recipients[0], got, expected)
+			}
+			verify(t, dns, msg.Content)
+		}
+	}
+}
+
+// verify checks the one signature of a message.
+func verify(t *testing.T, dns mailauth.Resolver, text string) {
+	t.Helper()
+	r := strings.NewReader(text)
+	block, at, err := message.Split(r, r.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &mailauth.Verifier{Resolver: dns}
+	found, err := v.Verify(context.Background(), message.ParseHeader(block), strings.NewReader(text[at:]))
+	if err != nil || len(found.DKIM) != 1 || found.DKIM[0].Result != mailauth.Pass {
+		t.Errorf("DKIM: %+v, %v", found.DKIM, err)
+	}
+}
+
+// FuzzCopy compares copies with what replacing text makes of the content.
+func FuzzCopy(f *testing.F) {
+	f.Add("Subject: [name:word]\r\n\r\nHi [address:ascii]!", "Ann", "a@b.test", 3)
+	f.Add("[name:qp]", "=?x\r\n", "ä@b.test", 1)
+	f.Fuzz(func(t *testing.T, content, name, addr string, block int) {
+		c := chunk(0, addr)
+		for _, s := range slots(strings.ReplaceAll(content, "\x00", "")) {
+			if _, err := fill(s, member{}); err != nil {
+				return
+			}
+		}
+		content = strings.ReplaceAll(content, "\x00", "")
+		c.Slots = slots(content)
+		r, err := newRenderer(c, bytes.NewReader([]byte(content)), int64(len(content)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cp, err := r.copy(member{address: addr, name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, pos := "", 0
+		for _, s := range c.Slots {
+			v, err := fill(s, member{address: addr, name: name})
+			if err != nil || strings.ContainsAny(v, "\r\n") && s.Encoding != "word" {
+				t.Fatalf("%q, %v", v, err)
+			}
+			want += content[pos:s.Offset] + v
+			pos = int(s.Offset + s.Length)
+		}
+		want += content[pos:]
+		got := make([]byte, 0, len(want))
+		buf := make([]byte, max(1, min(block, 4096)))
+		for off := int64(0); off < cp.Size(); {
+			n, err := cp.ReadAt(buf[:min(int64(len(buf)), cp.Size()-off)], off)
+			if err != nil && n == 0 {
+				t.Fatal(err)
+			}
+			got = append(got, buf[:n]...)
+			off += int64(n)
+		}
+		if string(got) != want || cp.Size() != int64(len(want)) {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	})
+}
