@@ -169,7 +169,11 @@ func slots(content string) (out []spool.Slot) {
 			return out
 		}
 		i += pos
-		end := i + strings.Index(content[i:], "]") + 1
+		length := strings.Index(content[i:], "]") + 1
+		if length == 0 {
+			return out
+		}
+		end := i + length
 		field, encoding, _ := strings.Cut(content[i+1:end-1], ":")
 		out = append(out, spool.Slot{Offset: int64(i), Length: int64(end - i), Field: field, Encoding: encoding})
 		pos = end
