@@ -17,10 +17,11 @@ import (
 // Stages returns the stage that this package fills.
 func Stages() []sdk.Stage {
 	return []sdk.Stage{{
-		Name:    "footer",
-		Help:    "puts the list's footer after the text, and its header before it",
-		Body:    true,
-		Handler: Handler{},
+		Name:     "footer",
+		Help:     "puts the list's footer after the text, and its header before it",
+		Body:     true,
+		Personal: true,
+		Handler:  Handler{},
 	}}
 }
 
@@ -30,9 +31,18 @@ type Handler struct{}
 
 // Handle implements sdk.Handler.
 func (Handler) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
+	own, err := personalFields(p)
+	if err != nil {
+		return sdk.Verdict{}, fmt.Errorf("put footer on %s: %w", p.Entry, err)
+	}
 	d := decoration{
-		before: expand(p.List, p.List.String("header")),
-		after:  expand(p.List, p.List.String("footer")),
+		before: expand(p.List, own, p.List.String("header")),
+		after:  expand(p.List, own, p.List.String("footer")),
+	}
+	for _, f := range own {
+		if strings.Contains(d.before+d.after, f.ascii) {
+			d.own = append(d.own, f)
+		}
 	}
 	if d.before == "" && d.after == "" {
 		return sdk.Accept, nil
@@ -57,7 +67,10 @@ func (Handler) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 
 // decoration is what goes before and after the text: UTF-8, lines ended by LF, the
 // last one too. "" is nothing.
-type decoration struct{ before, after string }
+type decoration struct {
+	before, after string
+	own           []personalField // that stand in them
+}
 
 // editor decorates one post.
 type editor struct {
@@ -88,7 +101,10 @@ func (e *editor) decorate() (skipped string, err error) {
 
 // expand fills in the placeholders of a setting. A line end is added where the last
 // line has none; text of nothing but white space is no text.
-func expand(l sdk.List, text string) string {
+func expand(l sdk.List, own []personalField, text string) string {
+	for _, f := range own {
+		text = strings.ReplaceAll(text, f.name, f.ascii)
+	}
 	text = strings.NewReplacer(
 		"%(display_name)s", l.Name(),
 		"%(list_address)s", l.Address,

@@ -21,6 +21,7 @@ import (
 
 	"github.com/mlist/mlist/plugins/decorate"
 	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/handlertest"
 	"github.com/mlist/mlist/sdk/message"
 )
 
@@ -474,5 +475,38 @@ func TestGolden(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
 		})
+	}
+}
+
+func TestPersonalPlaceholders(t *testing.T) {
+	settings := map[string]string{"personalize": "individual", "footer": "Sent to %(user_address)s, that is " + strings.Repeat("x", 35) + " %(user_name)s"}
+	mark := handlertest.Mark
+	tests := []struct{ name, in, want string }{
+		{"plain", "Subject: x\r\n\r\nhello\r\n", mark + "aa, that is " + strings.Repeat("x", 35) + " " + mark + "na\r\n"},
+		{"quoted-printable", "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nhello\r\n",
+			" " + mark + "nq=\r\n\r\n"},
+		{"quoted-printable in another charset", "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nhello\r\n",
+			mark + "ap, that is"},
+		{"base64", "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8K\r\n",
+			"aGVsbG8K\r\n\r\n--mlist-"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := handlertest.TryStages(t, handlertest.Case{Message: tt.in, Settings: settings}, decorate.Stages()...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := string(r.Message)
+			if !strings.Contains(out, tt.want) {
+				t.Errorf("got %s\nwithout %q", out, tt.want)
+			}
+			if strings.Count(out, mark) != 2 {
+				t.Errorf("%d placeholders in %s", strings.Count(out, mark), out)
+			}
+		})
+	}
+	settings["personalize"] = "none"
+	if out, _ := run(t, tests[0].in, settings); !strings.Contains(out, "%(user_address)s") || strings.Contains(out, mark) {
+		t.Errorf("with one copy for all: %s", out)
 	}
 }

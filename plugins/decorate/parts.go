@@ -13,7 +13,7 @@ const maxPlainLine = 900
 
 // part is a body part with text, from its delimiter line to the line end before the
 // next one.
-func part(boundary, text, eol string) []byte {
+func (e *editor) part(boundary, text, eol string) []byte {
 	charset, coding := "us-ascii", "7bit"
 	if !isASCII(text) {
 		charset, coding = "utf-8", "quoted-printable"
@@ -25,7 +25,7 @@ func part(boundary, text, eol string) []byte {
 	}
 	body := []byte(strings.ReplaceAll(text, "\n", eol))
 	if coding == "quoted-printable" {
-		body = quotedPrintable(body, eol)
+		body = e.quotedPrintable(charset, body, eol)
 	}
 	var b bytes.Buffer
 	for _, line := range []string{
@@ -43,15 +43,19 @@ func part(boundary, text, eol string) []byte {
 }
 
 // quotedPrintable encodes octets whose lines end in eol.
-func quotedPrintable(octets []byte, eol string) []byte {
+func (e *editor) quotedPrintable(charset string, octets []byte, eol string) []byte {
 	var b bytes.Buffer
 	w := quotedprintable.NewWriter(&b)
 	w.Write(octets) // a bytes.Buffer takes everything
 	w.Close()
-	if eol == "\n" {
-		return bytes.ReplaceAll(b.Bytes(), []byte("\r\n"), []byte("\n"))
+	text := b.Bytes()
+	for _, f := range e.own {
+		text = f.quote(charset, text)
 	}
-	return b.Bytes()
+	if eol == "\n" {
+		return bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	}
+	return text
 }
 
 // addParts puts a part before the first and one after the last part of a
@@ -69,7 +73,7 @@ func (e *editor) addParts() (skipped string, err error) {
 		return "", err
 	}
 	if e.after != "" {
-		insert, at := part(root.Boundary, e.after, eol), root.Close
+		insert, at := e.part(root.Boundary, e.after, eol), root.Close
 		if at < 0 {
 			at = body.Size()
 			insert = append([]byte(eol), insert...)
@@ -84,7 +88,7 @@ func (e *editor) addParts() (skipped string, err error) {
 		if at < 0 {
 			at = root.Close
 		}
-		return "", e.splice(at, 0, part(root.Boundary, e.before, eol))
+		return "", e.splice(at, 0, e.part(root.Boundary, e.before, eol))
 	}
 	return "", nil
 }
@@ -98,14 +102,14 @@ func (e *editor) wrap() error {
 	coding := e.root.Encoding
 	start := bytes.NewBuffer(nil)
 	if e.before != "" {
-		start.Write(part(boundary, e.before, eol))
+		start.Write(e.part(boundary, e.before, eol))
 	}
 	start.WriteString("--" + boundary + eol)
 	start.Write(e.moveFields(eol))
 	start.WriteString(eol)
 	end := []byte(eol)
 	if e.after != "" {
-		end = append(end, part(boundary, e.after, eol)...)
+		end = append(end, e.part(boundary, e.after, eol)...)
 	}
 	end = append(end, "--"+boundary+"--"+eol...)
 

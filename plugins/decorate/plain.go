@@ -37,8 +37,8 @@ func (e *editor) joinQuoted(charset string) error {
 	if err != nil {
 		return err
 	}
-	before := quotedPrintable(e.write(charset, e.before, first), first)
-	after := quotedPrintable(e.write(charset, e.after, last), last)
+	before := e.quotedPrintable(charset, e.write(charset, e.before, first), first)
+	after := e.quotedPrintable(charset, e.write(charset, e.after, last), last)
 	if len(after) > 0 {
 		decoded, open := quotedTail(tail)
 		gap := e.gap(decoded, last)

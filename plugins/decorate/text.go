@@ -23,6 +23,9 @@ func (e *editor) joinText() (bool, error) {
 	case "quoted-printable":
 		return true, e.joinQuoted(charset)
 	case "base64":
+		if len(e.own) > 0 {
+			return false, nil // nobody would find the placeholders in it
+		}
 		return e.joinBase64(charset)
 	}
 	return false, nil

@@ -62,6 +62,9 @@ type Result struct {
 	Kept map[sdk.Use][]byte
 }
 
+// Mark is what placeholders begin with in a case whose list has the setting personalize.
+const Mark = "mtestmark"
+
 // Run tries a handler, and fails the test when it returns an error.
 func Run(t testing.TB, h sdk.Handler, c Case) Result {
 	t.Helper()
@@ -76,7 +79,7 @@ func Run(t testing.TB, h sdk.Handler, c Case) Result {
 // what mlist would refuse in its reply.
 func Try(t testing.TB, h sdk.Handler, c Case) (Result, error) {
 	t.Helper()
-	return TryStages(t, c, sdk.Stage{Name: "test", Body: true, Members: true, State: true, Submit: true, Keep: true, Digests: true, Handler: h})
+	return TryStages(t, c, sdk.Stage{Name: "test", Body: true, Members: true, State: true, Submit: true, Keep: true, Digests: true, Personal: true, Handler: h})
 }
 
 // TryStages tries several stages of one plugin on a message, in their order. The
@@ -170,6 +173,9 @@ func post(t testing.TB, c Case) (*wire.Post, error) {
 	p.Envelope.Recipient = orElse(c.Envelope.Recipient, list)
 	for k, v := range c.Notes {
 		p.Notes[k] = v
+	}
+	if how := c.Settings["personalize"]; how != "" && how != "none" {
+		p.Mark = Mark
 	}
 	return p, nil
 }

@@ -1,0 +1,59 @@
+package decorate
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/mlist/mlist/sdk"
+)
+
+// personalField is a placeholder of a setting that stands for something of each member's.
+type personalField struct {
+	name  string // in the setting
+	ascii string // what stands for it in a post
+	qp    string // and in quoted-printable
+	other string // and there, where the charset is not UTF-8
+}
+
+// personalFields are those that a post may have: none if all members get the same copy, in
+// which a setting's text then stands as it was written.
+func personalFields(p *sdk.Post) ([]personalField, error) {
+	if !p.IsPersonal() {
+		return nil, nil
+	}
+	var out []personalField
+	for _, x := range []struct {
+		name  string
+		field sdk.Field
+	}{
+		{"%(user_address)s", sdk.FieldAddress}, {"%(user_delivered_to)s", sdk.FieldAddress},
+		{"%(user_name)s", sdk.FieldName}, {"%(user_name_or_address)s", sdk.FieldNameOrAddress},
+	} {
+		f := personalField{name: x.name}
+		for _, y := range []struct {
+			to       *string
+			encoding sdk.Encoding
+		}{{&f.ascii, sdk.EncodeASCII}, {&f.qp, sdk.EncodeQP}, {&f.other, sdk.EncodeQPASCII}} {
+			var err error
+			if *y.to, err = p.Personal(x.field, y.encoding); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+// quote makes the placeholder one of quoted-printable, and puts a soft line break that came
+// within it behind it.
+func (f personalField) quote(charset string, text []byte) []byte {
+	const soft = "=\r\n"
+	for i := 1; i < len(f.ascii); i++ {
+		text = bytes.ReplaceAll(text, []byte(f.ascii[:i]+soft+f.ascii[i:]), []byte(f.ascii+soft))
+	}
+	quoted := f.other
+	if strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8") {
+		quoted = f.qp
+	}
+	return bytes.ReplaceAll(text, []byte(f.ascii), []byte(quoted))
+}
