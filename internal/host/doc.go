@@ -8,6 +8,9 @@ package host
 //
 //	trap                                    test
 //	crashes at start                        reload/exits; TestAProgramThatDoesNotStartSaysWhy; TestAPluginThatDoesNotComeBackIsDown
+//	runs out of time at a stopped process   trouble/it is stopped by a signal, with posts at it
+//	takes more than it declared             TestAPluginThatTakesMoreThanItDeclaredIsRefused; wire: TestWhatIsNotDeclaredIsRefused
+//	limits, and what is inherited           TestTheKernelHoldsAPluginToItsLimits; TestAPluginInheritsNothingThatItDoesNotNeed
 //	crashes at a post, or at every n-th     trouble; TestOnlyThePostThatKillsAPluginIsToBlame; TestAPoisonWhosePluginStaysDownIsCharged
 //	hangs, at start or at a post            reload/slow, silent; trouble; TestAPostBesideOneThatHangsLosesNothing
 //	leaks memory                            trouble; TestAPluginThatEatsMemoryDiesAlone
