@@ -55,7 +55,7 @@ func (d *Daemon) writeDigest(ctx context.Context, to io.Writer, m digestMail, po
 		order[i] = archive.Post{ID: a.MessageID, Refs: a.Refs}
 	}
 	for _, i := range archive.Threads(order) {
-		w.WriteString("--" + boundary + "\r\nContent-Type: message/rfc822\r\n\r\n")
+		w.WriteString("--" + boundary + "\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\n")
 		if err := d.copyPost(ctx, w, posts[i]); err != nil {
 			return err
 		}

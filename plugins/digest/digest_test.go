@@ -55,7 +55,7 @@ func issue(posts ...string) string {
 	b.WriteString(crlf("From: Dev <dev-request@lists.example.org>\nTo: dev@lists.example.org\nSubject: Dev Digest, Vol 2, Issue 3\nDate: Mon, 2 Mar 2026 12:00:00 +0000\n" +
 		"Message-ID: <digest@lists.example.org>\nMIME-Version: 1.0\nContent-Type: multipart/digest; boundary=\"mlist-0123456789\"\nContent-Transfer-Encoding: 8bit\n\n"))
 	for _, p := range posts {
-		b.WriteString("--mlist-0123456789\r\nContent-Type: message/rfc822\r\n\r\n" + p + "\r\n")
+		b.WriteString("--mlist-0123456789\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + p + "\r\n")
 	}
 	b.WriteString("--mlist-0123456789--\r\n")
 	return b.String()

@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -151,6 +153,21 @@ func TestADirectoryThatCannotBeUsedIsToldOf(t *testing.T) {
 	for _, bad := range []string{filepath.Join(file, "archive"), filepath.Join(root, "no", "such")} {
 		if err := New(bad).Make(); err == nil {
 			t.Errorf("%s is an archive", bad)
+		}
+	}
+}
+
+// BenchmarkPut is what keeping a post of 10 KB takes, syncs included.
+func BenchmarkPut(b *testing.B) {
+	a := New(b.TempDir())
+	text := []byte(strings.Repeat("A line of a post, number 4711, as people write them.\r\n", 190))
+	for i := 0; b.Loop(); i++ {
+		key := archive.Key{List: "dev@lists.test", At: time.Unix(0, 0), Name: strconv.Itoa(i)}
+		if _, err := a.Put(b.Context(), key, func(w io.Writer) error {
+			_, err := w.Write(text)
+			return err
+		}); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
