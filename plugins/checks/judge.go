@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -28,6 +29,9 @@ type finding struct {
 	effect effect
 	// verdict says what is wrong, and with effect decide what is to become of the post.
 	verdict sdk.Verdict
+	// told is what the author is told instead of the verdict's reason, if that is not for
+	// the author.
+	told string
 	// who is what a post passes for: a word for the note.
 	who string
 }
@@ -163,6 +167,9 @@ ask:
 			hits = append(hits, f.verdict)
 			if verdict.Kind == "" {
 				verdict = f.verdict
+				if verdict.Kind == sdk.KindReject {
+					verdict.Reason = cmp.Or(f.told, verdict.Reason)
+				}
 			}
 			if verdict.Kind != sdk.KindHold {
 				break ask

@@ -32,7 +32,9 @@ func emergency(_ context.Context, v *view) (finding, error) {
 func banned(_ context.Context, v *view) (finding, error) {
 	for _, s := range v.Senders {
 		if s.Ban != "" {
-			return decided(sdk.Discard("banned", s.Address+" is banned: "+s.Ban+".")), nil
+			f := decided(sdk.Discard("banned", s.Address+" is banned: "+s.Ban+"."))
+			f.told = s.Address + " may not post to this list."
+			return f, nil
 		}
 	}
 	return finding{}, nil

@@ -31,8 +31,12 @@ func TestWhatIsSaidOfABannedSender(t *testing.T) {
 			got := handlertest.Run(t, stage(t, "posting"), handlertest.Case{Message: plainHead + "\r\n", Config: tt.config,
 				Settings: settings(tt.list...), Senders: []sdk.Sender{ann, eve}, Envelope: sdk.Envelope{Sender: "a@b.example"}})
 			verdict(t, got.Verdict, tt.want)
-			if strings.HasSuffix(tt.want, "banned") && got.Verdict.Reason != "eve@example.net is banned: @example.net, of the whole site." {
-				t.Errorf("reason %q", got.Verdict.Reason)
+			reason, why := got.Verdict.Reason, "eve@example.net is banned: @example.net, of the whole site."
+			if got.Verdict.Kind == sdk.KindDiscard && reason != why || got.Verdict.Kind == sdk.KindReject && reason != "eve@example.net may not post to this list." {
+				t.Errorf("reason %q", reason)
+			}
+			if tt.want != "accept" && got.Notes["posting.hits"] != "banned: "+why {
+				t.Errorf("notes %q", got.Notes)
 			}
 		})
 	}
