@@ -14,7 +14,7 @@ var failed = []string{
 	"unknown user", "user unknown", "unknown recipient", "invalid recipient", "invalid final delivery userid", "no such user", "no valid recipients", "address not found", "couldn't be found", "could not be found", "recipient not found", "unknown address", "unroutable", "unrouteable", "not listed in", "does not exist", "doesn't exist",
 	"exceeds allowed size", "mailbox is full", "mailbox full", "over quota", "quota exceeded",
 	"reported the following problems", "xmail bounce", "an error occurred while", "error has occurred", "error occurred", "problems delivering", "problem delivering", "encountered a problem", "message could not", "mail could not", "is undeliver", "bounced", "transaction failed",
-	"failed permanently", "failed:", "failed to reach", "no longer valid", "not able to be delivered", "unsuccessful", "message rejected", "recipient rejected", "have been disabled", "been suspended", "no transport", "i've given up", "giving up",
+	"failed permanently", "failed:", "was stopped", "been stopped", "unsolicited bulk", "banned contents", "not delivered the", "failed to reach", "no longer valid", "not able to be delivered", "unsuccessful", "message rejected", "recipient rejected", "have been disabled", "been suspended", "no transport", "i've given up", "giving up",
 	// German
 	"nicht zugestellt", "nicht zustell", "nicht ausgeliefert", "nicht übermittelt", "nicht gesendet werden", "nicht erreicht", "nicht erreichen", "unzustellbar", "konnte nicht an", "fehlgeschlagen", "fehler bei der zustellung", "fehler beim zustellen", "zurückgewiesen", "abgelehnt", "nicht weitergeleitet", "nicht versendet", "nicht versandt", "zustellung an", "nicht überbracht",
 	// French

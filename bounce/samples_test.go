@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write what the samples in testdata are 
 // compares with NAME.json.
 func TestSamples(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.eml")
-	if err != nil || len(files) < 120 {
+	if err != nil || len(files) < 200 {
 		t.Fatalf("%d samples, %v", len(files), err)
 	}
 	for _, file := range files {

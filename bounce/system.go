@@ -13,7 +13,7 @@ var systemSenders = []string{
 	"mailerdaemon", "postmaster", "mailerdemon", "maildaemon", "mdaemon", "daemon", "maildelivery", "maildeliverysystem",
 	"maildeliverysubsystem", "mailmaster", "mailadmin", "mailadministrator", "mailsystem", "mailserver", "mailer", "smtp",
 	"smtpd", "systemadministrator", "bouncehandler", "deliverysubsystem", "deliverystatus",
-	"nondelivery", "ndr", "dsn", "mta", "mxdaemon", "interscan", "mailgateway", "mimesweeper",
+	"nondelivery", "ndr", "dsn", "mta", "mxdaemon", "interscan", "mailmarshal", "mailgateway", "mimesweeper",
 	"internetmaildelivery", "pmdf", "uucp", "masmailer", "autoreplymailer",
 }
 
@@ -53,7 +53,7 @@ var failedSubjects = []string{
 // notFailures are in the subjects of what mail systems write that is no bounce.
 var notFailures = []string{
 	"(success)", "success notif", "delivered:", "relayed:", "read:", "gelesen:", "lu :", "leído:", "letto:", "(relay)", "(expand", "successful mail delivery",
-	"postfix smtp server: errors from", "virus found", "quarantine", "spam digest", "spam report", "delivery report (success)", "expanded:", "übermittelt:",
+	"postfix smtp server: errors from", "virus found", "quarantine", "daily ", "weekly ", "statistics", "logwatch", "cron ", "spam digest", "spam report", "delivery report (success)", "expanded:", "übermittelt:",
 }
 
 // fromSystem tells whether a mail system wrote the message, or something that says so.

@@ -170,6 +170,11 @@ func (m *mail) freeText(report *Report) bool {
 		r.fallback(said)
 	}
 	if len(r.items) == 0 && !r.strict {
+		if one := r.single([]string{m.header.Text("Subject")}); one != "" {
+			r.items = append(r.items, item{addr: one})
+		}
+	}
+	if len(r.items) == 0 && !r.strict {
 		if named, ok := m.returnPath(); ok {
 			r.items = append(r.items, item{addr: named.String()})
 		}
@@ -321,7 +326,8 @@ func (r *reader) list(lines []string, late bool) {
 		if m := tagged.FindStringSubmatch(line); m != nil && r.item(m[1], line, late) {
 			continue
 		}
-		if m := labelled.FindStringSubmatch(line); m != nil && !notRecipient.MatchString(line[:strings.Index(line, m[1])]) && r.item(m[1], line, late) {
+		if m := labelled.FindStringSubmatchIndex(line); m != nil && !notRecipient.MatchString(line[:m[2]]) && r.item(line[m[2]:m[3]], line, late) {
+			r.more(line, m[3], late)
 			continue
 		}
 		if r.current >= 0 && len(r.items[r.current].why) < 20 {
@@ -388,19 +394,24 @@ func (r *reader) inSentence(lines []string, late bool) {
 			continue
 		}
 		found = r.item(flat[m[2]:m[3]], flat, late) || found
-		for at := m[3]; found; {
-			more := further.FindStringSubmatchIndex(flat[at:])
-			if more == nil || !r.item(flat[at+more[2]:at+more[3]], flat, late) {
-				break
-			}
-			at += more[3]
-		}
+		r.more(flat, m[3], late)
 	}
 	if found {
 		return
 	}
 	if one := r.single(lines); one != "" {
 		r.item(one, flat, late)
+	}
+}
+
+// more takes the addresses that follow one that ends at an offset of a text.
+func (r *reader) more(text string, at int, late bool) {
+	for {
+		m := further.FindStringSubmatchIndex(text[at:])
+		if m == nil || !r.item(text[at+m[2]:at+m[3]], text, late) {
+			return
+		}
+		at += m[3]
 	}
 }
 
