@@ -38,3 +38,20 @@ func TestBouncesEndAMembership(t *testing.T) {
 		t.Errorf("ann is told of as %s", text)
 	}
 }
+
+// With a return path for each copy the bounce proves itself, and so needs no probe; a list
+// that trusts nothing else takes nothing else for true.
+func TestABounceToAKeyCounts(t *testing.T) {
+	list := newList(t, []string{"--owner", "boss@net.test"}, "ann@net.test", "gone@net.test")
+	command(t, "list", "set", list, "verp_delivery_interval=1", "bounce_score_threshold=1", "verp_probes=false", "bounce_unkeyed=ignore")
+	send(t, "ann@net.test", list, message(t, "ann@net.test", list, "x"))
+	received(t, "boss@net.test", "Delivery of "+list+" to this member is disabled", "gone@net.test")
+	for _, tx := range deliveries(id(t) + "@net.test") {
+		if !strings.Contains(tx.Sender, "-bounces+") || !strings.Contains(tx.Sender, "+ann=net.test@") {
+			t.Errorf("a copy came from %s", tx.Sender)
+		}
+	}
+	if text := command(t, "bounce", "show", list, "gone@net.test", "--json"); !strings.Contains(text, `"proven":true`) {
+		t.Errorf("bounces: %s", text)
+	}
+}
