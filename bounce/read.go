@@ -32,12 +32,15 @@ func decode(raw []byte, encoding string) []byte {
 	return text
 }
 
+// returnedTypes are those of parts that are the message that comes back, or its header.
+var returnedTypes = map[string]bool{"message/rfc822": true, "message/global": true, "text/rfc822-headers": true, "message/global-headers": true}
+
 // text is what the MTA says to people: every text part before the returned message, in
 // UTF-8. HTML counts where there is no plain text.
 func (m *mail) text() string {
 	var plain, rich strings.Builder
 	for _, p := range m.parts {
-		if p.Type == "message/rfc822" || p.Type == "text/rfc822-headers" || p.Type == "message/global" || p.Type == "message/global-headers" {
+		if returnedTypes[p.Type] {
 			break
 		}
 		switch {
@@ -118,13 +121,13 @@ func stripHTML(page string) string {
 // returned is the header of the message that came back; empty if it did not come along.
 func (m *mail) returned() *message.Header {
 	for _, p := range m.parts {
-		switch p.Type {
-		case "message/rfc822", "message/global", "text/rfc822-headers", "message/global-headers":
-			text := m.content(p)
-			block, _, err := message.Split(bytes.NewReader(text), int64(len(text)))
-			if err == nil && len(block) > 0 {
-				return message.ParseHeader(block)
-			}
+		if !returnedTypes[p.Type] {
+			continue
+		}
+		text := m.content(p)
+		block, _, err := message.Split(bytes.NewReader(text), int64(len(text)))
+		if err == nil && len(block) > 0 {
+			return message.ParseHeader(block)
 		}
 	}
 	// In plain text it follows a line that says so, perhaps in margin.

@@ -82,7 +82,7 @@ func action(value string) string {
 			return map[string]string{"fail": "failed", "delay": "delayed", "deliver": "delivered", "relay": "relayed", "expand": "expanded"}[known]
 		}
 	}
-	return word
+	return "" // another word: the status says what it means
 }
 
 // group ends a group of fields, and keeps it if it is about a recipient.
@@ -139,6 +139,13 @@ func (report *Report) add(r Recipient) {
 	}
 	if r.Failed() || r.Delayed() {
 		r.Class = Classify(r.Status, r.Diagnostic)
+	}
+	if !strings.Contains(r.Address, "@") { // a name without its host, or an address of X.400
+		if report.Unnamed.Action == "" && (r.Failed() || r.Delayed()) {
+			r.Address, r.Final = "", ""
+			report.Unnamed = r
+		}
+		return
 	}
 	for i := range report.Recipients {
 		if known := &report.Recipients[i]; strings.EqualFold(known.Address, r.Address) {

@@ -11,13 +11,22 @@ import (
 // statusText reads a delivery status that stands in a part of another type, as some MTAs
 // and many gateways leave it.
 func (m *mail) statusText(report *Report) bool {
-	text := m.text()
-	text, _ = cutReturned(text)
-	at := statusStart.FindStringIndex(text)
-	if at == nil || !statusFields.MatchString(text[at[0]:]) {
-		return false
+	texts := []string{m.text()}
+	for _, p := range m.parts {
+		if returnedTypes[p.Type] {
+			break
+		}
+		if p.Type == "application/octet-stream" {
+			texts = append(texts, toUTF8(m.content(p), ""))
+		}
 	}
-	parseStatus([]byte(text[at[0]:]), report)
+	for _, text := range texts {
+		said, _ := cutReturned(text)
+		at := statusStart.FindStringIndex(said)
+		if at != nil && statusFields.MatchString(said[at[0]:]) {
+			parseStatus([]byte(said[at[0]:]), report)
+		}
+	}
 	return len(report.Recipients) > 0
 }
 
@@ -184,10 +193,7 @@ func (m *mail) freeText(report *Report) bool {
 	}
 	permanent := permanentWords.MatchString(flatten(said))
 	if len(r.items) == 0 && !r.strict {
-		one := Report{}
-		one.add(inText("unnamed", strings.Join(strings.Fields(said), " "), late, permanent))
-		report.Unnamed = one.Recipients[0]
-		report.Unnamed.Address, report.Unnamed.Final = "", ""
+		report.add(inText("", strings.Join(strings.Fields(said), " "), late, permanent))
 	}
 	for _, it := range r.items {
 		if len(report.Recipients) >= maxRecipients {
