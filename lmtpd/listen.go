@@ -2,7 +2,6 @@ package lmtpd
 
 import (
 	"fmt"
-	"io/fs"
 	"net"
 	"time"
 
@@ -14,14 +13,6 @@ import (
 type listener struct {
 	*listen.Listener
 	daemon *Daemon
-}
-
-func (d *Daemon) listen(address string, mode fs.FileMode) (*listener, error) {
-	l, err := listen.Open(address, mode)
-	if err != nil {
-		return nil, err
-	}
-	return &listener{l, d}, nil
 }
 
 // Accept returns the next connection within the limit.

@@ -25,6 +25,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"github.com/mlist/mlist/internal/listen"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
 )
@@ -45,7 +46,7 @@ type Daemon struct {
 
 	mu        sync.Mutex
 	state     state
-	listeners map[string]*listener // by address as configured
+	listeners listen.Set
 	conns     map[*conn]struct{}
 	serving   sync.WaitGroup // one for each goroutine in server.Serve
 }
@@ -67,7 +68,7 @@ func New(cfg Config, resolver store.Resolver, putter spool.Putter, logger *slog.
 	d := &Daemon{
 		resolver: resolver, spool: putter, log: logger, tracer: noTracer{}, first: cfg,
 		ready: make(chan struct{}), failed: make(chan error, 1),
-		listeners: map[string]*listener{}, conns: map[*conn]struct{}{},
+		conns: map[*conn]struct{}{},
 	}
 	d.work, d.quit = context.WithCancel(context.Background())
 	d.server = smtp.NewServer(smtp.BackendFunc(d.newSession))
@@ -88,17 +89,7 @@ func (d *Daemon) Ready() <-chan struct{} { return d.ready }
 func (d *Daemon) Addrs() []net.Addr {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	cfg := d.cfg.Load()
-	if cfg == nil {
-		return nil
-	}
-	var out []net.Addr
-	for _, a := range cfg.Listen {
-		if l := d.listeners[a]; l != nil {
-			out = append(out, l.Addr())
-		}
-	}
-	return out
+	return d.listeners.Addrs()
 }
 
 // Run listens and serves until ctx ends or a listener fails, then stops: no new
@@ -154,42 +145,20 @@ func (d *Daemon) Reload(cfg Config) error {
 	return nil
 }
 
-// apply opens what is new, then takes the configuration on, then closes what is gone.
+// apply takes a configuration on, whole or not at all.
 func (d *Daemon) apply(cfg Config) error {
 	c, err := cfg.completed()
 	if err != nil {
 		return err
 	}
-	opened := map[string]*listener{}
-	undo := func() {
-		for _, l := range opened {
-			l.Close()
-		}
-	}
-	wanted := map[string]bool{}
-	for _, a := range c.Listen {
-		wanted[a] = true
-		if l := d.listeners[a]; l != nil {
-			err = l.SetMode(c.SocketMode)
-		} else if l, err = d.listen(a, c.SocketMode); err == nil {
-			opened[a] = l
-		}
-		if err != nil {
-			undo()
-			return err
-		}
+	opened, err := d.listeners.Change(c.Listen, c.SocketMode)
+	if err != nil {
+		return err
 	}
 	d.cfg.Store(c)
-	for a, l := range d.listeners {
-		if !wanted[a] {
-			l.Close()
-			delete(d.listeners, a)
-		}
-	}
-	for a, l := range opened {
-		d.listeners[a] = l
+	for _, l := range opened {
 		d.serving.Add(1)
-		go d.serve(l)
+		go d.serve(&listener{l, d})
 	}
 	return nil
 }
@@ -208,9 +177,7 @@ func (d *Daemon) serve(l *listener) {
 func (d *Daemon) stop() error {
 	d.mu.Lock()
 	d.state = stopped
-	for _, l := range d.listeners {
-		l.Close()
-	}
+	d.listeners.Close()
 	d.mu.Unlock()
 	d.serving.Wait() // from here on no connection is new
 	for _, c := range d.open() {

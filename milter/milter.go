@@ -123,7 +123,7 @@ type Daemon struct {
 
 	mu        sync.Mutex
 	state     state
-	listeners map[string]*listen.Listener // by address as configured
+	listeners listen.Set
 	conns     map[*conn]struct{}
 	serving   sync.WaitGroup // one for each goroutine that accepts, and each connection
 }
@@ -141,7 +141,7 @@ func New(cfg Config, st Store, stages Stages, log *slog.Logger) *Daemon {
 	d := &Daemon{
 		store: st, stages: stages, log: log, now: time.Now, first: cfg,
 		ready: make(chan struct{}), failed: make(chan error, 1),
-		listeners: map[string]*listen.Listener{}, conns: map[*conn]struct{}{},
+		conns: map[*conn]struct{}{},
 	}
 	d.work, d.quit = context.WithCancel(context.Background())
 	return d
@@ -154,17 +154,7 @@ func (d *Daemon) Ready() <-chan struct{} { return d.ready }
 func (d *Daemon) Addrs() []net.Addr {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	cfg := d.cfg.Load()
-	if cfg == nil {
-		return nil
-	}
-	var out []net.Addr
-	for _, a := range cfg.Listen {
-		if l := d.listeners[a]; l != nil {
-			out = append(out, l.Addr())
-		}
-	}
-	return out
+	return d.listeners.Addrs()
 }
 
 // Run listens and serves until ctx ends or a listener fails, then stops: no new
@@ -220,37 +210,18 @@ func (d *Daemon) Reload(cfg Config) error {
 	return nil
 }
 
-// apply opens what is new, then takes the configuration on, then closes what is gone.
+// apply takes a configuration on, whole or not at all.
 func (d *Daemon) apply(cfg Config) error {
 	c, err := cfg.completed()
 	if err != nil {
 		return err
 	}
-	opened := map[string]*listen.Listener{}
-	wanted := map[string]bool{}
-	for _, a := range c.Listen {
-		wanted[a] = true
-		if l := d.listeners[a]; l != nil {
-			err = l.SetMode(c.SocketMode)
-		} else if l, err = listen.Open(a, c.SocketMode); err == nil {
-			opened[a] = l
-		}
-		if err != nil {
-			for _, l := range opened {
-				l.Close()
-			}
-			return err
-		}
+	opened, err := d.listeners.Change(c.Listen, c.SocketMode)
+	if err != nil {
+		return err
 	}
 	d.cfg.Store(c)
-	for a, l := range d.listeners {
-		if !wanted[a] {
-			l.Close()
-			delete(d.listeners, a)
-		}
-	}
-	for a, l := range opened {
-		d.listeners[a] = l
+	for _, l := range opened {
 		d.serving.Go(func() { d.serve(l) })
 	}
 	return nil
@@ -278,9 +249,7 @@ func (d *Daemon) serve(l *listen.Listener) {
 func (d *Daemon) stop() error {
 	d.mu.Lock()
 	d.state = stopped
-	for _, l := range d.listeners {
-		l.Close()
-	}
+	d.listeners.Close()
 	for c := range d.conns {
 		c.stop()
 	}

@@ -92,3 +92,38 @@ func TestAFileThatIsNoSocketStays(t *testing.T) {
 		t.Errorf("the file holds %q", b)
 	}
 }
+
+func TestASetChanges(t *testing.T) {
+	dir := t.TempDir()
+	a, b := "unix:"+dir+"/a", "unix:"+dir+"/b"
+	answers := func(name string) bool {
+		c, err := net.Dial("unix", dir+"/"+name)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}
+	var s Set
+	defer s.Close()
+	if opened, err := s.Change([]string{a}, 0o600); err != nil || len(opened) != 1 {
+		t.Fatalf("%d opened, error %v", len(opened), err)
+	}
+	if opened, err := s.Change([]string{a, b}, 0o660); err != nil || len(opened) != 1 || opened[0].Addr().String() != dir+"/b" {
+		t.Fatalf("one more: %v, error %v", opened, err)
+	}
+	if info, err := os.Stat(dir + "/a"); err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("the one that stays has mode %v, error %v", info.Mode(), err)
+	}
+	if _, err := s.Change([]string{b, "unix:" + dir + "/c", "unix:" + dir + "/none/d"}, 0o660); err == nil {
+		t.Error("a directory that is missing was no error")
+	}
+	if !answers("a") || !answers("b") || answers("c") {
+		t.Error("after an error not everything is as it was")
+	}
+	if _, err := s.Change([]string{b}, 0o660); err != nil || answers("a") || !answers("b") {
+		t.Errorf("one less: error %v", err)
+	}
+	if got := s.Addrs(); len(got) != 1 || got[0].String() != dir+"/b" {
+		t.Errorf("addresses %v", got)
+	}
+}
