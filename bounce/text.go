@@ -224,9 +224,7 @@ func inText(addr, why string, late, permanent bool) Recipient {
 func (m *mail) failedRecipients() []string {
 	var out []string
 	for _, v := range m.header.Values("X-Failed-Recipients") {
-		for _, a := range anyAddress.FindAllString(v, maxRecipients) {
-			out = append(out, a)
-		}
+		out = append(out, anyAddress.FindAllString(v, maxRecipients)...)
 	}
 	return out
 }

@@ -65,8 +65,8 @@ func (g *generation) attempt(ctx context.Context, c *group, p *wire.Post, turn i
 	if n := protobuf.Size(req); n > sdk.MaxMessage {
 		return a, false, c.fail(fmt.Errorf("the request has %d bytes, at most %d can be sent", n, sdk.MaxMessage))
 	}
-	patient, cancel := ctx, func() {}
-	ctx, cancel = context.WithTimeout(ctx, g.timeout)
+	patient := ctx
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
 	call, begun := proc.begin(), time.Now()
 	reply, err := proc.rpc.Handle(ctx, req)

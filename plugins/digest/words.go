@@ -1,6 +1,7 @@
 package digest
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"regexp"
@@ -93,13 +94,11 @@ func (d *digest) subject(p post) string {
 
 // author is who wrote a post, for people.
 func (p post) author() string {
-	for _, m := range message.ParseMailboxes(p.header.Get("From")) {
-		if m.Name != "" {
-			return oneLine(m.Name)
-		}
-		return oneLine(m.Address)
+	from := message.ParseMailboxes(p.header.Get("From"))
+	if len(from) == 0 {
+		return "nobody"
 	}
-	return "nobody"
+	return oneLine(cmp.Or(from[0].Name, from[0].Address))
 }
 
 // maxLine is the longest text that is taken of one header field, in octets.
