@@ -15,7 +15,7 @@ import (
 const (
 	// turn is how long the copies of one chunk may keep a connection while others wait for
 	// one. What is done is recorded, so that the rest costs no more than being read again.
-	turn = 250 * time.Millisecond
+	turn = 50 * time.Millisecond
 	// inMemory is how large a content may be that is read once and not again for each copy.
 	inMemory = 256 << 10
 )

@@ -32,6 +32,9 @@ var parts = []part{
 	{"pipeline", (*bench).pipeline},
 	{"milter", (*bench).milter},
 	{"deliver", (*bench).deliver},
+	{"copies", (*bench).copies},
+	{"first", (*bench).first},
+	{"fair", (*bench).fair},
 	{"memory", (*bench).memory},
 }
 

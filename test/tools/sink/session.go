@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -136,6 +137,9 @@ func (s *session) command(line []byte) bool {
 		s.say("250-PIPELINING")
 		s.say("250-8BITMIME")
 		s.say("250-SMTPUTF8")
+		if s.server.opts.XVERP {
+			s.say("250-XVERP")
+		}
 		s.say("250-ENHANCEDSTATUSCODES")
 		s.say("250 SIZE " + strconv.FormatInt(s.server.opts.Size, 10))
 	case "HELO":
@@ -248,6 +252,9 @@ func (s *session) take(f *Faults) bool {
 	n.last.Store(now.UnixNano())
 	n.transactions.Add(1)
 	n.bytes.Add(s.size)
+	if w := s.server.opts.Watch; w != "" && strings.HasPrefix(s.sender, w) {
+		n.watched.Add(int64(s.count))
+	}
 	if n.recipients.Add(int64(s.count)) >= n.target.Load() {
 		defer s.server.wake()
 	}

@@ -47,7 +47,11 @@ type Options struct {
 	// MaxRecipients of a transaction: more get 452 4.5.3. 0 is no limit.
 	MaxRecipients int
 	// Size is the limit to announce and keep, in octets; 0 is 1 GiB.
-	Size   int64
+	Size int64
+	// XVERP is announced. (The record has the envelope sender as it came.)
+	XVERP bool
+	// Watch counts recipients of mail whose envelope sender begins so, in Stats.Watched.
+	Watch  string
 	Faults Faults
 }
 
@@ -57,6 +61,7 @@ type Stats struct {
 	Open         int64     `json:"open"`         // connections now
 	Transactions int64     `json:"transactions"` // taken
 	Recipients   int64     `json:"recipients"`   // of those
+	Watched      int64     `json:"watched"`      // of them: see Options.Watch
 	Bytes        int64     `json:"bytes"`        // of those
 	Refused      int64     `json:"refused"`      // 4xx and 5xx to MAIL, RCPT and DATA
 	Faults       int64     `json:"faults"`       // things that failed on purpose, by chance
@@ -84,7 +89,7 @@ type Server struct {
 }
 
 type counters struct {
-	connections, open, transactions, recipients, bytes, refused, faults, first, last, target atomic.Int64
+	connections, open, transactions, recipients, watched, bytes, refused, faults, first, last, target atomic.Int64
 }
 
 type waiter struct {
@@ -167,7 +172,7 @@ func (s *Server) serve(c net.Conn, number int64) {
 func (s *Server) Stats() Stats {
 	out := Stats{
 		Connections: s.n.connections.Load(), Open: s.n.open.Load(), Transactions: s.n.transactions.Load(), Recipients: s.n.recipients.Load(),
-		Bytes: s.n.bytes.Load(), Refused: s.n.refused.Load(), Faults: s.n.faults.Load(),
+		Watched: s.n.watched.Load(), Bytes: s.n.bytes.Load(), Refused: s.n.refused.Load(), Faults: s.n.faults.Load(),
 	}
 	if t := s.n.first.Load(); t != 0 {
 		out.First, out.Last = time.Unix(0, t), time.Unix(0, s.n.last.Load())
@@ -178,7 +183,7 @@ func (s *Server) Stats() Stats {
 // Reset sets the numbers to none and forgets what Memory has kept. It is for between two
 // runs: not while transactions are open.
 func (s *Server) Reset() {
-	for _, n := range []*atomic.Int64{&s.n.transactions, &s.n.recipients, &s.n.bytes, &s.n.refused, &s.n.faults, &s.n.first, &s.n.last} {
+	for _, n := range []*atomic.Int64{&s.n.transactions, &s.n.recipients, &s.n.watched, &s.n.bytes, &s.n.refused, &s.n.faults, &s.n.first, &s.n.last} {
 		n.Store(0)
 	}
 	s.mu.Lock()
