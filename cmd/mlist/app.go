@@ -127,6 +127,7 @@ every member. "mlist serve" runs it, and the other commands administer lists, me
 	}
 	root.AddCommand(a.listCommand(), a.memberCommand(), a.queueCommand(), a.heldCommand(), a.banCommand(), a.traceCommand(), a.tryCommand(), a.messageCommand(), a.configCommand(), a.reloadCommand(), a.pluginCommand(), a.versionCommand())
 	root.AddCommand(a.authCommand(), a.dkimCommand())
+	root.AddCommand(a.statusCommand(), a.postCommand())
 	root.AddCommand(a.bounceCommand(), a.whyCommand())
 	root.AddCommand(a.archiveCommand(), a.digestCommand())
 	return root

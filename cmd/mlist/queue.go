@@ -47,6 +47,7 @@ type entryJSON struct {
 	Chunks     int         `json:"chunks,omitempty"`     // of outgoing: that are left
 	Deferred   int         `json:"deferred,omitempty"`   // of those: that wait
 	Recipients int         `json:"recipients,omitempty"` // of outgoing: that are left
+	Paused     bool        `json:"paused,omitempty"`     // of outgoing
 }
 
 func entryOf(e spool.Entry) entryJSON {
@@ -67,6 +68,7 @@ func (j *entryJSON) wait(due time.Time) {
 func (j *entryJSON) addChunk(c spool.Chunk) {
 	j.Chunks++
 	j.Recipients += len(c.Recipients)
+	j.Paused = j.Paused || c.Paused
 	j.Tries = max(j.Tries, c.Tries)
 	if c.Reason != "" {
 		j.Reason = c.Reason
@@ -217,6 +219,9 @@ func (e entryJSON) print(w io.Writer, now time.Time) error {
 	text := fmt.Sprintf("%s  <%s>", printable(e.List, false), printable(e.Sender, false))
 	if e.Reason != "" {
 		text += "  " + cut(printable(e.Reason, false), 200)
+	}
+	if e.Paused {
+		text += "  (paused)"
 	}
 	if e.Due != nil && e.Due.After(now) {
 		text += "  (again in " + age(now, *e.Due) + ")"

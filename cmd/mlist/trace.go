@@ -213,6 +213,8 @@ func describeEvent(f fields, kind string) string {
 		return fmt.Sprintf("%s, as entry %s", count(f.number("recipients"), "recipient", "recipients"), f.text("as"))
 	case trace.Filed:
 		return count(f.number("recipients"), "recipient", "recipients")
+	case trace.Recalled:
+		return fmt.Sprintf("%s took it back from %s recipients who did not have it", f.text("by"), f.text("recipients"))
 	case trace.Dropped:
 		return fmt.Sprintf("a post of stage %s: %s", f.text("stage"), f.text("reason"))
 	case trace.Done:

@@ -121,3 +121,25 @@ func (s Set) String() string {
 	}
 	return strings.Join(parts, ",")
 }
+
+// Without returns what of the set the ranges of t, in any order, leave.
+func (s Set) Without(t Set) Set {
+	left := slices.Clone(s)
+	for _, r := range t {
+		var next Set
+		for _, l := range left {
+			if r.Last < l.First || r.First > l.Last {
+				next = append(next, l)
+				continue
+			}
+			if r.First > l.First {
+				next = append(next, Range{l.First, r.First - 1})
+			}
+			if r.Last < l.Last {
+				next = append(next, Range{r.Last + 1, l.Last})
+			}
+		}
+		left = next
+	}
+	return left
+}

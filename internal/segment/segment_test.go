@@ -70,3 +70,25 @@ func TestKeyOfNeverChanges(t *testing.T) {
 		t.Errorf("KeyOf = %s", got)
 	}
 }
+
+func TestWithout(t *testing.T) {
+	for _, tt := range []struct{ from, take, want string }{
+		{"0000-ffff", "0000-ffff", ""},
+		{"0000-ffff", "0000-7fff", "8000-ffff"},
+		{"0000-ffff", "1000-1fff,f000-ffff", "0000-0fff,2000-efff"},
+		{"0000-0fff,2000-2fff", "0800-27ff", "0000-07ff,2800-2fff"},
+		{"0000-0fff", "2000-2fff", "0000-0fff"},
+	} {
+		from, err := Parse(tt.from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		take, err := Parse(tt.take)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := from.Without(take).String(); got != tt.want {
+			t.Errorf("%s without %s is %s, want %s", tt.from, tt.take, got, tt.want)
+		}
+	}
+}

@@ -223,6 +223,7 @@ type Chunk struct {
 	Tries      int
 	Due        time.Time
 	Reason     string // of the last deferral
+	Paused     bool   // its post is paused; only Admin tells
 
 	// ReturnKey is a key of package verp, in its text form: each recipient's copy has a
 	// return path of its own, made with it. "" if Sender serves all.
@@ -280,6 +281,14 @@ type Settlement struct {
 	Reason   string    // of the deferral
 }
 
+// Ownership is what a daemon owns.
+type Ownership struct {
+	Queue    Queue
+	Segments segment.Set
+	Name     string // as given to Own
+	PID      int
+}
+
 // Admin is what an operator's tools do, from any process and without owning
 // segments, while daemons run.
 type Admin interface {
@@ -298,6 +307,12 @@ type Admin interface {
 	RetryChunks(ctx context.Context, post ID) error
 	// Remove removes an entry that is in Held or Failed, or not handed out.
 	Remove(ctx context.Context, e Entry) error
+	// PausePost has no more chunks of a post handed out until ResumePost; what is handed out
+	// goes on. Owners see either within seconds. It lasts, whoever is killed.
+	PausePost(ctx context.Context, post ID) error
+	ResumePost(ctx context.Context, post ID) error
+	// Owners are the daemons that live and own segments.
+	Owners(ctx context.Context) ([]Ownership, error)
 	// RemovePost removes a post's remaining chunks from Outgoing.
 	RemovePost(ctx context.Context, post ID) error
 }

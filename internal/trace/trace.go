@@ -37,6 +37,7 @@ const (
 	Sent      = "sent"      // a transaction with the MTA, and what came of it: chunk, accepted, deferred, refused, left, replies, ms
 	Bounced   = "bounced"   // refusals became an entry of bounces: chunk, recipients, as
 	Filed     = "filed"     // a bounce was filed in the journal of the list: recipients
+	Recalled  = "recalled"  // an operator took back what was left: recipients, by
 	Dropped   = "dropped"   // what a stage submitted: stage, by, reason
 	Done      = "done"      // nothing is left to do: reason
 )

@@ -16,6 +16,7 @@ import (
 func (s *Spool) Chunks(ctx context.Context, recipients bool) iter.Seq2[spool.Chunk, error] {
 	return func(yield func(spool.Chunk, error) bool) {
 		err := s.eachPost("", func(n entryName) bool {
+			paused := s.isPaused(n)
 			for g, err := range s.chunkGroups(n) {
 				if errors.Is(err, os.ErrNotExist) {
 					return true // done meanwhile
@@ -41,6 +42,7 @@ func (s *Spool) Chunks(ctx context.Context, recipients bool) iter.Seq2[spool.Chu
 				if !recipients {
 					c.Recipients = nil
 				}
+				c.Paused = paused
 				if !yield(c, err) {
 					return false
 				}

@@ -102,35 +102,35 @@ func (s *Spool) checkClaim(path string, q spool.Queue, set segment.Set) error {
 	if err != nil {
 		return err
 	}
-	var theirs spool.Queue
-	var segments, name, pid string
-	err = parseHead("owner", data, func(key, value string) error {
-		switch key {
-		case "queue":
-			theirs = spool.Queue(value)
-		case "segments":
-			segments = value
-		case "name":
-			name = unescape(value)
-		case "pid":
-			pid = value
-		}
-		return nil
-	})
+	other, err := parseClaim(data)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if theirs != q {
+	if other.Queue != q {
 		return nil
 	}
-	other, err := segment.Parse(segments)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if r, overlap := other.Overlap(set); overlap {
-		return fmt.Errorf("%s belongs to %s (pid %s): %w", r, strings.TrimSpace(name), pid, spool.ErrOwned)
+	if r, overlap := other.Segments.Overlap(set); overlap {
+		return fmt.Errorf("%s belongs to %s (pid %d): %w", r, other.Name, other.PID, spool.ErrOwned)
 	}
 	return nil
+}
+
+// parseClaim reads the file of a claim.
+func parseClaim(data []byte) (o spool.Ownership, err error) {
+	err = parseHead("owner", data, func(key, value string) (err error) {
+		switch key {
+		case "queue":
+			o.Queue = spool.Queue(value)
+		case "segments":
+			o.Segments, err = segment.Parse(value)
+		case "name":
+			o.Name = strings.TrimSpace(unescape(value))
+		case "pid":
+			o.PID, err = strconv.Atoi(value)
+		}
+		return err
+	})
+	return o, err
 }
 
 // end gives the claim up. The file goes before the lock does.

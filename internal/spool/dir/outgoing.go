@@ -77,6 +77,10 @@ func (o *outgoing) Next(ctx context.Context) (*spool.Chunk, error) {
 		if err != nil {
 			return nil, fmt.Errorf("next chunk: %w", err)
 		}
+		if o.s.isPaused(p.name) {
+			o.rest(p, file)
+			continue
+		}
 		c, index, err := o.s.loadChunk(p.name, file)
 		if err == nil {
 			if o.handOut(c, handed{post: p, file: file, index: index}) {

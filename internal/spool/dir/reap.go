@@ -150,7 +150,7 @@ func (s *Spool) removePost(n entryName) error {
 		return err
 	}
 	for _, f := range files {
-		if !strings.HasPrefix(f.Name(), contentPrefix) {
+		if !strings.HasPrefix(f.Name(), contentPrefix) && f.Name() != pausedFile {
 			return nil
 		}
 	}

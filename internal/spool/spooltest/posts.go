@@ -380,6 +380,66 @@ func testRemovePost(t *testing.T, st Storage) {
 	wantEmpty(t, s)
 }
 
+func testPausePost(t *testing.T, st Storage) {
+	s := st.Open(t)
+	id := publish(t, s, "a@x.test", "b@x.test", "c@x.test")
+	out := ownOutgoing(t, s, segment.All)
+	a := nextChunk(t, out)
+	must(t, st.Open(t).PausePost(t.Context(), id))
+	must(t, s.PausePost(t.Context(), id)) // again changes nothing
+	noChunk(t, out)
+	must(t, out.Settle(t.Context(), a, spool.Settlement{Deferred: a.Recipients, Due: time.Now()}))
+	other := publish(t, s, "d@x.test") // others go on
+	d := nextChunk(t, out)
+	if d.Post != other {
+		t.Fatalf("chunk %s of a paused post was handed out", d.ID())
+	}
+	must(t, out.Settle(t.Context(), d, spool.Settlement{}))
+	must(t, out.Close())
+	out = ownOutgoing(t, st.Open(t), segment.All)
+	noChunk(t, out)
+	for c, err := range s.Chunks(t.Context(), false) {
+		must(t, err)
+		if !c.Paused {
+			t.Fatalf("chunk %s is not shown as paused", c.ID())
+		}
+	}
+	must(t, s.ResumePost(t.Context(), id))
+	for range 3 {
+		must(t, out.Settle(t.Context(), nextChunk(t, out), spool.Settlement{}))
+	}
+	noChunk(t, out)
+	wantEmpty(t, s)
+	wantErr(t, s.PausePost(t.Context(), spool.MakeID(1, 1)), spool.ErrNotFound)
+	wantErr(t, s.ResumePost(t.Context(), spool.MakeID(1, 1)), spool.ErrNotFound)
+}
+
+func testOwners(t *testing.T, st Storage) {
+	s := st.Open(t)
+	low, high := segment.Set{{First: 0, Last: 0x7fff}}, segment.Set{{First: 0x8000, Last: 0xffff}}
+	a := ownOutgoing(t, s, low)
+	ownOutgoing(t, st.Open(t), high)
+	names := func() (out []string) {
+		all, err := st.Open(t).Owners(t.Context())
+		must(t, err)
+		for _, o := range all {
+			if o.PID == 0 || o.Name == "" {
+				t.Fatalf("owner %+v", o)
+			}
+			out = append(out, string(o.Queue)+" "+o.Segments.String())
+		}
+		slices.Sort(out)
+		return out
+	}
+	if got := strings.Join(names(), ", "); got != "outgoing 0000-7fff, outgoing 8000-ffff" {
+		t.Fatalf("owners %s", got)
+	}
+	must(t, a.Close())
+	if got := strings.Join(names(), ", "); got != "outgoing 8000-ffff" {
+		t.Fatalf("owners %s", got)
+	}
+}
+
 func testSharedPost(t *testing.T, st Storage) {
 	s := st.Open(t)
 	low, high := segment.Set{{First: 0, Last: 0x7fff}}, segment.Set{{First: 0x8000, Last: 0xffff}}

@@ -57,6 +57,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Storage) {
 		{"a released chunk waits in memory", testReleaseChunk},
 		{"retry makes deferred chunks due", testRetryChunks},
 		{"a post can be removed", testRemovePost},
+		{"a post can be paused and resumed", testPausePost},
+		{"owners are known", testOwners},
 		{"owners of different segments share a post", testSharedPost},
 		{"names with odd characters come back", testOddText},
 	}
