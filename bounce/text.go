@@ -113,7 +113,7 @@ var (
 )
 
 // notRecipient begin or are in a line that names people to ask.
-var notRecipient = regexp.MustCompile(`(?i)(contact|https?://|mailto:|questions?|assistance|for help|helpdesk|further information|more information|if you (have|feel|believe)|please (send|write|forward|notify|e-?mail|mail)|kontakt|wenden sie sich|contactez|contacter|póngase en contacto|contatt|联系|お問い合わせ|reporting-mta|message-id|message id|from:|sender:|return-path|received:|reply-to|originator|absender|expéditeur|remitente|mittente|差出人|发件人|отправитель|final-recipient|original-recipient)`)
+var notRecipient = regexp.MustCompile(`(?i)(contact|new (e-?mail )?address|neue adresse|nouvelle adresse|nueva dirección|nuovo indirizzo|https?://|mailto:|questions?|assistance|for help|helpdesk|further information|more information|if you (have|feel|believe)|please (send|write|forward|notify|e-?mail|mail)|kontakt|wenden sie sich|contactez|contacter|póngase en contacto|contatt|联系|お問い合わせ|reporting-mta|message-id|message id|from:|sender:|return-path|received:|reply-to|originator|absender|expéditeur|remitente|mittente|差出人|发件人|отправитель|final-recipient|original-recipient)`)
 
 // fromWord stands before a sender.
 var fromWord = regexp.MustCompile(`(?i)\b(from|by|von|durch|par|via)[: ]+[<\["'(]*$`)
@@ -164,9 +164,12 @@ func (m *mail) freeText(report *Report) bool {
 	text := m.text()
 	said, _ := cutReturned(text)
 	subject := strings.ToLower(m.header.Text("Subject"))
-	r := &reader{ours: m.ours(), current: -1, strict: !m.systemFrom() && !m.header.Has("X-Failed-Recipients") && !m.failedSubject()}
+	r := &reader{ours: m.ours(), current: -1, strict: m.doubtful()}
 	warning := contains(subject, lateSubjects) || contains(flatten(said), onlyLate)
 
+	if r.strict && !m.returned().Has("Message-ID") && !m.returned().Has("Subject") && !reply.MatchString(said) && !enhanced.MatchString(said) {
+		return false // somebody's autoresponder, most likely: it neither brings the mail back nor says what the far end said
+	}
 	r.paragraphs(said)
 	if !r.fails && !r.delays && !m.failedSubject() && !m.header.Has("X-Failed-Recipients") {
 		return false
@@ -205,9 +208,26 @@ func (m *mail) freeText(report *Report) bool {
 		} else if why == "" {
 			why = mentions(said, it.addr)
 		}
+		if code := reply.FindStringSubmatch(why); it.delayed && !late && code != nil && code[1] == "5" {
+			it.delayed = false // the list has both who failed and who is late
+		}
 		report.add(inText(it.addr, why, late || it.delayed, permanent))
 	}
 	return len(report.Recipients) > 0
+}
+
+// doubtful tells whether a person may have written the message after all: only what is plain
+// counts then.
+func (m *mail) doubtful() bool {
+	if m.header.Has("X-Failed-Recipients") || m.failedSubject() {
+		return false
+	}
+	if !m.systemFrom() {
+		return true
+	}
+	path := m.header.Values("Return-Path")
+	auto := strings.ToLower(firstWord(m.header.Get("Auto-Submitted")))
+	return len(path) > 0 && strings.Trim(path[0], " <>") != "" && !strings.HasPrefix(auto, "auto-")
 }
 
 // inText is what became of a recipient according to words.
