@@ -79,7 +79,7 @@ func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
 	}
 	d.posts.end(c, *out)
 	if err == nil {
-		d.traceSent(c, out, d.now().Sub(start))
+		d.traceTurn(c, out, d.now().Sub(start))
 	}
 	d.log.Debug("outbound: chunk", "entry", c.Post, "chunk", c.Name, "list", c.List, "accepted", out.accepted,
 		"deferred", len(out.deferred), "refused", len(out.refused), "rest", len(out.rest), "ms", d.now().Sub(start).Milliseconds())

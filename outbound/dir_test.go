@@ -318,3 +318,60 @@ func cpu() time.Duration {
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
+
+// TestSegmentsMoveUnderLoad has two daemons over one directory change their segments again
+// and again while a post goes out: nothing is lost and nothing comes twice.
+func TestSegmentsMoveUnderLoad(t *testing.T) {
+	path := t.TempDir()
+	sp := &settling{Spool: openSpool(t, path), done: make(chan struct{}, 1)}
+	post(t, sp, 3000, 20, func() {})
+	s := fakemta.Start(t, "", fakemta.Script{Delay: 50 * time.Microsecond})
+	set := func(text string) segment.Set {
+		out, err := segment.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	cfg := func(segments, name string) Config {
+		c := testConfig(s.Addr)
+		c.Segments, c.Name, c.Connections = set(segments), name, 2
+		return c
+	}
+	a := run(t, cfg("0000-7fff", "a"), sp)
+	<-a.Ready()
+	other := &settling{Spool: openSpool(t, path), done: make(chan struct{}, 1)}
+	overlap := New(cfg("7000-ffff", "x"), other, a.log)
+	if err := overlap.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "7000-7fff belongs to a (pid ") {
+		t.Fatalf("overlap: %v", err)
+	}
+	b := run(t, cfg("8000-ffff", "b"), other)
+	<-b.Ready()
+	for i := 1; left(t, sp) > 0; i++ {
+		cut := []string{"2fff,3000", "bfff,c000", "7fff,8000", "0fff,1000"}[i%4]
+		end, start, _ := strings.Cut(cut, ",")
+		low := "0000-" + end
+		high := start + "-ffff"
+		if i%3 == 0 {
+			low, high = high, low // each takes what the other has
+		}
+		n := len(deliveries(s))
+		a.Reload(cfg(low, "a"))
+		b.Reload(cfg(high, "b"))
+		s.Wait(t, "some more are delivered", func() bool { return len(deliveries(s)) >= min(n+150, 3000) })
+	}
+	for _, d := range []*running{a, b} {
+		if err := d.stop(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := deliveries(s)
+	for r, n := range all {
+		if n != 1 {
+			t.Errorf("%s got %d copies", r, n)
+		}
+	}
+	if len(all) != 3000 {
+		t.Errorf("%d deliveries, want 3000", len(all))
+	}
+}

@@ -82,10 +82,12 @@ type Daemon struct {
 	trace    Tracer
 	ready    chan struct{}
 	stopping chan struct{} // closed when no more is to be begun
+	moved    chan struct{} // has a token when other segments are wanted
 	now      func() time.Time
 
 	mu      sync.Mutex
 	strikes map[string]int      // transactions that came to nothing, by chunk; not the chunk's fault
+	turns   map[string]turnsSum // of chunks, to be traced
 	partial map[string]*partial // chunks that need more than one transaction
 }
 
@@ -93,8 +95,8 @@ type Daemon struct {
 func New(cfg Config, sp Spool, log *slog.Logger) *Daemon {
 	cfg = cfg.withDefaults()
 	d := &Daemon{
-		spool: sp, log: log, ready: make(chan struct{}), stopping: make(chan struct{}), now: time.Now, trace: noTracer{},
-		strikes: map[string]int{}, partial: map[string]*partial{},
+		spool: sp, log: log, ready: make(chan struct{}), moved: make(chan struct{}, 1), now: time.Now, trace: noTracer{},
+		strikes: map[string]int{}, turns: map[string]turnsSum{}, partial: map[string]*partial{},
 	}
 	d.cfg.Store(&cfg)
 	d.mta = newMTA(cfg, log)
@@ -106,58 +108,115 @@ func New(cfg Config, sp Spool, log *slog.Logger) *Daemon {
 func (d *Daemon) Ready() <-chan struct{} { return d.ready }
 
 // Reload makes the daemon go on with another configuration, from the next transaction
-// on. Segments and name stay as they are: they change with a restart.
+// on. With other segments it finishes what is under way, gives up those that it has, and
+// takes the new ones, as soon as whoever has them gives them up. The name stays as it is.
 func (d *Daemon) Reload(cfg Config) {
 	cfg = cfg.withDefaults()
 	old := d.cfg.Load()
-	if cfg.Segments.String() != old.Segments.String() {
-		d.log.Warn("outbound: segments change only at a restart",
-			"owned", old.Segments.String(), "configured", cfg.Segments.String())
-	}
-	cfg.Segments, cfg.Name = old.Segments, old.Name
+	cfg.Name = old.Name
 	d.cfg.Store(&cfg)
 	d.mta.configure(cfg)
+	if cfg.Segments.String() != old.Segments.String() {
+		wake(d.moved)
+	}
 }
 
 // Run owns the segments and delivers until ctx ends, then finishes what is under way,
 // within the grace period, and gives the rest back. It returns nil when ctx has ended,
 // else why it could not go on: segments that are owned by another or were lost to it.
-func (d *Daemon) Run(ctx context.Context) (err error) {
-	cfg := d.cfg.Load()
-	if d.owner, err = d.spool.OwnOutgoing(ctx, cfg.Segments, cfg.Name); err != nil {
+func (d *Daemon) Run(ctx context.Context) error {
+	set := d.cfg.Load().Segments
+	owner, err := d.spool.OwnOutgoing(ctx, set, d.cfg.Load().Name)
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
-		return fmt.Errorf("own outgoing %s: %w", cfg.Segments, err)
+		return fmt.Errorf("own outgoing %s: %w", set, err)
 	}
-	defer func() {
-		if cerr := d.owner.Close(); cerr != nil && err == nil {
-			err = fmt.Errorf("give up outgoing %s: %w", cfg.Segments, cerr)
-		}
-	}()
 	close(d.ready)
 
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var helpers sync.WaitGroup
+	helpers.Go(func() { d.mta.run(ctx) })
+	helpers.Go(func() { d.posts.run(ctx) })
+	for owner != nil && err == nil {
+		if err = d.serve(ctx, owner, set); err == nil && ctx.Err() == nil {
+			set = d.cfg.Load().Segments
+			owner, err = d.takeOver(ctx, set)
+		} else {
+			owner = nil
+		}
+	}
+	stop()
+	helpers.Wait()
+	d.mta.close()
+	d.posts.flush(0)
+	return err
+}
+
+// serve delivers what an owner hands out until ctx ends or other segments are wanted, and
+// closes it.
+func (d *Daemon) serve(ctx context.Context, owner spool.OutgoingOwner, set segment.Set) (err error) {
+	d.owner, d.stopping = owner, make(chan struct{})
+	defer func() {
+		if cerr := owner.Close(); cerr != nil && err == nil {
+			err = fmt.Errorf("give up outgoing %s: %w", set, cerr)
+		}
+	}()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	var helpers, jobs sync.WaitGroup
-	helpers.Go(func() { d.mta.run(ctx) })
-	helpers.Go(func() { d.posts.run(ctx) })
-
+	var jobs, watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-d.moved:
+			stop(errMoved)
+		}
+	})
 	d.dispatch(ctx, work, stop, &jobs)
 	close(d.stopping)
 	timer := time.AfterFunc(d.cfg.Load().Grace, cut)
 	jobs.Wait()
 	timer.Stop()
 	stop(nil)
-	helpers.Wait()
-	d.mta.close()
-	d.posts.flush(0)
+	watch.Wait()
 	if cause := context.Cause(ctx); errors.Is(cause, spool.ErrFenced) {
-		return fmt.Errorf("outgoing %s: %w", cfg.Segments, cause)
+		return fmt.Errorf("outgoing %s: %w", set, cause)
 	}
 	return nil
+}
+
+// errMoved ends serve when other segments are wanted.
+var errMoved = errors.New("the segments have changed")
+
+// takeOver owns other segments than before. The daemon that has them may not have heard yet
+// that it is to give them up, so it waits, and goes by the newest configuration. Without an
+// owner and an error, ctx has ended.
+func (d *Daemon) takeOver(ctx context.Context, set segment.Set) (spool.OutgoingOwner, error) {
+	wait := delay{first: 50 * time.Millisecond, most: 2 * time.Second}
+	for told := false; ; told = true {
+		owner, err := d.spool.OwnOutgoing(ctx, set, d.cfg.Load().Name)
+		switch {
+		case err == nil:
+			d.log.Info("outbound: other segments now", "segments", set.String())
+			return owner, nil
+		case ctx.Err() != nil:
+			return nil, nil
+		case !errors.Is(err, spool.ErrOwned):
+			return nil, fmt.Errorf("own outgoing %s: %w", set, err)
+		case !told:
+			d.log.Warn("outbound: waiting for segments that another daemon has", "segments", set.String(), "err", err)
+		}
+		if !sleep(ctx, wait.next()) {
+			return nil, nil
+		}
+		if next := d.cfg.Load().Segments; next.String() != set.String() {
+			set, told = next, false
+		}
+	}
 }
 
 // dispatch takes chunks and starts a job for each, no more at once than there may be

@@ -24,6 +24,44 @@ func (d *Daemon) SetTracer(t Tracer) { d.trace = t }
 // maxReplies is how many recipients of one transaction the trace names.
 const maxReplies = 20
 
+// turnsFor is for how long the turns of a chunk are added up before they are traced: each
+// may be a few copies only.
+const turnsFor = 5 * time.Second
+
+// turnsSum is what turns of a chunk came to that have not been traced yet.
+type turnsSum struct {
+	accepted int
+	took     time.Duration
+	since    time.Time
+}
+
+// traceTurn traces a transaction, or the turns of a chunk together.
+func (d *Daemon) traceTurn(c *spool.Chunk, out *outcome, took time.Duration) {
+	now := time.Now()
+	d.mu.Lock()
+	sum, ok := d.turns[c.ID()]
+	if !ok {
+		sum.since = now
+	}
+	sum.accepted, sum.took = sum.accepted+out.accepted, sum.took+took
+	stopping := false
+	select {
+	case <-d.stopping:
+		stopping = true
+	default:
+	}
+	if out.released && !stopping && now.Sub(sum.since) < turnsFor && len(d.turns) < strikesKept {
+		d.turns[c.ID()] = sum
+		d.mu.Unlock()
+		return
+	}
+	delete(d.turns, c.ID())
+	d.mu.Unlock()
+	all := *out
+	all.accepted = sum.accepted
+	d.traceSent(c, &all, sum.took)
+}
+
 // traceSent traces a transaction that was settled.
 func (d *Daemon) traceSent(c *spool.Chunk, out *outcome, took time.Duration) {
 	args := []any{"chunk", c.Name, "accepted", out.accepted, "deferred", len(out.deferred), "refused", len(out.refused),

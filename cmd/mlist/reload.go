@@ -93,7 +93,6 @@ var fixed = []struct {
 	{"store.url", func(c *config.Config) string { return c.Store.URL }, func(to, from *config.Config) { to.Store = from.Store }},
 	{"spool.url", func(c *config.Config) string { return c.Spool.URL }, func(to, from *config.Config) { to.Spool = from.Spool }},
 	{"archive.url", func(c *config.Config) string { return c.Archive.URL }, func(to, from *config.Config) { to.Archive = from.Archive }},
-	{"outbound.segments", func(c *config.Config) string { return c.Outbound.Segments.String() }, func(to, from *config.Config) { to.Outbound.Segments = from.Outbound.Segments }},
 	{"pipeline.workers", func(c *config.Config) string { return fmt.Sprint(c.Pipeline.Workers) }, func(to, from *config.Config) { to.Pipeline.Workers = from.Pipeline.Workers }},
 	{"trace", func(c *config.Config) string { return fmt.Sprint(c.Trace) }, func(to, from *config.Config) { to.Trace = from.Trace }},
 	{"control.listen", func(c *config.Config) string { return c.Control.Listen }, func(to, from *config.Config) { to.Control = from.Control }},
