@@ -164,7 +164,16 @@ func (m *memory) Release(c *spool.Chunk, due time.Time) {
 		m.events = append(m.events, "release")
 		next := *c
 		next.Due = due
-		next.Recipients = slices.DeleteFunc(slices.Clone(next.Recipients), func(r string) bool { return m.served[r] > 0 })
+		next.Recipients, next.Names = nil, nil
+		for i, r := range c.Recipients {
+			if m.served[r] > 0 {
+				continue
+			}
+			next.Recipients = append(next.Recipients, r)
+			if len(c.Names) > 0 {
+				next.Names = append(next.Names, c.Names[i])
+			}
+		}
 		m.waiting = append(m.waiting, &next)
 	})
 }

@@ -3,6 +3,7 @@ package harness
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,9 @@ type Options struct {
 	// Set adds or changes keys of the configuration: "outbound.connections" = "4". Values
 	// are TOML.
 	Set map[string]string
+	// Config is the name of the configuration file: several processes of one installation may
+	// differ in it. "mlist.toml" when empty.
+	Config string
 	// DNS stands in for DNS: TXT records by name. No test asks the net.
 	DNS map[string][]string
 }
@@ -83,7 +87,7 @@ func Install(dir, dist string, opts Options) (*Mlist, error) {
 	m := &Mlist{
 		Dir:    dir,
 		Bin:    filepath.Join(dist, "mlist"),
-		Config: filepath.Join(dir, "mlist.toml"),
+		Config: filepath.Join(dir, cmp.Or(opts.Config, "mlist.toml")),
 		LMTP:   filepath.Join(dir, "run", "lmtp.sock"),
 		Milter: filepath.Join(dir, "run", "milter.sock"),
 		Spool:  filepath.Join(dir, "spool"),

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mlist/mlist/test/harness"
@@ -46,6 +47,8 @@ func main() {
 		{"one process, a sound MTA", [][]string{{"serve"}}, sink.Faults{}},
 		{"one process, an MTA that fails at random", [][]string{{"serve"}}, faults},
 		{"three processes, an MTA that fails at random", [][]string{{"lmtpd"}, {"pipeline"}, {"outbound"}}, faults},
+		{"three outbound daemons whose segments move, an MTA that fails at random",
+			[][]string{{"lmtpd"}, {"pipeline"}, {"outbound"}, {"outbound"}, {"outbound"}}, faults},
 	}
 	for _, p := range parts {
 		if err := p.run(ctx, dist); err != nil {
@@ -100,8 +103,8 @@ func (p part) run(ctx context.Context, dist string) error {
 		return err
 	}
 	report := checker.Compare(append(accepted, digests...), mta.Transactions())
-	fmt.Printf("%s: %d posts accepted and archived, %d digests, %d kills of daemons, %d of plugins, %d faults of the MTA: %s\n",
-		p.name, len(accepted), len(digests), kills.daemons, kills.plugins, mta.Stats().Faults, report)
+	fmt.Printf("%s: %d posts accepted and archived, %d digests, %d kills of daemons, %d of plugins, segments moved %d times, %d faults of the MTA: %s\n",
+		p.name, len(accepted), len(digests), kills.daemons, kills.plugins, w.moves, mta.Stats().Faults, report)
 	if !report.OK() {
 		return fmt.Errorf("mail was lost or doubled; what is left is in %s", dir)
 	}
@@ -115,6 +118,9 @@ func (p part) run(ctx context.Context, dist string) error {
 // world is an installation with its daemons and lists.
 type world struct {
 	dir     string
+	dist    string
+	options []harness.Options // of each daemon
+	moves   int
 	daemons []*harness.Mlist
 	args    [][]string
 	lists   []string
@@ -122,15 +128,20 @@ type world struct {
 }
 
 func newWorld(ctx context.Context, dir, dist, mta string, args [][]string) (*world, error) {
-	w := &world{dir: dir, args: args}
-	for range args {
-		// Each process has a log of its own; the installation is the same.
-		m, err := harness.Install(dir, dist, harness.Options{MTA: mta, Set: map[string]string{
+	w := &world{dir: dir, dist: dist, args: args}
+	for i := range args {
+		// Each process has a log and segments of its own; the installation is the same.
+		w.options = append(w.options, harness.Options{MTA: mta, Config: fmt.Sprintf("mlist%d.toml", i), Set: map[string]string{
 			"outbound.recipients_per_transaction": "10",
 			"outbound.retry_min":                  `"50ms"`,
 			"outbound.retry_max":                  `"500ms"`,
 			"pipeline.max_tries":                  "1000",
+			"control.listen":                      fmt.Sprintf(`"unix:%s/run/control%d.sock"`, dir, i),
 		}})
+	}
+	w.cut(nil)
+	for _, o := range w.options {
+		m, err := harness.Install(dir, dist, o)
 		if err != nil {
 			return nil, err
 		}
@@ -144,6 +155,7 @@ func newWorld(ctx context.Context, dir, dist, mta string, args [][]string) (*wor
 		name := fmt.Sprintf("list%d@lists.test", i)
 		w.lists = append(w.lists, name)
 		settings := append([]string{"list", "create", name, "default_nonmember_action=accept"}, digestSettings...)
+		settings = append(settings, copySettings[i%len(copySettings)]...)
 		if _, err := admin.Command(ctx, nil, settings...); err != nil {
 			return nil, err
 		}
@@ -211,6 +223,9 @@ func (w *world) storm(ctx context.Context, rnd *rand.Rand) ([]checker.Accepted, 
 
 // kill kills a plugin, or some daemons at once, which are then started again.
 func (w *world) kill(ctx context.Context, rnd *rand.Rand, kills *killed) error {
+	if w.outbounds() > 1 && rnd.IntN(3) == 0 {
+		return w.move(rnd)
+	}
 	if rnd.IntN(4) == 0 {
 		kills.plugins += w.killPlugins()
 		return nil
@@ -222,10 +237,84 @@ func (w *world) kill(ctx context.Context, rnd *rand.Rand, kills *killed) error {
 	}
 	slices.Sort(chosen)
 	for _, i := range chosen {
-		if err := w.daemons[i].StartDaemon(ctx, w.args[i]...); err != nil {
+		if err := w.restart(ctx, i); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// restart starts a daemon that was killed. It is refused while another has not yet given up
+// what was moved from that to this one, as a service manager would see it, and tried again.
+func (w *world) restart(ctx context.Context, i int) error {
+	for end := time.Now().Add(stuck); ; {
+		err := w.daemons[i].StartDaemon(ctx, w.args[i]...)
+		if err == nil || w.moves == 0 || time.Now().After(end) || !strings.Contains(w.daemons[i].Log(), "belongs to outbound") {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// copySettings are how lists differ in the copies that members get.
+var copySettings = [][]string{nil, {"verp_delivery_interval=1"}, {"personalize=full", "footer=for %(user_address)s"}}
+
+// outbounds is how many outbound daemons there are beside each other.
+func (w *world) outbounds() int {
+	n := 0
+	for _, a := range w.args {
+		if a[0] == "outbound" {
+			n++
+		}
+	}
+	return n
+}
+
+// cut gives each of the outbound daemons a part of the hash space: equal ones, or with rnd
+// other ones each time.
+func (w *world) cut(rnd *rand.Rand) {
+	n := w.outbounds()
+	if n < 2 {
+		return
+	}
+	cuts := make([]int, n+1)
+	for i := range n {
+		cuts[i] = i * 0x10000 / n
+		if rnd != nil && i > 0 {
+			cuts[i] += rnd.IntN(0x4000) - 0x2000
+		}
+	}
+	cuts[n] = 0x10000
+	order := make([]int, n)
+	for i := range order {
+		order[i] = i
+	}
+	if rnd != nil {
+		order = rnd.Perm(n)
+	}
+	k := 0
+	for i, a := range w.args {
+		if a[0] == "outbound" {
+			w.options[i].Set["outbound.segments"] = fmt.Sprintf(`"%04x-%04x"`, cuts[order[k]], cuts[order[k]+1]-1)
+			k++
+		}
+	}
+}
+
+// move cuts the hash space anew while mail flows.
+func (w *world) move(rnd *rand.Rand) error {
+	w.cut(rnd)
+	for i, o := range w.options {
+		if _, err := harness.Install(w.dir, w.dist, o); err != nil {
+			return err
+		}
+		if w.args[i][0] == "outbound" {
+			if err := syscall.Kill(w.daemons[i].PID(), syscall.SIGHUP); err != nil {
+				return fmt.Errorf("hang up on %s: %w", w.args[i], err)
+			}
+		}
+	}
+	w.moves++
 	return nil
 }
 
