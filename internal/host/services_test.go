@@ -251,7 +251,7 @@ func TestAPluginThatNeedsWhatIsNotThereIsRefused(t *testing.T) {
 		state               State
 		want                string
 	}{
-		{"a capability from the future", "future", "future", &crowd{}, `future needs "teleport", which mlist 1 does not know (it has members, state, submit, smtp-time, keep)`},
+		{"a capability from the future", "future", "future", &crowd{}, `future needs "teleport", which mlist 1 does not know (it has ` + strings.Join(sdk.Capabilities, ", ") + ")"},
 		{"a service that is not offered", "asker", "ask1", nil, `asker needs "state", which is not to be had here`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

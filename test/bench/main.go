@@ -30,6 +30,7 @@ var parts = []part{
 	{"lmtp", (*bench).lmtp},
 	{"idle", (*bench).idle},
 	{"pipeline", (*bench).pipeline},
+	{"sustained", (*bench).sustained},
 	{"milter", (*bench).milter},
 	{"deliver", (*bench).deliver},
 	{"copies", (*bench).copies},
@@ -59,7 +60,7 @@ type bench struct {
 
 var (
 	asJSON = flag.Bool("json", false, "print one JSON object, for programs")
-	only   = flag.String("only", "", "parts to run, separated by commas (import, lmtp, idle, pipeline, milter, deliver, memory)")
+	only   = flag.String("only", "", "parts to run, separated by commas (import, lmtp, idle, pipeline, sustained, milter, deliver, memory)")
 	large  = flag.Int("large", 1_000_000, "members of the largest list")
 )
 
