@@ -2,12 +2,16 @@
 //
 // It changes posts by splices and never re-serialises them: the author's octets stay
 // what they are. Where the text allows it, footer and header join it; where it does
-// not, they become parts of their own. Signed and encrypted posts are left alone.
+// not, they become parts of their own. HTML takes them escaped, within its body; an
+// alternative takes them in each of its forms, or none. Base64 is written anew where it is
+// a form of an alternative, or HTML. A text that ends in the footer already, quoted or
+// not, gets no second one. Signed and encrypted posts are left alone.
 package decorate
 
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mlist/mlist/sdk"
@@ -82,7 +86,14 @@ type editor struct {
 // decorate chooses the way for this kind of message. It returns why it left the post
 // as it is, or "".
 func (e *editor) decorate() (skipped string, err error) {
+	if quoted, err := e.endsSo(); err != nil {
+		return "", err
+	} else if quoted {
+		e.after = ""
+	}
 	switch root := e.root; {
+	case e.before == "" && e.after == "":
+		return "there already", nil
 	case root.Protected(e.post.Body):
 		return "signed", nil
 	case root.Type == "message/partial":
@@ -91,12 +102,46 @@ func (e *editor) decorate() (skipped string, err error) {
 		return e.addParts()
 	case strings.HasPrefix(root.Type, "multipart/") && root.Open < 0:
 		return "no boundary", nil
+	case root.Type == "text/html" || root.Type == "multipart/alternative":
+		if done, err := e.joinForms(); done || err != nil {
+			return "", err
+		}
 	case root.Type == "text/plain" && root.Disposition != "attachment":
 		if done, err := e.joinText(); done || err != nil {
 			return "", err
 		}
 	}
 	return "", e.wrap()
+}
+
+// endsSo tells whether a plain text, or the plain form of an alternative, ends in the
+// footer already: quoted in a reply, most often. Once is enough.
+func (e *editor) endsSo() (bool, error) {
+	p := e.root
+	if p.Type == "multipart/alternative" && len(p.Parts) > 0 {
+		p = p.Parts[0]
+	}
+	want := bareLines(e.after)
+	if p.Type != "text/plain" || len(want) == 0 || p.End-p.Start > maxInside {
+		return false, nil
+	}
+	text, cut, err := p.Text(e.post.Body, maxInside)
+	if err != nil || cut {
+		return false, err
+	}
+	have := bareLines(text)
+	return len(have) >= len(want) && slices.Equal(have[len(have)-len(want):], want), nil
+}
+
+// bareLines are the lines that are not empty, without marks of quotation.
+func bareLines(text string) []string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(strings.TrimLeft(line, "> \t|")); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // expand fills in the placeholders of a setting. A line end is added where the last

@@ -206,8 +206,10 @@ func TestOtherMessagesGetParts(t *testing.T) {
 	alternative := "Content-Type: multipart/alternative; boundary=alt\r\n"
 	altBody := "--alt\r\n\r\nhi\r\n--alt\r\nContent-Type: text/html\r\n\r\n<p>hi</p>\r\n--alt--\r\n"
 	tests := []struct{ name, header, body string }{ // those named broken are so before
-		{"HTML", base + "Content-Type: text/html;\r\n\tcharset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\nX-After: 1\r\n", "<p>grüß</p>\r\n"},
-		{"HTML without a line end", base + "Content-Type: text/html\r\n", "<p>hi</p>"},
+		{"another text", base + "Content-Type: text/enriched;\r\n\tcharset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\nX-After: 1\r\n", "<p>grüß</p>\r\n"},
+		{"another text without a line end", base + "Content-Type: text/enriched\r\n", "<p>hi</p>"},
+		{"HTML in UTF-16", base + "Content-Type: text/html; charset=utf-16\r\nContent-Transfer-Encoding: base64\r\n", "PABwAD4A\r\n"},
+		{"HTML in broken quoted-printable", base + "Content-Type: text/html\r\nContent-Transfer-Encoding: quoted-printable\r\n", "<p>=ZZ</p>\r\n"},
 		{"an alternative", base + alternative, altBody},
 		{"an alternative with LF", strings.ReplaceAll(base+alternative, "\r", ""), strings.ReplaceAll(altBody, "\r", "")},
 		{"a broken alternative without an end", base + alternative, strings.TrimSuffix(altBody, "--alt--\r\n")},
@@ -221,8 +223,8 @@ func TestOtherMessagesGetParts(t *testing.T) {
 		{"UTF-16", base + "Content-Type: text/plain; charset=utf-16\r\nContent-Transfer-Encoding: base64\r\n", "aABpAA==\r\n"},
 		{"a broken encoding", base + "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: x-uuencode\r\n", "hi\r\n"},
 		{"broken base64", base + "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n", "aGk=aGk=\r\n"},
-		{"an empty message of another type", base + "Content-Type: text/html\r\n", ""},
-		{"a text like a delimiter", base + "Content-Type: text/html\r\n", "--mlist-\r\n--\r\n"},
+		{"an empty message of another type", base + "Content-Type: text/enriched\r\n", ""},
+		{"a text like a delimiter", base + "Content-Type: text/enriched\r\n", "--mlist-\r\n--\r\n"},
 	}
 	const after = "tschüß €\n"
 	for _, tt := range tests {
@@ -489,6 +491,9 @@ func TestPersonalPlaceholders(t *testing.T) {
 			mark + "ap, that is"},
 		{"base64", "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8K\r\n",
 			"aGVsbG8K\r\n\r\n--mlist-"},
+		{"HTML", "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n\r\n<p>hello</p>\r\n", mark + "nh</div>\r\n"},
+		{"HTML in quoted-printable", "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>hello</p>\r\n",
+			"<p>hello</p>\r\n\r\n--mlist-"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

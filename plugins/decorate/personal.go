@@ -13,6 +13,7 @@ type personalField struct {
 	ascii string // what stands for it in a post
 	qp    string // and in quoted-printable
 	other string // and there, where the charset is not UTF-8
+	html  string // and in HTML that is not encoded
 }
 
 // personalFields are those that a post may have: none if all members get the same copy, in
@@ -33,7 +34,7 @@ func personalFields(p *sdk.Post) ([]personalField, error) {
 		for _, y := range []struct {
 			to       *string
 			encoding sdk.Encoding
-		}{{&f.ascii, sdk.EncodeASCII}, {&f.qp, sdk.EncodeQP}, {&f.other, sdk.EncodeQPASCII}} {
+		}{{&f.ascii, sdk.EncodeASCII}, {&f.qp, sdk.EncodeQP}, {&f.other, sdk.EncodeQPASCII}, {&f.html, sdk.EncodeHTML}} {
 			var err error
 			if *y.to, err = p.Personal(x.field, y.encoding); err != nil {
 				return nil, err
