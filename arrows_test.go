@@ -47,6 +47,7 @@ var rules = []struct {
 	{"internal/address", nil, nil, "a leaf"},
 	{"internal/verp", []string{"internal/address"}, nil, "outbound makes return paths and the pipeline reads them, and neither knows the other"},
 	{"internal/segment", nil, nil, "a leaf"},
+	{"internal/command", nil, nil, "a leaf: what people ask for is a pure function of their words"},
 	{"internal/describe", []string{"internal/address", "internal/host", "internal/list", "internal/spool", "sdk", "sdk/message"}, nil,
 		"what the stages are told is the same whoever asks them"},
 	{"internal/listen", nil, nil, "a leaf: sockets to serve on"},

@@ -39,15 +39,35 @@ func personal(sender string, h *message.Header) (address.Address, bool) {
 		return to, false
 	}
 	switch firstWord(h.Get("Precedence")) {
-	case "bulk", "list", "junk":
+	case "bulk", "list", "junk", "auto_reply":
 		return to, false
 	}
-	for _, field := range []string{"List-Id", "List-Post", "List-Unsubscribe", "X-Auto-Response-Suppress", "X-Loop", "Feedback-ID"} {
+	for _, field := range []string{"List-Id", "List-Post", "List-Unsubscribe", "X-Auto-Response-Suppress", "X-Loop", "Feedback-ID",
+		"X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Vacation", "X-Mail-Autoreply"} {
 		if h.Has(field) {
 			return to, false
 		}
 	}
 	return to, !robot(to.Local)
+}
+
+// awaySubjects are what subjects of autoresponders start with that do not mark their mail.
+var awaySubjects = []string{
+	"auto:", "autoreply", "auto reply", "auto-reply", "automatic reply", "automatic response", "out of office", "out of the office", "away from", "on vacation", "vacation",
+	"automatische antwort", "abwesend", "abwesenheit", "réponse automatique", "absence", "respuesta automática", "fuera de la oficina", "risposta automatica", "automatisch antwoord",
+	"resposta automática", "автоответ", "自動返信", "自动回复",
+}
+
+// away tells whether a message says in its subject that nobody has written it. It is asked
+// where a mere answer does something.
+func away(h *message.Header) bool {
+	subject := strings.ToLower(strings.Trim(h.Text("Subject"), " *!:[]-\t"))
+	for _, s := range awaySubjects {
+		if strings.HasPrefix(subject, s) {
+			return true
+		}
+	}
+	return false
 }
 
 // robot tells whether a local part is one behind which no person reads.

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -323,30 +322,4 @@ func warnRefused(p *post, r bounce.Report) {
 	if count > 0 {
 		p.log.Warn("the MTA refused a post as it is", "recipients", count, "reason", reason, "chunk", r.EnvelopeID)
 	}
-}
-
-// confirm does what a token stands for that comes back from the address it was sent to.
-func (d *Daemon) confirm(ctx context.Context, p *post) error {
-	to, person := personal(p.entry.Sender, p.header)
-	if !person {
-		// An autoresponder, or a bounce: nobody has decided anything.
-		p.log.Info("no person confirms, dropped")
-		d.note(p, trace.Done, "reason", "a confirmation that no person wrote")
-		return p.owner.Done(ctx, p.entry)
-	}
-	member, err := d.store.EnableByToken(ctx, p.list.ID, strings.ToLower(p.entry.Detail), p.entry.Received)
-	if errors.Is(err, store.ErrNotFound) {
-		return d.forward(ctx, p)
-	}
-	if err != nil {
-		return storeFailed("enable delivery", err)
-	}
-	p.log.Info("delivery enabled by the member", "member", member)
-	d.note(p, trace.Done, "reason", fmt.Sprintf("delivery to %s is enabled again", member))
-	n, err := d.memberNotice(p.list, bounceNotice{kind: "enabled", id: string(p.entry.ID), to: to.String(), subject: fmt.Sprintf("You receive %s again", p.list.Address), at: p.entry.Received,
-		data: bounceData{Address: member.String()}})
-	if err != nil {
-		return err
-	}
-	return d.commitNotice(ctx, p, n, "", addOnly(to.String()))
 }

@@ -37,6 +37,8 @@ type notice struct {
 	text   []byte
 }
 
+func (n *notice) fields() *message.Header { return message.ParseHeader(n.header) }
+
 func (n *notice) body() *message.Body {
 	return message.NewBody(bytes.NewReader(n.text), 0, int64(len(n.text)))
 }

@@ -66,6 +66,7 @@ type Store interface {
 	store.Archive
 	store.Digests
 	store.Bounces
+	store.Requests
 	store.Secrets
 }
 

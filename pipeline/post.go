@@ -66,6 +66,12 @@ func (d *Daemon) incoming(ctx context.Context, owner spool.Owner, e spool.Entry)
 		return d.sendProbe(ctx, p)
 	case e.Role == string(address.RoleConfirm):
 		return d.confirm(ctx, p)
+	case e.Role == string(address.RoleJoin):
+		return d.joinOrLeave(ctx, p, store.WantJoin)
+	case e.Role == string(address.RoleLeave):
+		return d.joinOrLeave(ctx, p, store.WantLeave)
+	case e.Role == string(address.RoleRequest):
+		return d.request(ctx, p)
 	case e.Role == string(address.RolePost):
 		return d.post(ctx, p)
 	default:

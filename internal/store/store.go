@@ -234,7 +234,8 @@ type Journal interface {
 	// within grace. The same entry gets the same answer again.
 	AllowResponse(ctx context.Context, listID int64, kind string, addr address.Address, entry string, at time.Time, grace time.Duration) (bool, error)
 	// Prune forgets posts' entries and digests (not that their numbers are taken), and
-	// notices, from before t, responses from MaxGrace before that, and what is left of deleted lists. An entry that may still
+	// notices, from before t, requests that expired before it and results of steps, responses
+	// from MaxGrace before that, and what is left of deleted lists. An entry that may still
 	// be filed again must not be older than t.
 	Prune(ctx context.Context, t time.Time) error
 }
@@ -266,6 +267,7 @@ type Store interface {
 	Bounces
 	Archive
 	Digests
+	Requests
 	// Ping tells whether the store answers.
 	Ping(ctx context.Context) error
 	Close() error

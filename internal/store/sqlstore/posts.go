@@ -114,6 +114,9 @@ func (s *Store) Prune(ctx context.Context, t time.Time) error {
 	if err := s.repeat(ctx, s.q.pruneResponses, t.Add(-store.MaxGrace).UnixMicro()); err != nil {
 		return fmt.Errorf("prune responses: %w", err)
 	}
+	if err := s.pruneRequests(ctx, t); err != nil {
+		return err
+	}
 	for {
 		var id int64
 		err := s.q.buriedList.QueryRowContext(ctx, lastKey).Scan(&id)

@@ -15,8 +15,9 @@ type queries struct {
 	state                                                          *sql.Stmt
 	inArchive, digestReaders, waitingDigest, lastIssue, isFiled    *sql.Stmt
 	matchBans, matchMoreBans                                       *sql.Stmt
+	peekRequest                                                    *sql.Stmt
 	// on the stream
-	bans                                        *sql.Stmt
+	bans, requests                              *sql.Stmt
 	lists, members, recipients, bounceEvents    *sql.Stmt
 	bounceStates, dueBounces, bounceTasks       *sql.Stmt
 	archived, archivedHash, waitingDigests      *sql.Stmt
@@ -44,6 +45,10 @@ type queries struct {
 	assignOwed, copyOwed, fileDigest, usedPlaces, dropUsed       *sql.Stmt
 	freeUsed, modeOf, owe, unowe                                 *sql.Stmt
 	noticeOf, countNotices, addNotice, prunePosts, pruneNotices  *sql.Stmt
+	addRequest, requestOf, requestByToken, tellRequest           *sql.Stmt
+	dropRequest, dropRequestOf, countRequests                    *sql.Stmt
+	clearRequests, pruneRequests                                 *sql.Stmt
+	addResult, resultOf, clearResults, pruneResults              *sql.Stmt
 }
 
 const (
@@ -61,6 +66,9 @@ const (
 	// eventColumns are what scanEvent reads, scoreColumns what scanScore does.
 	eventColumns = `address_key, local, entry, at, status, hard, text, class, post, blameless, proven, points`
 	scoreColumns = `address_key, score, last, unproven, phase, warnings, token, due`
+
+	// requestColumns are what scanRequest reads.
+	requestColumns = `token, list_id, want, address_key, local, display_name, mode, status, phase, moderate, told, created, expires`
 
 	// filed finds the row of post $2 of list $1 itself, or else the first with digest $3
 	// since $4. No row: no list.
@@ -255,6 +263,21 @@ func (s *Store) queries() []query {
 			ON CONFLICT (list_id, kind, address_key) DO UPDATE SET entry = excluded.entry, at = excluded.at`},
 		{&s.q.clearResponses, s.writer, fmt.Sprintf(part, "responses", "list_id, kind, address_key", "list_id = $1")},
 		{&s.q.pruneResponses, s.writer, fmt.Sprintf(part, "responses", "list_id, kind, address_key", "at < $1")},
+		{&s.q.requests, s.stream, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND expires > $2 ORDER BY created`},
+		{&s.q.peekRequest, s.reader, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND token = $2 AND expires > $3`},
+		{&s.q.requestByToken, s.writer, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND token = $2 AND expires > $3`},
+		{&s.q.requestOf, s.writer, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND address_key = $2 AND want = $3 AND expires > $4`},
+		{&s.q.addRequest, s.writer, `INSERT INTO requests (` + requestColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`},
+		{&s.q.tellRequest, s.writer, `UPDATE requests SET told = told + 1 WHERE token = $1`},
+		{&s.q.dropRequest, s.writer, `DELETE FROM requests WHERE token = $1`},
+		{&s.q.dropRequestOf, s.writer, `DELETE FROM requests WHERE list_id = $1 AND address_key = $2 AND want = $3`},
+		{&s.q.countRequests, s.writer, `SELECT count(*) FROM requests WHERE list_id = $1`},
+		{&s.q.clearRequests, s.writer, fmt.Sprintf(part, "requests", "token", "list_id = $1")},
+		{&s.q.pruneRequests, s.writer, fmt.Sprintf(part, "requests", "token", "expires < $1")},
+		{&s.q.addResult, s.writer, `INSERT INTO request_results (list_id, entry, step, at, result) VALUES ($1, $2, $3, $4, $5)`},
+		{&s.q.resultOf, s.writer, `SELECT result FROM request_results WHERE list_id = $1 AND entry = $2 AND step = $3`},
+		{&s.q.clearResults, s.writer, fmt.Sprintf(part, "request_results", "list_id, entry, step", "list_id = $1")},
+		{&s.q.pruneResults, s.writer, fmt.Sprintf(part, "request_results", "list_id, entry, step", "at < $1")},
 		{&s.q.prunePosts, s.writer, fmt.Sprintf(part, "posts", "list_id, entry", "at < $1")},
 		{&s.q.pruneNotices, s.writer, fmt.Sprintf(part, "notices", "address_key, entry", "at < $1")},
 	}

@@ -34,6 +34,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"secrets", secretTests},
 		{"bans", banTests},
 		{"bounces", bounceTests},
+		{"requests", requestTests},
 		{"together", togetherTests},
 	} {
 		for _, tt := range group.tests {

@@ -1,0 +1,165 @@
+// Package command reads the commands that people write to a list's -request address: one
+// in the subject, and one in each of the first lines of the text. It is pure: what a
+// command does, and whether it may be done, is for others.
+package command
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Verb is what a command is about.
+type Verb string
+
+// The verbs, in the spelling that answers use.
+const (
+	Confirm Verb = "confirm"
+	Echo    Verb = "echo"
+	End     Verb = "end"
+	Help    Verb = "help"
+	Join    Verb = "join"
+	Leave   Verb = "leave"
+	Unknown Verb = "" // none of them
+)
+
+// verbs are all spellings: Mailman's, and those that people try.
+var verbs = map[string]Verb{
+	"confirm": Confirm, "echo": Echo, "end": End, "stop": End, "help": Help,
+	"join": Join, "subscribe": Join, "leave": Leave, "unsubscribe": Leave, "remove": Leave, "signoff": Leave,
+}
+
+// Command is one line.
+type Command struct {
+	Verb Verb
+	Args []string
+	// Line is the command as it was written: one line of valid UTF-8 without control
+	// characters.
+	Line string
+}
+
+// Bounds of what is read. More lines are no commands, and a longer line is none.
+const (
+	MaxLines = 10
+	MaxLine  = 400
+)
+
+// Parse reads the commands of a message whose subject and text are decoded. A subject that
+// is no command is just a subject. In the text, empty lines and quotations do not count,
+// and the commands end with the signature, with the first line that is none (the last
+// command then, with the verb Unknown), and with End, which is not among them.
+//
+// A text that starts with no command is prose, and has none: then they are those of the
+// subject.
+func Parse(subject, text string) []Command {
+	var out []Command
+	if c := parseLine(withoutMarks(subject)); c.Verb == End {
+		return nil
+	} else if c.Verb != Unknown {
+		out = append(out, c)
+	}
+	started := false
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		if line == "-- " || line == "--" {
+			break
+		}
+		if line = strings.TrimSpace(line); line == "" || line[0] == '>' {
+			continue
+		}
+		c := parseLine(line)
+		if c.Verb == End || c.Verb == Unknown && !started || len(out) == MaxLines {
+			break
+		}
+		started = true
+		out = append(out, c)
+		if c.Verb == Unknown {
+			break
+		}
+	}
+	return out
+}
+
+// withoutMarks takes the marks of an answer off a subject.
+func withoutMarks(s string) string {
+	for {
+		s = strings.TrimSpace(s)
+		mark, rest, ok := strings.Cut(s, ":")
+		if !ok || len(mark) > 3 || strings.Contains(mark, " ") {
+			return s
+		}
+		s = rest
+	}
+}
+
+func parseLine(line string) Command {
+	c := Command{Line: clean(line)}
+	if len(line) > MaxLine {
+		return c
+	}
+	words := strings.Fields(c.Line)
+	if len(words) == 0 {
+		return c
+	}
+	verb, ok := verbs[strings.ToLower(words[0])]
+	if !ok || !fits(verb, words[1:]) {
+		return c
+	}
+	c.Verb, c.Args = verb, words[1:]
+	return c
+}
+
+// fits tells a command from prose that starts with the same word, such as "help me please".
+func fits(v Verb, args []string) bool {
+	switch v {
+	case Confirm:
+		return len(args) == 1
+	case Join, Leave:
+		for _, a := range args {
+			if !strings.Contains(a, "=") {
+				return false
+			}
+		}
+	case Help, End:
+		return len(args) <= 1
+	}
+	return true
+}
+
+// clean is a line that is safe to print: what strangers wrote shapes no answer.
+func clean(line string) string {
+	line = strings.Map(func(r rune) rune {
+		switch {
+		case r == utf8.RuneError:
+			return '?'
+		case unicode.IsControl(r), unicode.Is(unicode.Zl, r), unicode.Is(unicode.Zp, r), unicode.Is(unicode.Cf, r):
+			return ' '
+		}
+		return r
+	}, line)
+	line = strings.TrimSpace(line)
+	if len(line) > MaxLine {
+		line = strings.ToValidUTF8(line[:MaxLine], "") + "…"
+	}
+	return line
+}
+
+// Options reads arguments of the form name=value, with their names in lower case; bad is
+// one that is of another form, is there twice, or has no name of those that are known.
+func (c Command) Options(known ...string) (options map[string]string, bad string) {
+	options = map[string]string{}
+	for _, a := range c.Args {
+		name, value, ok := strings.Cut(a, "=")
+		name = strings.ToLower(name)
+		_, twice := options[name]
+		found := false
+		for _, k := range known {
+			found = found || k == name
+		}
+		if !ok || twice || !found {
+			return nil, a
+		}
+		options[name] = value
+	}
+	return options, ""
+}

@@ -1,0 +1,103 @@
+package command
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+)
+
+func TestParse(t *testing.T) {
+	tests := []struct {
+		name, subject, text string
+		want                []string // lines; one that is unknown in brackets
+	}{
+		{"nothing", "", "", nil},
+		{"a subject", "subscribe", "", []string{"subscribe"}},
+		{"a subject in capitals", "SUBSCRIBE digest=MIME", "", []string{"SUBSCRIBE digest=MIME"}},
+		{"an answer's subject", "Re: AW: confirm abc", "", []string{"confirm abc"}},
+		{"a letter", "A question", "How do I join the list?", nil},
+		{"a subject, and a letter", "join", "Please add me.\n\nAnn", []string{"join"}},
+		{"lines", "", "join\n\nhelp\r\nleave address=x@y.test\n", []string{"join", "help", "leave address=x@y.test"}},
+		{"both", "help", "join\n", []string{"help", "join"}},
+		{"a line that is none ends them", "", "join\nThank you!\nleave\n", []string{"join", "(Thank you!)"}},
+		{"end", "", "join\nend\nleave\n", []string{"join"}},
+		{"stop", "", "join\nSTOP\nleave\n", []string{"join"}},
+		{"end in the subject", "end", "join\n", nil},
+		{"a signature", "", "join\n-- \nhelp\n", []string{"join"}},
+		{"a signature whose space was lost", "", "join\n--\nhelp\n", []string{"join"}},
+		{"a quotation", "", "> leave\njoin\n>> help\n", []string{"join"}},
+		{"more than there may be", "", strings.Repeat("help\n", 50), slices.Repeat([]string{"help"}, MaxLines)},
+		{"prose that starts with a command", "help me please", "", nil},
+		{"and another", "", "leave the list alone\n", nil},
+		{"confirm without a token", "confirm", "", nil},
+		{"a long line", "", "echo " + strings.Repeat("x", MaxLine) + "\njoin\n", nil},
+		{"control characters", "", "echo a\x00\x1b[2J\u202eb\n", []string{"echo a  [2J b"}},
+		{"a line break in a subject", "echo a\r\nBcc: x@y.test", "", []string{"echo a  Bcc: x@y.test"}},
+		{"octets that are no text", "echo \xff", "", []string{"echo ?"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, c := range Parse(tt.subject, tt.text) {
+				line := c.Line
+				if c.Verb == Unknown {
+					line = "(" + line + ")"
+				}
+				got = append(got, line)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("commands %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestOptions(t *testing.T) {
+	tests := []struct{ line, bad, digest string }{
+		{"join", "", ""},
+		{"join digest=mime", "", "mime"},
+		{"join Digest=no address=a@b.test", "", "no"},
+		{"join digest=mime digest=no", "digest=no", ""},
+		{"join colour=red", "colour=red", ""},
+		{"join =x", "=x", ""},
+		{"join digest=a=b", "", "a=b"},
+	}
+	for _, tt := range tests {
+		c := Parse(tt.line, "")
+		if len(c) != 1 {
+			t.Fatalf("%s: %v", tt.line, c)
+		}
+		options, bad := c[0].Options("digest", "address")
+		if bad != tt.bad || options["digest"] != tt.digest {
+			t.Errorf("%s: %v, bad %q", tt.line, options, bad)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range [][2]string{
+		{"Re: confirm abc", ""}, {"", "join digest=mime\nend\n"}, {"help", "> x\n-- \n"}, {"join\r\nBcc: a@b.test", "echo \x00\u2028\xff\n"},
+		{strings.Repeat("re:", 300), strings.Repeat("echo x\n", 20)},
+	} {
+		f.Add(s[0], s[1])
+	}
+	f.Fuzz(func(t *testing.T, subject, text string) {
+		commands := Parse(subject, text)
+		if len(commands) > MaxLines {
+			t.Fatalf("%d commands", len(commands))
+		}
+		for i, c := range commands {
+			if c.Verb == Unknown && (i == 0 || i < len(commands)-1) || c.Verb == End {
+				t.Fatalf("command %d is %q", i, c.Verb)
+			}
+			for _, s := range append(c.Args, c.Line) {
+				if !utf8.ValidString(s) || len(s) > MaxLine+4 || strings.ContainsFunc(s, unicode.IsControl) {
+					t.Fatalf("command %d has %q", i, s)
+				}
+			}
+			c.Options("digest", "address")
+		}
+	})
+}

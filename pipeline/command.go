@@ -1,0 +1,364 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/command"
+	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/trace"
+	"github.com/mlist/mlist/sdk/message"
+)
+
+// How long a request waits, as in Mailman.
+const (
+	confirmLife  = 3 * 24 * time.Hour
+	moderateLife = 180 * 24 * time.Hour
+)
+
+// maxCommandText is how much of a text is read for commands.
+const maxCommandText = 16 << 10
+
+// commander does the commands of one entry. Each is one transaction of the store, keyed by
+// the entry and the command's place in it; what people are to be told of all of them is
+// one commit. So a second run of the entry does nothing twice.
+type commander struct {
+	d     *Daemon
+	p     *post
+	from  address.Address // of the field From: whom commands are about
+	name  string
+	steps int
+
+	letters []letter
+	report  []string // lines for the author
+	// quiet: who gets a letter already is told nothing else.
+	quiet bool
+}
+
+func (d *Daemon) commander(p *post) *commander {
+	c := &commander{d: d, p: p, from: p.author}
+	for _, box := range p.header.Mailboxes("From") {
+		if a, err := address.Parse(box.Address); err == nil {
+			c.from, c.name = a, displayName(box.Name)
+			break
+		}
+	}
+	return c
+}
+
+// displayName is a name out of a header, as a member may have it.
+func displayName(s string) string {
+	s = strings.TrimSpace(oneLine(strings.ToValidUTF8(s, "")))
+	if len(s) > 100 {
+		s = strings.ToValidUTF8(s[:100], "")
+	}
+	return s
+}
+
+// joinOrLeave does what mail to -join and -leave asks for, whatever stands in it.
+func (d *Daemon) joinOrLeave(ctx context.Context, p *post, want store.Want) error {
+	if !p.personal {
+		p.log.Info("no person asks, dropped", "role", p.entry.Role)
+		d.note(p, trace.Done, "reason", "a request that no person wrote")
+		return p.owner.Done(ctx, p.entry)
+	}
+	c := d.commander(p)
+	c.quiet = true
+	if err := c.ask(ctx, store.Request{Want: want, Address: c.from, DisplayName: c.name}); err != nil {
+		return err
+	}
+	return c.send(ctx)
+}
+
+// request does the commands of mail to -request. A letter without any goes to the owners.
+func (d *Daemon) request(ctx context.Context, p *post) error {
+	if !p.personal || p.wasHere() || d.responds(p) == respondAndDiscard {
+		return d.forward(ctx, p)
+	}
+	text, err := p.commandText()
+	if err != nil {
+		return err
+	}
+	subject := p.header.Text("Subject")
+	commands := command.Parse(subject, text)
+	if len(commands) == 0 && strings.TrimSpace(subject+text) == "" {
+		commands = []command.Command{{Verb: command.Help, Line: "help"}}
+	}
+	if len(commands) == 0 {
+		return d.forward(ctx, p)
+	}
+	c := d.commander(p)
+	for _, cmd := range commands {
+		c.say("> %s", cmd.Line)
+		if err := c.do(ctx, cmd); err != nil {
+			return err
+		}
+		c.say("")
+	}
+	return c.send(ctx)
+}
+
+// commandText is the start of the first plain text of the message.
+func (p *post) commandText() (string, error) {
+	root, _, err := message.ParseStructure(p.header, p.body)
+	if err != nil {
+		return "", err
+	}
+	part := firstPlain(root)
+	if part == nil {
+		return "", nil
+	}
+	text, _, err := part.Text(p.body, maxCommandText)
+	return text, err
+}
+
+func firstPlain(part *message.Part) *message.Part {
+	if part.Type == "text/plain" && part.Disposition != "attachment" {
+		return part
+	}
+	for _, inner := range part.Parts {
+		if found := firstPlain(inner); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+// do does one command of -request.
+func (c *commander) do(ctx context.Context, cmd command.Command) error {
+	switch cmd.Verb {
+	case command.Help:
+		c.say("%s", strings.TrimRight(helpText, "\n"))
+	case command.Echo:
+		c.say("%s", strings.Join(cmd.Args, " "))
+	case command.Confirm:
+		token, _, _ := strings.Cut(strings.ToLower(cmd.Args[0]), "@")
+		known, err := c.confirm(ctx, token)
+		if err == nil && !known {
+			c.say("Nothing waits for this token, or not any more.")
+		}
+		return err
+	case command.Join:
+		return c.join(ctx, cmd)
+	case command.Leave:
+		options, bad := cmd.Options("address")
+		who, ok := c.who(options)
+		if bad != "" || !ok {
+			c.say("Not understood: leave [address=ADDRESS]")
+			return nil
+		}
+		return c.ask(ctx, store.Request{Want: store.WantLeave, Address: who})
+	default:
+		c.say("No command. These are:\n\n%s", strings.TrimRight(helpText, "\n"))
+	}
+	return nil
+}
+
+// digestModes are the values of join's option digest, in Mailman's words.
+var digestModes = map[string]list.Mode{
+	"": list.Regular, "no": list.Regular, "mime": list.MIMEDigest, "plain": list.PlaintextDigest, "summary": list.SummaryDigest,
+}
+
+func (c *commander) join(ctx context.Context, cmd command.Command) error {
+	options, bad := cmd.Options("digest", "address")
+	mode, known := digestModes[strings.ToLower(options["digest"])]
+	who, ok := c.who(options)
+	if bad != "" || !known || !ok {
+		c.say("Not understood: join [digest=no|mime|plain|summary] [address=ADDRESS]")
+		return nil
+	}
+	r := store.Request{Want: store.WantJoin, Address: who, Mode: mode}
+	if who == c.from {
+		r.DisplayName = c.name
+	}
+	return c.ask(ctx, r)
+}
+
+// who is whom a command is about: who wrote it, unless it names another.
+func (c *commander) who(options map[string]string) (address.Address, bool) {
+	text, named := options["address"]
+	if !named {
+		return c.from, true
+	}
+	a, err := address.Parse(strings.Trim(text, "<>"))
+	return a, err == nil
+}
+
+// step names the next thing that the entry does.
+func (c *commander) step() store.Step {
+	c.steps++
+	return store.Step{ListID: c.p.list.ID, Entry: string(c.p.entry.ID), Number: c.steps, At: c.p.entry.Received}
+}
+
+// ask files a request, and has the right people told.
+func (c *commander) ask(ctx context.Context, r store.Request) error {
+	policy, verb := c.p.list.Settings.SubscriptionPolicy, "join"
+	if r.Want == store.WantLeave {
+		policy, verb = c.p.list.Settings.UnsubscriptionPolicy, "leave"
+	}
+	refused, err := c.refused(ctx, r, policy)
+	if err != nil {
+		return err
+	}
+	if refused {
+		c.say("%s cannot %s %s by mail. Its owners can help: %s", r.Address, verb, c.p.list.Address, c.owner())
+		return nil
+	}
+	proven := r.Address.Key() == c.p.author.Key()
+	res, err := c.d.store.AskFor(ctx, c.step(), r, rulesOf(policy, proven))
+	if err != nil {
+		return storeFailed("file a request", err)
+	}
+	c.p.log.Info("request", "want", r.Want, "address", r.Address, "outcome", res.Outcome)
+	c.outcome(res, proven, false)
+	return nil
+}
+
+// rulesOf is what it takes under a policy. "open" trusts the envelope sender, which the MTA
+// can check, and nothing else: all else has to be confirmed.
+func rulesOf(policy string, proven bool) store.RequestRules {
+	return store.RequestRules{Confirm: policy != "open" || !proven, ConfirmLife: confirmLife, ModerateLife: moderateLife}
+}
+
+// refused tells whether the list does not even consider it.
+func (c *commander) refused(ctx context.Context, r store.Request, policy string) (bool, error) {
+	if policy == "closed" {
+		return true, nil
+	}
+	for _, x := range address.Candidates(r.Address) {
+		if x.List.Key() == c.p.list.Address.Key() {
+			return true, nil // a list is no member of itself
+		}
+	}
+	if r.Want != store.WantJoin {
+		return false, nil
+	}
+	return c.banned(ctx, r.Address)
+}
+
+func (c *commander) banned(ctx context.Context, a address.Address) (bool, error) {
+	bans, err := c.d.store.MatchBans(ctx, c.p.list.ID, c.p.list.Address.Domain, []address.Address{a})
+	if err != nil {
+		return false, storeFailed("look for bans", err)
+	}
+	return len(bans) > 0, nil
+}
+
+// confirm takes the next step of the request that waits for this token to come back; known
+// is false if none does.
+func (c *commander) confirm(ctx context.Context, token string) (known bool, err error) {
+	r, err := c.d.store.Request(ctx, c.p.list.ID, token, c.p.entry.Received)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return false, storeFailed("look a request up", err)
+	}
+	if err == nil && r.Want == store.WantJoin {
+		banned, err := c.banned(ctx, r.Address)
+		if err != nil {
+			return false, err
+		}
+		if banned {
+			c.say("%s cannot join %s by mail. Its owners can help: %s", r.Address, c.p.list.Address, c.owner())
+			return true, nil
+		}
+	}
+	// What was answered by an earlier run of this entry has a result still.
+	res, err := c.d.store.AnswerRequest(ctx, c.step(), store.Answer{
+		Token: token, Phase: store.PhaseConfirm, Life: moderateLife, By: "member", Why: "confirmed by mail from " + c.p.author.String(),
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, storeFailed("confirm a request", err)
+	}
+	c.p.log.Info("request confirmed", "want", res.Request.Want, "address", res.Request.Address, "outcome", res.Outcome)
+	c.outcome(res, true, true)
+	return true, nil
+}
+
+// outcome has people told what became of a request. proven: the author is the one whom it
+// is about; others are not told whether somebody is a member. confirmed: by its token.
+func (c *commander) outcome(res store.RequestResult, proven, confirmed bool) {
+	r := res.Request
+	switch res.Outcome {
+	case store.OutcomeDone:
+		c.done(r, confirmed)
+	case store.OutcomeConfirm:
+		if res.Tell {
+			c.askToConfirm(r)
+		}
+		c.asked(r)
+	case store.OutcomeUnchanged:
+		switch {
+		case !proven:
+			c.asked(r)
+		case r.Want == store.WantJoin:
+			c.say("%s is a member of %s already.", r.Address, c.p.list.Address)
+		default:
+			c.say("%s is no member of %s. Is there another address at which you receive it?", r.Address, c.p.list.Address)
+		}
+	case store.OutcomeFull:
+		c.say("Too many requests wait to be confirmed. Please try again in a few days, or write to %s.", c.owner())
+	}
+}
+
+// asked says that a request waits, in words that are the same if it does not.
+func (c *commander) asked(r store.Request) {
+	if !c.quiet {
+		c.say("%s was sent what to do next, unless there is nothing to do.", r.Address)
+	}
+}
+
+// askToConfirm writes to the address that a request is about.
+func (c *commander) askToConfirm(r store.Request) {
+	confirm := address.Sub(c.p.list.Address, address.RoleConfirm)
+	confirm.Local += "+" + r.Token
+	subject := "Please confirm that you want to join %s"
+	if r.Want == store.WantLeave {
+		subject = "Please confirm that you want to leave %s"
+	}
+	c.write(letter{
+		to: r.Address, replyTo: confirm.String(), text: "confirm", subject: fmt.Sprintf(subject, c.p.list.Address),
+		data: letterData{Want: string(r.Want), Address: r.Address.String(), Confirm: confirm.String(), Token: r.Token, Days: int(confirmLife.Hours() / 24)},
+	})
+}
+
+// done tells that a request is done.
+func (c *commander) done(r store.Request, confirmed bool) {
+	s, name := &c.p.list.Settings, c.p.list.Address
+	told, verb := s.SendWelcomeMessage, "joined"
+	l := letter{to: r.Address, text: "welcome", subject: fmt.Sprintf("Welcome to %s", name), certain: confirmed}
+	if r.Want == store.WantLeave {
+		told, verb = s.SendGoodbyeMessage, "left"
+		l.text, l.subject = "goodbye", fmt.Sprintf("You have left %s", name)
+	}
+	l.data = letterData{Address: r.Address.String(), Description: s.Description}
+	if told {
+		c.write(l)
+	}
+	if s.AdminNotifyMchanges {
+		c.write(letter{owners: true, text: "changed", subject: fmt.Sprintf("%s: %s has %s", name, r.Address, verb), data: letterData{Address: r.Address.String(), Want: verb}})
+	}
+	if !told || !c.quiet {
+		c.say("%s has %s %s.", r.Address, verb, name)
+	}
+}
+
+func (c *commander) say(format string, args ...any) {
+	c.report = append(c.report, fmt.Sprintf(format, args...))
+}
+
+func (c *commander) owner() string { return address.Sub(c.p.list.Address, address.RoleOwner).String() }
+
+func (c *commander) write(l letter) {
+	// Two commands of one entry may ask for the same.
+	if !slices.ContainsFunc(c.letters, func(have letter) bool { return have == l }) {
+		c.letters = append(c.letters, l)
+	}
+}

@@ -1,0 +1,49 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/trace"
+)
+
+// confirm does what a token stands for that comes back to the address it was sent from.
+// Whoever has it has read the mail to the address that it is about; where the answer comes
+// from does not matter, since people have many addresses.
+func (d *Daemon) confirm(ctx context.Context, p *post) error {
+	if !p.personal || away(p.header) {
+		// An autoresponder, or a bounce: nobody has decided anything.
+		p.log.Info("no person confirms, dropped")
+		d.note(p, trace.Done, "reason", "a confirmation that no person wrote")
+		return p.owner.Done(ctx, p.entry)
+	}
+	token := strings.ToLower(p.entry.Detail)
+	member, err := d.store.EnableByToken(ctx, p.list.ID, token, p.entry.Received)
+	if errors.Is(err, store.ErrNotFound) {
+		c := d.commander(p)
+		c.quiet = true
+		known, err := c.confirm(ctx, token)
+		if err != nil {
+			return err
+		}
+		if !known {
+			return d.forward(ctx, p)
+		}
+		return c.send(ctx)
+	}
+	if err != nil {
+		return storeFailed("enable delivery", err)
+	}
+	p.log.Info("delivery enabled by the member", "member", member)
+	d.note(p, trace.Done, "reason", fmt.Sprintf("delivery to %s is enabled again", member))
+	to := p.author.String()
+	n, err := d.memberNotice(p.list, bounceNotice{kind: "enabled", id: string(p.entry.ID), to: to, subject: fmt.Sprintf("You receive %s again", p.list.Address), at: p.entry.Received,
+		data: bounceData{Address: member.String()}})
+	if err != nil {
+		return err
+	}
+	return d.commitNotice(ctx, p, n, "", addOnly(to))
+}

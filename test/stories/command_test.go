@@ -1,0 +1,71 @@
+package stories
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var replyTo = regexp.MustCompile(`(?m)^Reply-To: (\S+)\r?$`)
+
+// answer answers a mail, as a person's program does.
+func answer(t *testing.T, from string, mail []byte, text string) {
+	t.Helper()
+	m := replyTo.FindSubmatch(mail)
+	if m == nil {
+		t.Fatalf("no Reply-To in\n%s", mail)
+	}
+	to := string(m[1])
+	send(t, from, to, fmt.Sprintf("From: %s\r\nTo: %s\r\nSubject: Re: your message\r\nMessage-ID: <%s.%d@net.test>\r\n\r\n%s\r\n", from, to, id(t), len(mail), text))
+}
+
+// TestSubscribeByMailConfirmPostLeave is a member's life on a list.
+func TestSubscribeByMailConfirmPostLeave(t *testing.T) {
+	name := newList(t, nil, "bob@net.test")
+	role := func(r string) string { return strings.Replace(name, "@", "-"+r+"@", 1) }
+	ann := "ann.lives@net.test"
+	plain := func(to, subject string) string {
+		return fmt.Sprintf("From: Ann <%s>\r\nTo: %s\r\nSubject: %s\r\nMessage-ID: <%s.%s@net.test>\r\n\r\n", ann, to, subject, id(t), subject)
+	}
+	send(t, ann, role("join"), plain(role("join"), "hello"))
+	answer(t, ann, received(t, ann, "has asked that this address join the list "+name), "Yes.")
+	received(t, ann, "Welcome to the list "+name)
+
+	send(t, ann, name, message(t, "Ann <"+ann+">", name, "I am new here"))
+	got, _ := delivered(t, id(t)+"@net.test", 2)
+	if want := []string{ann, "bob@net.test"}; !slices.Equal(got, want) {
+		t.Errorf("delivered to %v, want %v", got, want)
+	}
+
+	send(t, ann, role("request"), plain(role("request"), "leave"))
+	answer(t, ann, received(t, ann, "has asked that this address leave the list "+name), "Yes.")
+	received(t, ann, "has left the list "+name)
+	if members := command(t, "member", "ls", name); strings.Contains(members, ann) || !strings.Contains(members, "bob@net.test") {
+		t.Errorf("members are\n%s", members)
+	}
+}
+
+// TestAConfirmationBomb: whoever asks a hundred times in another's name has few mails sent.
+func TestAConfirmationBomb(t *testing.T) {
+	name := newList(t, nil)
+	join := strings.Replace(name, "@", "-join@", 1)
+	for i := range 100 {
+		send(t, fmt.Sprintf("eve%d@else.test", i), join, fmt.Sprintf("From: victim@net.test\r\nTo: %s\r\nMessage-ID: <%s.%d@net.test>\r\n\r\n", join, id(t), i))
+	}
+	// What comes after is done after: the mail of one list keeps its order.
+	send(t, "late@else.test", join, fmt.Sprintf("From: late@else.test\r\nTo: %s\r\nMessage-ID: <%s.late@net.test>\r\n\r\n", join, id(t)))
+	received(t, "late@else.test", "Please confirm")
+	eventually(t, "an empty queue", func() bool { return !strings.Contains(command(t, "queue", "ls"), name) })
+	n := 0
+	for _, tx := range out.Transactions() {
+		if slices.Contains(tx.Recipients, "victim@net.test") && bytes.Contains(tx.Body, []byte(name)) {
+			n++
+		}
+	}
+	if n == 0 || n > 3 {
+		t.Errorf("the victim gets %d mails of 100", n)
+	}
+}
