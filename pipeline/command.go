@@ -154,6 +154,16 @@ func (c *commander) do(ctx context.Context, cmd command.Command) error {
 			return nil
 		}
 		return c.ask(ctx, store.Request{Want: store.WantLeave, Address: who})
+	case command.Set:
+		return c.set(ctx, cmd)
+	case command.Who:
+		return c.roster(ctx, cmd)
+	case command.Lists:
+		return c.lists(ctx)
+	case command.Info:
+		c.info()
+	case command.Status:
+		return c.status(ctx)
 	default:
 		c.say("No command. These are:\n\n%s", strings.TrimRight(helpText, "\n"))
 	}
@@ -199,8 +209,13 @@ func (c *commander) step() store.Step {
 // ask files a request, and has the right people told.
 func (c *commander) ask(ctx context.Context, r store.Request) error {
 	policy, verb := c.p.list.Settings.SubscriptionPolicy, "join"
-	if r.Want == store.WantLeave {
+	switch r.Want {
+	case store.WantLeave:
 		policy, verb = c.p.list.Settings.UnsubscriptionPolicy, "leave"
+	case store.WantChange: // it takes what leaving takes
+		if policy = c.p.list.Settings.UnsubscriptionPolicy; policy == "closed" {
+			policy = "confirm"
+		}
 	}
 	refused, err := c.refused(ctx, r, policy)
 	if err != nil {
@@ -300,6 +315,8 @@ func (c *commander) outcome(res store.RequestResult, proven, confirmed bool) {
 			c.asked(r)
 		case r.Want == store.WantJoin:
 			c.say("%s is a member of %s already.", r.Address, c.p.list.Address)
+		case r.Want == store.WantChange:
+			c.say("Nothing has changed: %s is no member of %s, or a moderator has stopped delivery.", r.Address, c.p.list.Address)
 		default:
 			c.say("%s is no member of %s. Is there another address at which you receive it?", r.Address, c.p.list.Address)
 		}
@@ -319,19 +336,51 @@ func (c *commander) asked(r store.Request) {
 func (c *commander) askToConfirm(r store.Request) {
 	confirm := address.Sub(c.p.list.Address, address.RoleConfirm)
 	confirm.Local += "+" + r.Token
-	subject := "Please confirm that you want to join %s"
-	if r.Want == store.WantLeave {
-		subject = "Please confirm that you want to leave %s"
-	}
 	c.write(letter{
-		to: r.Address, replyTo: confirm.String(), text: "confirm", subject: fmt.Sprintf(subject, c.p.list.Address),
-		data: letterData{Want: string(r.Want), Address: r.Address.String(), Confirm: confirm.String(), Token: r.Token, Days: int(confirmLife.Hours() / 24)},
+		to: r.Address, replyTo: confirm.String(), text: "confirm", subject: fmt.Sprintf(confirmSubjects[r.Want], c.p.list.Address),
+		data: letterData{Wish: c.wish(r), Address: r.Address.String(), Confirm: confirm.String(), Token: r.Token, Days: int(confirmLife.Hours() / 24)},
 	})
+}
+
+var confirmSubjects = map[store.Want]string{
+	store.WantJoin:   "Please confirm that you want to join %s",
+	store.WantLeave:  "Please confirm that you want to leave %s",
+	store.WantChange: "Please confirm how you want to receive %s",
+}
+
+// wish is what a request is for, after "to".
+func (c *commander) wish(r store.Request) string {
+	name := c.p.list.Address
+	switch r.Want {
+	case store.WantJoin:
+		return fmt.Sprintf("join the list %s", name)
+	case store.WantLeave:
+		return fmt.Sprintf("leave the list %s", name)
+	}
+	var changes []string
+	switch r.Status {
+	case list.ByUser:
+		changes = append(changes, "be sent nothing for now")
+	case list.Enabled:
+		changes = append(changes, "be sent its posts again")
+	}
+	if r.Mode != "" {
+		changes = append(changes, "receive "+modeWords[r.Mode])
+	}
+	return fmt.Sprintf("stay a member of the list %s, and %s", name, strings.Join(changes, ", and "))
+}
+
+var modeWords = map[list.Mode]string{
+	list.Regular: "each post", list.MIMEDigest: "MIME digests", list.PlaintextDigest: "digests in plain text", list.SummaryDigest: "summaries",
 }
 
 // done tells that a request is done.
 func (c *commander) done(r store.Request, confirmed bool) {
 	s, name := &c.p.list.Settings, c.p.list.Address
+	if r.Want == store.WantChange {
+		c.say("%s is to %s. It is done.", r.Address, c.wish(r))
+		return
+	}
 	told, verb := s.SendWelcomeMessage, "joined"
 	l := letter{to: r.Address, text: "welcome", subject: fmt.Sprintf("Welcome to %s", name), certain: confirmed}
 	if r.Want == store.WantLeave {

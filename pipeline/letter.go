@@ -32,7 +32,8 @@ type letter struct {
 // letterData is what the texts in notices/command-*.txt may use.
 type letterData struct {
 	List, Name, Owner, Request, Leave string
-	Address, Want, Confirm, Token     string
+	Address, Want, Wish               string
+	Confirm, Token                    string
 	Description, Report               string
 	Days                              int
 }

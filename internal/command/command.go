@@ -19,7 +19,12 @@ const (
 	End     Verb = "end"
 	Help    Verb = "help"
 	Join    Verb = "join"
+	Info    Verb = "info"
 	Leave   Verb = "leave"
+	Lists   Verb = "lists"
+	Set     Verb = "set"
+	Status  Verb = "status"
+	Who     Verb = "who"
 	Unknown Verb = "" // none of them
 )
 
@@ -27,6 +32,7 @@ const (
 var verbs = map[string]Verb{
 	"confirm": Confirm, "echo": Echo, "end": End, "stop": End, "help": Help,
 	"join": Join, "subscribe": Join, "leave": Leave, "unsubscribe": Leave, "remove": Leave, "signoff": Leave,
+	"info": Info, "lists": Lists, "set": Set, "status": Status, "options": Status, "who": Who, "review": Who,
 }
 
 // Command is one line.
@@ -114,7 +120,7 @@ func fits(v Verb, args []string) bool {
 	switch v {
 	case Confirm:
 		return len(args) == 1
-	case Join, Leave:
+	case Join, Leave, Set, Who:
 		for _, a := range args {
 			if !strings.Contains(a, "=") {
 				return false
@@ -122,6 +128,8 @@ func fits(v Verb, args []string) bool {
 		}
 	case Help, End:
 		return len(args) <= 1
+	case Info, Lists, Status:
+		return len(args) == 0
 	}
 	return true
 }

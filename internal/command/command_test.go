@@ -31,6 +31,8 @@ func TestParse(t *testing.T) {
 		{"more than there may be", "", strings.Repeat("help\n", 50), slices.Repeat([]string{"help"}, MaxLines)},
 		{"prose that starts with a command", "help me please", "", nil},
 		{"and another", "", "leave the list alone\n", nil},
+		{"and one more", "", "Who knows how to leave?\n", nil},
+		{"what lists lost", "", "info\nlists\nset delivery=off\nstatus\nwho mode=regular\n", []string{"info", "lists", "set delivery=off", "status", "who mode=regular"}},
 		{"confirm without a token", "confirm", "", nil},
 		{"a long line", "", "echo " + strings.Repeat("x", MaxLine) + "\njoin\n", nil},
 		{"control characters", "", "echo a\x00\x1b[2J\u202eb\n", []string{"echo a  [2J b"}},

@@ -53,7 +53,7 @@ func TestDefaultsAreMailmans(t *testing.T) {
 		"acceptable_aliases": "", "accept_these_nonmembers": "", "nonmember_rejection_notice": "", "description": "",
 		"autorespond_postings": "none", "autorespond_owner": "none", "autorespond_requests": "none", "autoresponse_grace_period": "90",
 		"dmarc_mitigate_unconditionally": "false", "dmarc_addresses": "", "dmarc_moderation_notice": "", "dmarc_wrapped_message_text": "",
-		"subscription_policy": "confirm", "unsubscription_policy": "confirm", "send_welcome_message": "true", "send_goodbye_message": "true", "admin_notify_mchanges": "false",
+		"advertised": "true", "member_roster_visibility": "moderators", "subscription_policy": "confirm", "unsubscription_policy": "confirm", "send_welcome_message": "true", "send_goodbye_message": "true", "admin_notify_mchanges": "false",
 		"administrivia": "true", "moderator_password": "", "header_matches": "",
 		"bounce_matching_headers": "to: friend@public.com\nmessage-id: relay.comanche.denmark.eu",
 	} {

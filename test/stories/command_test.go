@@ -31,7 +31,7 @@ func TestSubscribeByMailConfirmPostLeave(t *testing.T) {
 		return fmt.Sprintf("From: Ann <%s>\r\nTo: %s\r\nSubject: %s\r\nMessage-ID: <%s.%s@net.test>\r\n\r\n", ann, to, subject, id(t), subject)
 	}
 	send(t, ann, role("join"), plain(role("join"), "hello"))
-	answer(t, ann, received(t, ann, "has asked that this address join the list "+name), "Yes.")
+	answer(t, ann, received(t, ann, "to join the list "+name), "Yes.")
 	received(t, ann, "Welcome to the list "+name)
 
 	send(t, ann, name, message(t, "Ann <"+ann+">", name, "I am new here"))
@@ -41,7 +41,7 @@ func TestSubscribeByMailConfirmPostLeave(t *testing.T) {
 	}
 
 	send(t, ann, role("request"), plain(role("request"), "leave"))
-	answer(t, ann, received(t, ann, "has asked that this address leave the list "+name), "Yes.")
+	answer(t, ann, received(t, ann, "to leave the list "+name), "Yes.")
 	received(t, ann, "has left the list "+name)
 	if members := command(t, "member", "ls", name); strings.Contains(members, ann) || !strings.Contains(members, "bob@net.test") {
 		t.Errorf("members are\n%s", members)
