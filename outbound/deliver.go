@@ -71,6 +71,9 @@ func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
 		}
 		return nil
 	}
+	if reply, ok := overloaded(out); ok {
+		d.mta.ease(reply)
+	}
 	if !out.released {
 		err = d.finish(ctx, c, out)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/mlist/mlist/internal/verp"
 	"github.com/mlist/mlist/mailauth"
 	"github.com/mlist/mlist/outbound/internal/fakemta"
+	"github.com/mlist/mlist/outbound/sender"
 	"github.com/mlist/mlist/sdk/message"
 )
 
@@ -303,4 +305,44 @@ func FuzzCopy(f *testing.F) {
 			t.Fatalf("got %q, want %q", got, want)
 		}
 	})
+}
+
+func TestAnMTAThatDefersEverythingIsAskedLess(t *testing.T) {
+	m := newMTA(testConfig("127.0.0.1:1").withDefaults(), slog.New(slog.DiscardHandler)) // 4 connections
+	for range 4 {
+		if !m.acquire(t.Context()) {
+			t.Fatal("no slot")
+		}
+	}
+	later := refusal{reply: sender.Reply{Code: 451, Text: "later"}, message: true}
+	for _, tt := range []struct {
+		out  outcome
+		slow bool
+	}{
+		{outcome{accepted: 1, deferred: []refusal{later}}, false},
+		{outcome{deferred: []refusal{{reply: sender.Reply{Code: 451}}}}, false}, // one recipient's own
+		{outcome{deferred: []refusal{later, later}}, true},
+	} {
+		if _, slow := overloaded(&tt.out); slow != tt.slow {
+			t.Errorf("%+v: overloaded %t", tt.out, slow)
+		}
+	}
+	m.ease(later.reply)
+	ended, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	m.release()
+	m.release()
+	if m.acquire(ended) {
+		t.Error("a third transaction was begun")
+	}
+	m.release()
+	if !m.acquire(t.Context()) {
+		t.Error("no second transaction was begun")
+	}
+	m.mu.Lock()
+	m.fewEnd = time.Now().Add(-time.Second)
+	m.mu.Unlock()
+	if !m.acquire(t.Context()) {
+		t.Error("no third transaction was begun after a while")
+	}
 }

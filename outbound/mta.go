@@ -183,6 +183,42 @@ func (m *mta) worked() {
 	m.mu.Unlock()
 }
 
+// easeFor is for how long fewer connections are used after the MTA has deferred everything.
+const easeFor = 10 * time.Second
+
+// ease has half as many transactions go on at once for a while, one at least: the MTA takes
+// nothing for now, and more of the same would not help it.
+func (m *mta) ease(reply sender.Reply) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	limit := m.cfg.Connections
+	eased := m.few > 0 && now.Before(m.fewEnd)
+	if eased {
+		limit = min(limit, m.few)
+	}
+	if limit == 1 && !eased {
+		return
+	}
+	m.few, m.fewEnd = max(1, min(limit, m.jobs)/2), now.Add(easeFor)
+	if !eased {
+		m.log.Warn("outbound: the MTA defers all of a transaction: fewer at once for a while", "connections", m.few, "reply", reply.String())
+	}
+}
+
+// overloaded tells whether the MTA took nothing of a transaction for a reason of its own.
+func overloaded(out *outcome) (reply sender.Reply, ok bool) {
+	if out.accepted > 0 || len(out.refused) > 0 || len(out.deferred) == 0 {
+		return reply, false
+	}
+	for _, r := range out.deferred {
+		if !r.message || r.reply.Code != 421 && r.reply.Code != 451 && r.reply.Code != 452 {
+			return reply, false
+		}
+	}
+	return out.deferred[0].reply, true
+}
+
 // failed notes a transaction that came to nothing; unavailable tells that the MTA said so
 // itself.
 func (m *mta) failed(err error, unavailable bool) {

@@ -56,11 +56,13 @@ type bench struct {
 	out     *sink.Server
 	mlist   *harness.Mlist
 	figures []figure
+	growth  []point // deliveries/s by members
 }
 
 var (
 	asJSON = flag.Bool("json", false, "print one JSON object, for programs")
 	only   = flag.String("only", "", "parts to run, separated by commas (import, lmtp, idle, pipeline, sustained, milter, deliver, memory)")
+	chart  = flag.String("chart", "", "write a chart (SVG) of deliveries/s by members to this file; needs the part deliver")
 	large  = flag.Int("large", 1_000_000, "members of the largest list")
 )
 
@@ -83,6 +85,11 @@ func main() {
 		}
 	}
 	b.print()
+	if *chart != "" {
+		if err := os.WriteFile(*chart, drawGrowth(b.growth), 0o644); err != nil {
+			fail("chart", err)
+		}
+	}
 }
 
 func fail(what string, err error) {

@@ -55,3 +55,23 @@ func own(pid int) int64 {
 	kib, _ := strconv.ParseInt(strings.Fields(string(rest))[0], 10, 64)
 	return kib << 10
 }
+
+// cpuOf is the CPU time that a process and its children have taken so far, those that have
+// ended and were waited for included.
+func cpuOf(pid int) time.Duration {
+	sum := int64(0)
+	for _, p := range append(children(pid), pid) {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
+		if err != nil {
+			continue // it has ended
+		}
+		fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+		for _, f := range fields[11:15] { // utime, stime, cutime, cstime
+			n, err := strconv.ParseInt(f, 10, 64)
+			if err == nil {
+				sum += n
+			}
+		}
+	}
+	return time.Duration(sum) * 10 * time.Millisecond // USER_HZ is 100 everywhere
+}

@@ -135,12 +135,13 @@ func (b *bench) deliver(ctx context.Context) error {
 	if err := b.mlist.Start(ctx); err != nil {
 		return err
 	}
-	for _, size := range []struct{ members, posts int }{{100, 20}, {10_000, 5}, {100_000, 3}} {
+	for _, size := range []struct{ members, posts int }{{100, 20}, {1000, 10}, {10_000, 5}, {100_000, 3}, {*large, 1}} {
 		list := fmt.Sprintf("list%d@lists.test", size.members)
 		if _, err := b.list(ctx, list, size.members); err != nil {
 			return err
 		}
 		var times []time.Duration
+		cpu := cpuOf(b.mlist.PID())
 		for n := range size.posts + 1 {
 			b.out.Reset()
 			start := time.Now()
@@ -154,8 +155,35 @@ func (b *bench) deliver(ctx context.Context) error {
 				times = append(times, time.Since(start))
 			}
 		}
+		b.growth = append(b.growth, point{size.members, float64(size.members) / median(times).Seconds()})
 		b.add(figure{fmt.Sprintf("one post to %s members, end to end", group(size.members)),
 			float64(size.members) / median(times).Seconds(), "deliveries/s", "the sink, fed by a client that does nothing else", limit, 0})
+		if size.members >= 100_000 {
+			spent := cpuOf(b.mlist.PID()) - cpu
+			b.add(figure{Name: fmt.Sprintf("CPU of all processes for each of these deliveries, %s members", group(size.members)),
+				Value: spent.Seconds() * 1e6 / float64(size.members*(size.posts+1)), Unit: "µs", Target: 3})
+		}
+	}
+	return b.many(ctx, limit)
+}
+
+// many measures a run of posts to one list, from the first injection to the last delivery.
+func (b *bench) many(ctx context.Context, limit float64) error {
+	for _, size := range []struct{ members, posts int }{{1000, 100}, {10_000, 20}} {
+		b.out.Reset()
+		start := time.Now()
+		_, err := inject.Run(ctx, inject.Options{
+			Addr: "unix:" + b.mlist.LMTP, Lists: []string{fmt.Sprintf("list%d@lists.test", size.members)}, Sender: "author@net.test",
+			Messages: size.posts, Connections: clients, Size: 4000, Tag: fmt.Sprint("many", size.members),
+		})
+		if err != nil {
+			return err
+		}
+		if err := b.wait(ctx, int64(size.members*size.posts), time.Minute); err != nil {
+			return err
+		}
+		b.add(figure{fmt.Sprintf("%d posts in a row to %s members, end to end", size.posts, group(size.members)),
+			float64(size.members*size.posts) / time.Since(start).Seconds(), "deliveries/s", "the sink, fed by a client that does nothing else", limit, 0})
 	}
 	return nil
 }
