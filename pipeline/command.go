@@ -34,6 +34,8 @@ type commander struct {
 	from  address.Address // of the field From: whom commands are about
 	name  string
 	steps int
+	// decision is what the message says of a request that waits for a moderator.
+	decision command.Decision
 
 	letters []letter
 	report  []string // lines for the author
@@ -212,8 +214,8 @@ func (c *commander) ask(ctx context.Context, r store.Request) error {
 	switch r.Want {
 	case store.WantLeave:
 		policy, verb = c.p.list.Settings.UnsubscriptionPolicy, "leave"
-	case store.WantChange: // it takes what leaving takes
-		if policy = c.p.list.Settings.UnsubscriptionPolicy; policy == "closed" {
+	case store.WantChange: // it takes what leaving takes, and no moderator
+		if policy = c.p.list.Settings.UnsubscriptionPolicy; policy != "open" {
 			policy = "confirm"
 		}
 	}
@@ -236,9 +238,14 @@ func (c *commander) ask(ctx context.Context, r store.Request) error {
 }
 
 // rulesOf is what it takes under a policy. "open" trusts the envelope sender, which the MTA
-// can check, and nothing else: all else has to be confirmed.
+// can check, and so does "moderate"; nobody else is asked about what is not the address's
+// own wish: all else has to be confirmed.
 func rulesOf(policy string, proven bool) store.RequestRules {
-	return store.RequestRules{Confirm: policy != "open" || !proven, ConfirmLife: confirmLife, ModerateLife: moderateLife}
+	return store.RequestRules{
+		Confirm:     policy == "confirm" || policy == "confirm_then_moderate" || !proven,
+		Moderate:    policy == "moderate" || policy == "confirm_then_moderate",
+		ConfirmLife: confirmLife, ModerateLife: moderateLife,
+	}
 }
 
 // refused tells whether the list does not even consider it.
@@ -272,7 +279,7 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return false, storeFailed("look a request up", err)
 	}
-	if err == nil && r.Want == store.WantJoin {
+	if err == nil && r.Want == store.WantJoin && r.Phase == store.PhaseConfirm && c.p.entry.Role != roleDecision {
 		banned, err := c.banned(ctx, r.Address)
 		if err != nil {
 			return false, err
@@ -282,10 +289,21 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 			return true, nil
 		}
 	}
+	a := store.Answer{Token: token, Phase: store.PhaseConfirm, Life: moderateLife, By: "member", Why: "confirmed by mail from " + c.p.author.String()}
+	operator := c.p.entry.Role == roleDecision
+	if err == nil && (operator || r.Phase == store.PhaseModerate) {
+		if c.decision.Verb == command.Unknown {
+			c.say("To decide, answer with one of these as the first line:\n\n  accept\n  reject [REASON]\n  discard")
+			return true, nil
+		}
+		a.Phase, a.Final, a.Refuse = r.Phase, true, c.decision.Verb != command.Accept
+		a.By, a.Why = c.p.author.String(), strings.TrimSpace(string(c.decision.Verb)+" "+c.decision.Reason)
+		if operator {
+			a.By = "operator"
+		}
+	}
 	// What was answered by an earlier run of this entry has a result still.
-	res, err := c.d.store.AnswerRequest(ctx, c.step(), store.Answer{
-		Token: token, Phase: store.PhaseConfirm, Life: moderateLife, By: "member", Why: "confirmed by mail from " + c.p.author.String(),
-	})
+	res, err := c.d.store.AnswerRequest(ctx, c.step(), a)
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
@@ -294,6 +312,9 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 	}
 	c.p.log.Info("request confirmed", "want", res.Request.Want, "address", res.Request.Address, "outcome", res.Outcome)
 	c.outcome(res, true, true)
+	if !operator && res.Request.Phase == store.PhaseModerate && res.Outcome == store.OutcomeDone {
+		c.say("It is done: %s is to %s.", res.Request.Address, c.wish(res.Request))
+	}
 	return true, nil
 }
 
@@ -309,6 +330,17 @@ func (c *commander) outcome(res store.RequestResult, proven, confirmed bool) {
 			c.askToConfirm(r)
 		}
 		c.asked(r)
+	case store.OutcomeModerate:
+		if res.Tell {
+			c.askModerators(r)
+		}
+		if proven {
+			c.say("A moderator decides whether %s is to %s. You hear of it.", r.Address, c.wish(r))
+		} else {
+			c.asked(r)
+		}
+	case store.OutcomeRefused:
+		c.refuse(r)
 	case store.OutcomeUnchanged:
 		switch {
 		case !proven:
@@ -340,6 +372,30 @@ func (c *commander) askToConfirm(r store.Request) {
 		to: r.Address, replyTo: confirm.String(), text: "confirm", subject: fmt.Sprintf(confirmSubjects[r.Want], c.p.list.Address),
 		data: letterData{Wish: c.wish(r), Address: r.Address.String(), Confirm: confirm.String(), Token: r.Token, Days: int(confirmLife.Hours() / 24)},
 	})
+}
+
+// askModerators tells the moderators that they are to decide.
+func (c *commander) askModerators(r store.Request) {
+	if !c.p.list.Settings.AdminImmedNotify {
+		return
+	}
+	confirm := address.Sub(c.p.list.Address, address.RoleConfirm)
+	confirm.Local += "+" + r.Token
+	c.write(letter{
+		owners: true, replyTo: confirm.String(), text: "moderate", subject: fmt.Sprintf("%s wants to %s %s", r.Address, r.Want, c.p.list.Address),
+		data: letterData{Wish: c.wish(r), Address: r.Address.String(), DisplayName: r.DisplayName, Confirm: confirm.String(), Days: int(moderateLife.Hours() / 24)},
+	})
+}
+
+// refuse tells what a moderator has decided: whoever asked, unless it was discarded.
+func (c *commander) refuse(r store.Request) {
+	if c.decision.Verb == command.Reject {
+		c.write(letter{
+			to: r.Address, text: "refused", subject: fmt.Sprintf("Your request to %s %s was rejected", r.Want, c.p.list.Address), certain: true,
+			data: letterData{Wish: c.wish(r), Address: r.Address.String(), Reason: c.decision.Reason},
+		})
+	}
+	c.say("It is done: the request of %s to %s ends.", r.Address, c.wish(r))
 }
 
 var confirmSubjects = map[store.Want]string{

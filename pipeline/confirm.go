@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mlist/mlist/internal/command"
+	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/trace"
 )
@@ -25,13 +27,30 @@ func (d *Daemon) confirm(ctx context.Context, p *post) error {
 	if errors.Is(err, store.ErrNotFound) {
 		c := d.commander(p)
 		c.quiet = true
+		text, err := p.commandText()
+		if err != nil {
+			return err
+		}
+		c.decision = command.ParseDecision(text)
 		known, err := c.confirm(ctx, token)
 		if err != nil {
 			return err
 		}
-		if !known {
+		if known {
+			return c.send(ctx)
+		}
+		if c.decision.Verb == command.Unknown {
 			return d.forward(ctx, p)
 		}
+		// The second of two moderators is told so; what a stranger writes is a letter.
+		ms, err := c.roles(ctx)
+		if err != nil {
+			return err
+		}
+		if !has(ms, list.Owner, list.Moderator) {
+			return d.forward(ctx, p)
+		}
+		c.say("Somebody has decided already, or the request has expired.")
 		return c.send(ctx)
 	}
 	if err != nil {

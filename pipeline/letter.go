@@ -34,6 +34,7 @@ type letterData struct {
 	List, Name, Owner, Request, Leave string
 	Address, Want, Wish               string
 	Confirm, Token                    string
+	DisplayName, Reason               string
 	Description, Report               string
 	Days                              int
 }
@@ -41,7 +42,7 @@ type letterData struct {
 // send makes all that people are to be told the outgoing post of the entry: one commit.
 func (c *commander) send(ctx context.Context) error {
 	d, p := c.d, c.p
-	if text := strings.TrimSpace(strings.Join(c.report, "\n")); text != "" {
+	if text := strings.TrimSpace(strings.Join(c.report, "\n")); text != "" && p.personal {
 		if len(text) > maxReport {
 			text = strings.ToValidUTF8(text[:maxReport], "") + "\n[...]"
 		}

@@ -64,6 +64,8 @@ func (d *Daemon) incoming(ctx context.Context, owner spool.Owner, e spool.Entry)
 		return d.sendNotice(ctx, p)
 	case e.Role == roleProbe:
 		return d.sendProbe(ctx, p)
+	case e.Role == roleDecision:
+		return d.decide(ctx, p)
 	case e.Role == string(address.RoleConfirm):
 		return d.confirm(ctx, p)
 	case e.Role == string(address.RoleJoin):

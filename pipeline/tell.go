@@ -169,7 +169,8 @@ func (c *commander) info() {
 	}
 }
 
-var policyWords = map[string]string{"open": "at once", "confirm": "you are asked to confirm", "closed": "only by its owners"}
+var policyWords = map[string]string{"open": "at once", "confirm": "you are asked to confirm", "moderate": "a moderator decides",
+	"confirm_then_moderate": "you are asked to confirm, and a moderator decides", "closed": "only by its owners"}
 
 // status tells the author what the list knows of them.
 func (c *commander) status(ctx context.Context) error {

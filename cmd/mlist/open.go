@@ -37,6 +37,11 @@ func (a *app) withStore(ctx context.Context, migrate bool, f func(st store.Store
 
 // withSpool runs f on the spool, which the daemons make.
 func (a *app) withSpool(f func(sp spool.Admin) error) error {
+	return a.withWholeSpool(func(sp spool.Spool) error { return f(sp) })
+}
+
+// withWholeSpool is withSpool, for commands that put something into it.
+func (a *app) withWholeSpool(f func(sp spool.Spool) error) error {
 	c, err := a.load()
 	if err != nil {
 		return err

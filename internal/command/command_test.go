@@ -78,6 +78,28 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+func TestParseDecision(t *testing.T) {
+	tests := []struct {
+		text string
+		want Decision
+	}{
+		{"accept\r\n", Decision{Accept, ""}},
+		{"\n> Reply with accept\n\nACCEPT.\n-- \nBoss", Decision{Accept, ""}},
+		{"reject: we do not know you\x1b\nreject me", Decision{Reject, "we do not know you"}},
+		{"reject", Decision{Reject, ""}},
+		{"discard", Decision{Discard, ""}},
+		{"accept my apologies for the delay", Decision{}},
+		{"Well, accept", Decision{}},
+		{"> accept\n", Decision{}},
+		{"", Decision{}},
+	}
+	for _, tt := range tests {
+		if got := ParseDecision(tt.text); got != tt.want {
+			t.Errorf("%q says %+v, want %+v", tt.text, got, tt.want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, s := range [][2]string{
 		{"Re: confirm abc", ""}, {"", "join digest=mime\nend\n"}, {"help", "> x\n-- \n"}, {"join\r\nBcc: a@b.test", "echo \x00\u2028\xff\n"},
@@ -86,6 +108,9 @@ func FuzzParse(f *testing.F) {
 		f.Add(s[0], s[1])
 	}
 	f.Fuzz(func(t *testing.T, subject, text string) {
+		if d := ParseDecision(text); !utf8.ValidString(d.Reason) || len(d.Reason) > MaxLine+4 || strings.ContainsFunc(d.Reason, unicode.IsControl) {
+			t.Fatalf("decision %+v", d)
+		}
 		commands := Parse(subject, text)
 		if len(commands) > MaxLines {
 			t.Fatalf("%d commands", len(commands))

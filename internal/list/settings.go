@@ -99,8 +99,8 @@ type Settings struct {
 
 	Advertised             bool   `set:"advertised" default:"true" help:"name the list to those who ask which lists there are"`
 	MemberRosterVisibility string `set:"member_roster_visibility" default:"moderators" of:"moderators,members,public" help:"who is told by mail who the members are; owners are moderators here, too"`
-	SubscriptionPolicy     string `set:"subscription_policy" default:"confirm" of:"open,confirm,closed" help:"what it takes to join by mail: nothing, where the envelope sender is the address; that the address confirms; or it cannot be done"`
-	UnsubscriptionPolicy   string `set:"unsubscription_policy" default:"confirm" of:"open,confirm,closed" help:"what it takes to leave by mail, as above"`
+	SubscriptionPolicy     string `set:"subscription_policy" default:"confirm" of:"open,confirm,moderate,confirm_then_moderate,closed" help:"what it takes to join by mail: nothing, where the envelope sender is the address; that the address confirms; that a moderator decides; both; or it cannot be done"`
+	UnsubscriptionPolicy   string `set:"unsubscription_policy" default:"confirm" of:"open,confirm,moderate,confirm_then_moderate,closed" help:"what it takes to leave by mail, as above"`
 	SendWelcomeMessage     bool   `set:"send_welcome_message" default:"true" help:"greet who joins"`
 	SendGoodbyeMessage     bool   `set:"send_goodbye_message" default:"true" help:"write to who leaves"`
 	AdminNotifyMchanges    bool   `set:"admin_notify_mchanges" default:"false" help:"tell the owners and moderators who joins and leaves"`

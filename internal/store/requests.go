@@ -93,6 +93,8 @@ type Answer struct {
 	Token  string
 	Phase  Phase // in which the token is good
 	Refuse bool
+	// Final: no moderator is asked any more after a confirmation.
+	Final bool
 	// Life is that of a request which now waits for a moderator.
 	Life    time.Duration
 	By, Why string // for the member's history

@@ -170,7 +170,7 @@ func (c *requesting) answer(a store.Answer) (store.RequestResult, error) {
 	switch {
 	case a.Refuse:
 		return store.RequestResult{Outcome: store.OutcomeRefused, Request: r}, c.history(key(r.Address), c.step.At, string(r.Want)+" refused", a.By, a.Why)
-	case r.Moderate && r.Phase == store.PhaseConfirm:
+	case r.Moderate && r.Phase == store.PhaseConfirm && !a.Final:
 		r.Phase, r.Moderate = store.PhaseModerate, false
 		return c.put(r, a.Life, told)
 	}

@@ -160,6 +160,12 @@ var requestTests = []test{
 		w.answers(stepOn(l, "", 100), store.Answer{Token: mod.Token, Phase: store.PhaseModerate, By: "boss"}, store.OutcomeDone)
 		w.status(l, "ann@n.test", list.Enabled)
 	}},
+	{"an operator's answer is the last", func(w *world) {
+		l := w.list("dev@l.test")
+		r := w.asks(stepOn(l, "a", 0), store.WantJoin, "ann@n.test", toConfirmFirst, store.OutcomeConfirm, true)
+		w.answers(stepOn(l, "b", 1), store.Answer{Token: r.Token, Phase: store.PhaseConfirm, Final: true}, store.OutcomeDone)
+		w.status(l, "ann@n.test", list.Enabled)
+	}},
 	{"a moderator refuses", func(w *world) {
 		l := w.list("dev@l.test")
 		r := w.asks(stepOn(l, "a", 0), store.WantJoin, "ann@n.test", toModerate, store.OutcomeModerate, true)
