@@ -182,13 +182,14 @@ func slots(content string) (out []spool.Slot) {
 	}
 }
 
-func TestPersonalCopies(t *testing.T) {
-	dir := t.TempDir()
+// signingKey makes the key s1 of lists.test: its file, and DNS that has it.
+func signingKey(t *testing.T) (path string, dns mailauth.Resolver) {
+	t.Helper()
 	text, err := mailauth.Generate("ed25519")
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "key")
+	path = filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +201,11 @@ func TestPersonalCopies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dns := mailauth.NewFile(map[string][]string{"s1._domainkey.lists.test": {record}})
+	return path, mailauth.NewFile(map[string][]string{"s1._domainkey.lists.test": {record}})
+}
+
+func TestPersonalCopies(t *testing.T) {
+	path, dns := signingKey(t)
 	for _, body := range []string{
 		"Hello [name:qp],\r\n\r\nthis went to [address:ascii].\r\n",
 		"[name:ascii]", "the same for all\r\n", "", strings.Repeat("0123456789abcdef\r\n", 20_000) + "[address:url]\r\n",
@@ -240,13 +245,13 @@ func TestPersonalCopies(t *testing.T) {
 			if got != expected {
 				t.Errorf("%s got %.400q\nwant %.400q", msg.Recipients[0], got, expected)
 			}
-			verify(t, dns, msg.Content)
+			verify(t, dns, msg.Content, 1)
 		}
 	}
 }
 
-// verify checks the one signature of a message.
-func verify(t *testing.T, dns mailauth.Resolver, text string) {
+// verify checks the signatures of a message, of which it has n.
+func verify(t *testing.T, dns mailauth.Resolver, text string, n int) {
 	t.Helper()
 	r := strings.NewReader(text)
 	block, at, err := message.Split(r, r.Size())
@@ -255,8 +260,13 @@ func verify(t *testing.T, dns mailauth.Resolver, text string) {
 	}
 	v := &mailauth.Verifier{Resolver: dns}
 	found, err := v.Verify(context.Background(), message.ParseHeader(block), strings.NewReader(text[at:]))
-	if err != nil || len(found.DKIM) != 1 || found.DKIM[0].Result != mailauth.Pass {
+	if err != nil || len(found.DKIM) != n {
 		t.Errorf("DKIM: %+v, %v", found.DKIM, err)
+	}
+	for _, one := range found.DKIM {
+		if one.Result != mailauth.Pass {
+			t.Errorf("DKIM: %+v", one)
+		}
 	}
 }
 
@@ -344,5 +354,39 @@ func TestAnMTAThatDefersEverythingIsAskedLess(t *testing.T) {
 	m.mu.Unlock()
 	if !m.acquire(t.Context()) {
 		t.Error("no third transaction was begun after a while")
+	}
+}
+
+// A line of mbox stays above the signature, which stands whole below it.
+func TestASignatureBelowAnMboxLine(t *testing.T) {
+	path, dns := signingKey(t)
+	for _, line := range []string{"", "From ann@a.test Tue Jul  1 10:00:00 2025\r\n", ">From ann@a.test\r\n"} {
+		for _, to := range []string{"b@m.test", "[name:word] <[address:utf8]>"} {
+			content := line + "From: ann@a.test\r\nTo: " + to + "\r\nSubject: hello\r\n\r\nbody\r\n"
+			c := chunk(0, "c@m.test")
+			c.Slots, c.Names = slots(content), []string{"C"}
+			wanted := []spool.SignKey{{Domain: "lists.test", Selector: "s1", File: path}, {Domain: "lists.test", Selector: "s1", File: path}}
+			loaded, err := new(keys).load(wanted, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := newRenderer(c, strings.NewReader(content), int64(len(content)), loaded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cp, err := r.copy(member{address: "c@m.test", name: "C"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := make([]byte, cp.Size())
+			if _, err := cp.ReadAt(text, 0); err != nil {
+				t.Fatal(err)
+			}
+			got := string(text)
+			if !strings.HasPrefix(got, line+"DKIM-Signature: ") || strings.Count(got, "DKIM-Signature: ") != 2 || !strings.HasSuffix(got, "\r\nbody\r\n") {
+				t.Errorf("the copy is\n%s", got)
+			}
+			verify(t, dns, got, 2)
+		}
 	}
 }

@@ -25,8 +25,15 @@ type renderer struct {
 	at     time.Time // of signing
 	bodyAt int64     // where the body begins
 	hash   []byte    // of the body, if it is the same in all copies
-	same   []byte    // the signatures, if the header is the same, too
+	same   signed    // if the header is the same, too
 	inHead int       // how many of the slots are in the header block
+}
+
+// signed are the signatures of a copy, and where they go: above all fields, but below a
+// line of mbox, in which nothing is to be filled in.
+type signed struct {
+	fields string
+	at     int64
 }
 
 // maxHead bounds the header block that is read to be signed.
@@ -66,7 +73,7 @@ func (r *renderer) prepareToSign() (err error) {
 		}
 	}
 	plain := &copyContent{r: r}
-	plain.build(nil)
+	plain.build(signed{})
 	if r.inHead == len(r.slots) {
 		if r.hash, err = r.hashBody(plain); err != nil {
 			return err
@@ -95,7 +102,7 @@ func (r *renderer) copy(m member) (*copyContent, error) {
 			return nil, err
 		}
 	}
-	c.build(nil)
+	c.build(signed{})
 	if len(r.keys) > 0 {
 		signatures, err := r.sign(c)
 		if err != nil {
@@ -106,29 +113,35 @@ func (r *renderer) copy(m member) (*copyContent, error) {
 	return c, nil
 }
 
-// sign makes the signatures that go above a copy.
-func (r *renderer) sign(c *copyContent) ([]byte, error) {
+// sign makes the signatures of a copy.
+func (r *renderer) sign(c *copyContent) (signed, error) {
 	head, _, err := message.Split(c, c.Size())
 	if err != nil {
-		return nil, err
+		return signed{}, err
 	}
 	h := message.ParseHeader(head)
-	before := len(h.Bytes())
 	hash := r.hash
 	if hash == nil {
 		if hash, err = r.hashBody(c); err != nil {
-			return nil, err
+			return signed{}, err
 		}
 	}
 	for _, k := range r.keys {
 		v, err := k.Sign(h, hash, r.at)
 		if err != nil {
-			return nil, err
+			return signed{}, err
 		}
 		h.Prepend("DKIM-Signature", v)
 	}
-	block := h.Bytes()
-	return slices.Clone(block[:len(block)-before]), nil
+	var fields []byte
+	n := 0
+	for f := range h.Fields() {
+		if n++; n > len(r.keys) {
+			break
+		}
+		fields = append(fields, f.Raw...)
+	}
+	return signed{string(fields), int64(bytes.Index(h.Bytes(), fields))}, nil
 }
 
 // hashBody hashes the body of a copy as it is sent.
@@ -154,15 +167,16 @@ type copyContent struct {
 	r      *renderer
 	values []string // beside the slots; nil leaves the placeholders in
 	cuts   []cut
-	above  int64 // how much stands above all
+	above  int64 // how many octets the signatures are
 	size   int64
 }
 
-// build puts the pieces in order, with some text above all.
-func (c *copyContent) build(above []byte) {
-	c.cuts, c.size, c.above = c.cuts[:0], 0, int64(len(above))
-	c.add(cut{from: -1, text: string(above), length: int64(len(above))})
-	pos := int64(0)
+// build puts the pieces in order.
+func (c *copyContent) build(above signed) {
+	c.cuts, c.size, c.above = c.cuts[:0], 0, int64(len(above.fields))
+	c.add(cut{from: 0, length: above.at})
+	c.add(cut{from: -1, text: above.fields, length: c.above})
+	pos := above.at
 	for i, v := range c.values {
 		s := c.r.slots[i]
 		c.add(cut{from: pos, length: s.Offset - pos})

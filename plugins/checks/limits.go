@@ -118,7 +118,7 @@ func digestReply(_ context.Context, v *view) (finding, error) {
 	}
 	quoted := 0
 	for _, line := range lines {
-		if text, ok := strings.CutPrefix(line, ">"); ok && masthead(v.List, strings.TrimSpace(text)) {
+		if text := strings.TrimLeft(line, "> \t"); text != line && masthead(v.List, text) {
 			quoted++
 		}
 	}
@@ -132,8 +132,12 @@ func digestReply(_ context.Context, v *view) (finding, error) {
 // in words that digests of mlist and Mailman have.
 func masthead(l sdk.List, line string) bool {
 	line = strings.ToLower(line)
-	for _, start := range []string{"send " + strings.ToLower(l.Name()) + " mailing list submissions to", "to subscribe or unsubscribe",
-		"you can reach the person managing the list at", "when replying, please edit your subject line", "than \"re: contents of", "today's topics:"} {
+	for _, start := range []string{
+		"posts for this list go to", "to join it, or to leave it, write to", "the people who look after it are at",
+		"when you answer, please give a subject that says more than",
+		"send " + strings.ToLower(l.Name()) + " mailing list submissions to", "to subscribe or unsubscribe",
+		"you can reach the person managing the list at", "when replying, please edit your subject line", "than \"re: contents of", "today's topics:",
+	} {
 		if strings.HasPrefix(line, start) {
 			return true
 		}

@@ -165,6 +165,8 @@ func TestDigestReply(t *testing.T) {
 	asks := map[string]any{"rules": []string{"digest-reply"}}
 	quote := "> Send dev mailing list submissions to\r\n> \tdev@lists.example.org\r\n>\r\n> To subscribe or unsubscribe via email, send a message with\r\n" +
 		"> subject or body 'help' to\r\n> \tdev-request@lists.example.org\r\n"
+	ours := "> Posts for this list go to\r\n>     dev@lists.example.org\r\n> To join it, or to leave it, write to\r\n>     dev-join@lists.example.org\r\n"
+	wordsOnly := "> Posts for this list go to\r\n> To join it, or to leave it, write to\r\n> The people who look after it are at\r\n> When you answer, please give a subject that says more than\r\n"
 	for _, tt := range []struct {
 		name, subject, body string
 		config              map[string]any
@@ -172,6 +174,9 @@ func TestDigestReply(t *testing.T) {
 	}{
 		{"the subject of a digest", "Re: Dev Digest, Vol 12, Issue 3", "", asks, "hold digest-reply"},
 		{"a quoted masthead", "Re: x", quote, asks, "hold digest-reply"},
+		{"a quoted masthead of ours", "Re: x", ours, asks, "hold digest-reply"},
+		{"a quoted masthead in a quote", "Re: x", strings.ReplaceAll(ours, "> ", "> > "), asks, "hold digest-reply"},
+		{"its words without the addresses, which somebody took out", "Re: x", wordsOnly, asks, "hold digest-reply"},
 		{"a part of one", "Re: x", "> Send dev mailing list submissions to\r\n> dev@lists.example.org\r\n", asks, "accept"},
 		{"a lower threshold", "Re: x", "> Today's Topics:\r\n", map[string]any{"rules": []string{"digest-reply"}, "masthead_lines": 1}, "hold digest-reply"},
 		{"an address that is quoted", "Re: x", "> dev@lists.example.org\r\n> hello\r\n", asks, "accept"},

@@ -92,9 +92,13 @@ const maxGone = 500
 func anonymise(p *sdk.Post) bool {
 	gone := map[string]bool{}
 	octets := 0
+	keep := slices.Concat(telling, []string{"From"})
+	if p.Notes["topics.hits"] != "" { // then it is what stage topics wrote
+		keep = append(keep, "X-Topics")
+	}
 	for f := range p.Header.Fields() {
 		octets += len(f.Raw)
-		if !contains(telling, f.Name) && !strings.EqualFold(f.Name, "From") {
+		if !contains(keep, f.Name) {
 			gone[strings.ToLower(f.Name)] = true
 		}
 	}

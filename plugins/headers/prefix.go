@@ -2,6 +2,7 @@ package headers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -56,18 +57,22 @@ func newPrefix(l sdk.List, number int64) prefix {
 			s = s[n:]
 		}
 	}
-	return prefix{text.String(), searchable(pattern)}
-}
-
-// searchable returns the pattern, or none if it has no character of its own: a prefix
-// that is only a number would be found in "2001: a space odyssey".
-func searchable(pattern []piece) []piece {
-	for _, p := range pattern {
-		if !p.number && !p.space && (unicode.IsLetter(p.char) || strings.ContainsRune("[](){}<>【】「」", p.char)) {
-			return pattern
+	p := prefix{text: text.String(), pattern: pattern}
+	if !searchable(pattern) {
+		p.pattern = nil
+		for _, r := range p.text {
+			p.pattern = append(p.pattern, piece{char: r, space: unicode.IsSpace(r)})
 		}
 	}
-	return nil
+	return p
+}
+
+// searchable tells whether the pattern has a character of its own: a prefix that is only
+// a number would be found, whatever its number, in "2001: a space odyssey".
+func searchable(pattern []piece) bool {
+	return slices.ContainsFunc(pattern, func(p piece) bool {
+		return !p.number && !p.space && (unicode.IsLetter(p.char) || strings.ContainsRune("[](){}<>【】「」", p.char))
+	})
 }
 
 // numberVerb reads %d or %05d at the start of s: its width, and its length or 0.

@@ -35,21 +35,32 @@ func (subject) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	if sameText(want, text) {
 		return sdk.Accept, nil
 	}
-	if value, ok := pre.spliceRaw(raw, text, rest, tags); ok {
-		want = value
-	} else if raw != text {
-		want = message.EncodeText(want) // decoded text that looks like an encoded word is none
+	value, ok := want, raw == text
+	if !ok {
+		value, ok = pre.spliceRaw(raw, text, rest, tags)
 	}
-	p.Header.Replace("Subject", want)
+	if !ok || written(value) != words(want) {
+		value = message.EncodeText(want) // text that looks like an encoded word is none
+	}
+	p.Header.Replace("Subject", value)
 	return sdk.Accept, nil
+}
+
+// written is how a value reads once it stands in a field: next to an encoded word that we
+// write, white space before one that the author wrote is no longer seen (RFC 2047 6.2).
+func written(value string) string {
+	var h message.Header
+	h.Replace("Subject", value)
+	return words(h.Text("Subject"))
 }
 
 // spliceRaw puts the prefix into a subject that has encoded words without decoding
 // them, so that they keep their charset, even one that we cannot read. That works
 // when tags and prefix stand outside of them, which shows in that the rest of both
-// forms reads the same, and nothing else is out of order.
+// forms reads the same, and nothing else is out of order. How the result reads is for
+// the caller to look at.
 func (p prefix) spliceRaw(raw, text, rest string, tags []tag) (string, bool) {
-	if raw == text || rest == "" || strings.ContainsFunc(raw, func(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f }) {
+	if rest == "" || strings.ContainsFunc(raw, func(r rune) bool { return r < ' ' && r != '\t' || r >= 0x7f }) {
 		return "", false
 	}
 	rawTags, rawRest := p.split(raw)
@@ -61,21 +72,22 @@ func (p prefix) spliceRaw(raw, text, rest string, tags []tag) (string, bool) {
 
 // compose joins tags, prefix and rest. Replies to replies become one "Re:".
 func compose(tags []tag, prefix, rest string) string {
-	words := make([]string, 0, len(tags)+2)
+	pieces := make([]string, 0, len(tags)+2)
 	reply := false
 	for _, t := range tags {
 		if t.reply && reply {
-			words[len(words)-1] = "Re:"
+			pieces[len(pieces)-1] = "Re:"
 			continue
 		}
-		words = append(words, t.text)
+		pieces = append(pieces, t.text)
 		reply = t.reply
 	}
-	return strings.Join(append(words, prefix, rest), " ")
+	return strings.Join(append(pieces, prefix, rest), " ")
 }
 
 // sameText tells whether two subjects read the same, up to white space and case
 // ("RE: [dev] topic" needs no edit).
-func sameText(a, b string) bool {
-	return strings.EqualFold(strings.Join(strings.Fields(a), " "), strings.Join(strings.Fields(b), " "))
-}
+func sameText(a, b string) bool { return strings.EqualFold(words(a), words(b)) }
+
+// words is text with one space for all white space between two words.
+func words(text string) string { return strings.Join(strings.Fields(text), " ") }

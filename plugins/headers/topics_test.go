@@ -47,6 +47,17 @@ func TestTopics(t *testing.T) {
 	}
 }
 
+// What the list found out stays on an anonymous list, what the author wrote does not.
+func TestTopicsOfAnAnonymousList(t *testing.T) {
+	for enabled, want := range map[string]string{"true": "Bugs", "false": ""} {
+		got, err := handlertest.TryStages(t, handlertest.Case{Message: "From: ann@example.org\r\nDate: x\r\nSubject: a bug\r\nX-Topics: ann\r\n\r\nbody\r\n",
+			Settings: settings("anonymous_list", "true", "topics_enabled", enabled, "topics", "Bugs: bug")}, Stages()...)
+		if err != nil || got.Verdict != sdk.Accept || got.Header.Get("X-Topics") != want {
+			t.Errorf("topics_enabled %s: verdict %v, X-Topics %q, want %q", enabled, got.Verdict, got.Header.Get("X-Topics"), want)
+		}
+	}
+}
+
 func TestTopicsThatAreOffDoNothing(t *testing.T) {
 	got := handlertest.Run(t, &topics{}, handlertest.Case{Message: "Subject: bug\r\nX-Topics: mine\r\n\r\nbody\r\n",
 		Settings: map[string]string{"topics_enabled": "false", "topics": "Bugs: bug"}})
