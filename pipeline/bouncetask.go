@@ -142,8 +142,7 @@ func (d *Daemon) bounceMail(l *list.List, t store.BounceTask) (n bounceNotice, e
 		n.to, n.subject = t.Address.String(), fmt.Sprintf("Does mail from %s reach you?", name)
 		return n, spool.Envelope{Role: roleProbe, Detail: t.Token, Recipient: n.to}, true
 	case store.TaskWarning:
-		confirm := address.Sub(l.Address, address.RoleConfirm)
-		confirm.Local += "+" + t.Token
+		confirm := l.TokenAddress(address.RoleConfirm, t.Token)
 		n.data.Confirm, n.data.Warnings, n.data.Days = confirm.String(), s.BounceYouAreDisabledWarnings, s.BounceYouAreDisabledWarningsInterval
 		n.replyTo = n.data.Confirm
 		n.to, n.subject = t.Address.String(), fmt.Sprintf("You do not receive %s any more", name)
@@ -227,10 +226,10 @@ func (d *Daemon) putMemberNotice(ctx context.Context, l *list.List, n bounceNoti
 // sendProbe sends a probe that putMemberNotice left: what comes back to its return path can
 // only be about this member, and can only come from where it was sent.
 func (d *Daemon) sendProbe(ctx context.Context, p *post) error {
-	from, err := verp.ProbeAddress(p.list.Address, p.entry.Detail)
-	if err != nil {
+	if err := verp.CheckProbe(p.entry.Detail); err != nil {
 		return permanentError{err}
 	}
+	from := p.list.TokenAddress(address.RoleBounces, p.entry.Detail)
 	return d.commitAsIs(ctx, p, from.String(), addOnly(p.entry.Recipient))
 }
 

@@ -366,8 +366,7 @@ func (c *commander) asked(r store.Request) {
 
 // askToConfirm writes to the address that a request is about.
 func (c *commander) askToConfirm(r store.Request) {
-	confirm := address.Sub(c.p.list.Address, address.RoleConfirm)
-	confirm.Local += "+" + r.Token
+	confirm := c.p.list.TokenAddress(address.RoleConfirm, r.Token)
 	c.write(letter{
 		to: r.Address, replyTo: confirm.String(), text: "confirm", subject: fmt.Sprintf(confirmSubjects[r.Want], c.p.list.Address),
 		data: letterData{Wish: c.wish(r), Address: r.Address.String(), Confirm: confirm.String(), Token: r.Token, Days: int(confirmLife.Hours() / 24)},
@@ -379,8 +378,7 @@ func (c *commander) askModerators(r store.Request) {
 	if !c.p.list.Settings.AdminImmedNotify {
 		return
 	}
-	confirm := address.Sub(c.p.list.Address, address.RoleConfirm)
-	confirm.Local += "+" + r.Token
+	confirm := c.p.list.TokenAddress(address.RoleConfirm, r.Token)
 	c.write(letter{
 		owners: true, replyTo: confirm.String(), text: "moderate", subject: fmt.Sprintf("%s wants to %s %s", r.Address, r.Want, c.p.list.Address),
 		data: letterData{Wish: c.wish(r), Address: r.Address.String(), DisplayName: r.DisplayName, Confirm: confirm.String(), Days: int(moderateLife.Hours() / 24)},

@@ -84,6 +84,18 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
+func TestNumbered(t *testing.T) {
+	for local, want := range map[string]int64{"~1": 1, "~9223372036854775807": 1<<63 - 1, "~9223372036854775808": 0, "~0": 0, "~": 0, "~-1": 0, "~+1": 0, "~1x": 0, "1": 0, "~01": 0} {
+		number, ok := Address{local, "l.test"}.Number()
+		if ok != (want > 0) || ok && number != want {
+			t.Errorf("%q is %d, %t", local, number, ok)
+		}
+	}
+	if a := Numbered(1<<63-1, "l.test"); len(a.Local) > MaxNumbered {
+		t.Errorf("%s has %d octets", a, len(a.Local))
+	}
+}
+
 func TestVERPRoundTrip(t *testing.T) {
 	list := Address{"dev", "l.test"}
 	for _, s := range []string{"ann@net.test", "a+b@net.test", "a=b@net.test", `"a b"@net.test`, "用户@例え.jp"} {

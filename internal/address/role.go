@@ -2,6 +2,7 @@ package address
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -64,6 +65,26 @@ func Sub(list Address, role Role) Address {
 		return list
 	}
 	return Address{list.Local + "-" + string(role), list.Domain}
+}
+
+// MaxNumbered is how long the local part of a numbered address can be, at most.
+const MaxNumbered = 20
+
+// Numbered returns another name of a list: by its number in the store, and so short that a
+// token fits behind it whatever the list is called (64 octets are all that a local part
+// may have). No list has such an address of its own.
+func Numbered(number int64, domain string) Address {
+	return Address{"~" + strconv.FormatInt(number, 10), domain}
+}
+
+// Number reads what Numbered wrote.
+func (a Address) Number() (number int64, ok bool) {
+	digits, ok := strings.CutPrefix(a.Local, "~")
+	if !ok || digits == "" || digits[0] < '1' || digits[0] > '9' {
+		return 0, false
+	}
+	number, err := strconv.ParseInt(digits, 10, 64)
+	return number, err == nil
 }
 
 // VERP returns the variable envelope return path that names recipient:

@@ -40,6 +40,8 @@ func CheckAddress(a address.Address) error {
 		return fmt.Errorf("list address %s: a list's name may not have a +, which stands before a detail, as in -bounces+…", a)
 	case strings.HasPrefix(a.String(), `"`):
 		return fmt.Errorf("list address %s: a list's name may not need quotes", a)
+	case strings.HasPrefix(a.Local, "~"):
+		return fmt.Errorf("list address %s: a list's name may not begin with ~, which stands before a list's number", a)
 	case len(a.Local) > maxLocal:
 		return fmt.Errorf("list address %s: a list's name may have %d octets at most", a, maxLocal)
 	}
@@ -52,6 +54,17 @@ func (l *List) Name() string {
 		return l.Settings.DisplayName
 	}
 	return l.Address.Local
+}
+
+// TokenAddress is the address of one of the list's roles that a token comes back to. It has
+// the list's number where the list's name leaves no room for the token.
+func (l *List) TokenAddress(role address.Role, token string) address.Address {
+	a := address.Sub(l.Address, role)
+	if len(a.Local)+len("+")+len(token) > address.MaxLocal {
+		a = address.Sub(address.Numbered(l.ID, l.Address.Domain), role)
+	}
+	a.Local += "+" + token
+	return a
 }
 
 // Role is what an address is to a list. One address may have several.

@@ -1,6 +1,7 @@
 package list
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -55,6 +56,32 @@ func TestMembershipValidate(t *testing.T) {
 	}
 }
 
+// A token's address has room in 64 octets, whatever the list is called.
+func TestTokenAddress(t *testing.T) {
+	const token = "abcdefgh23456789"
+	for _, tt := range []struct {
+		local string
+		id    int64
+		want  string
+	}{
+		{"dev", 7, "dev-confirm+" + token},
+		{strings.Repeat("x", 39), 7, strings.Repeat("x", 39) + "-confirm+" + token},
+		{strings.Repeat("x", 40), 7, "~7-confirm+" + token},
+		{strings.Repeat("x", maxLocal), math.MaxInt64, "~9223372036854775807-confirm+" + token},
+	} {
+		l := List{ID: tt.id, Address: address.Address{Local: tt.local, Domain: "l.test"}}
+		a := l.TokenAddress(address.RoleConfirm, token)
+		if a.Local != tt.want || len(a.Local) > address.MaxLocal || a.Domain != "l.test" {
+			t.Errorf("%d octets: %s, want %s", len(tt.local), a, tt.want)
+		}
+		if c := address.Candidates(a); len(c) != 2 || c[1].Role != address.RoleConfirm || c[1].Detail != token {
+			t.Errorf("%s stands for %+v", a, c)
+		} else if id, ok := c[1].List.Number(); ok && id != tt.id {
+			t.Errorf("%s is list %d, want %d", a, id, tt.id)
+		}
+	}
+}
+
 func TestCheckAddress(t *testing.T) {
 	tests := []struct {
 		name string
@@ -67,6 +94,7 @@ func TestCheckAddress(t *testing.T) {
 		{"a + would hide its role addresses", address.Address{Local: "x+y", Domain: "l.test"}, false},
 		{"a blank needs quotes", address.Address{Local: "x y", Domain: "l.test"}, false},
 		{"too long for -unsubscribe", address.Address{Local: strings.Repeat("x", 53), Domain: "l.test"}, false},
+		{"a ~ stands before a number", address.Address{Local: "~1", Domain: "l.test"}, false},
 		{"no domain", address.Address{Local: "x"}, false},
 	}
 	for _, tt := range tests {

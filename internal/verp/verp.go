@@ -284,14 +284,13 @@ func isBase32(s string) bool {
 	return true
 }
 
-// ProbeAddress returns the return path of a probe with this token.
-func ProbeAddress(list address.Address, token string) (address.Address, error) {
+// CheckProbe refuses what is no token of a probe. Its return path is the token as the
+// detail of the list's bounce address.
+func CheckProbe(token string) error {
 	if len(token) != ProbeLen || !isBase32(token) {
-		return address.Address{}, fmt.Errorf("probe token %q: want %d characters of base32", token, ProbeLen)
+		return fmt.Errorf("probe token %q: want %d characters of base32", token, ProbeLen)
 	}
-	a := address.Sub(list, address.RoleBounces)
-	a.Local += "+" + token
-	return a, nil
+	return nil
 }
 
 // ProbeToken makes a token out of random octets, 10 at least.

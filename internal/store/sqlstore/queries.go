@@ -10,12 +10,12 @@ import (
 // queries are the statements, prepared once; database/sql keeps one per connection.
 type queries struct {
 	// on the reader
-	resolve, list, buriedList, memberships, countMembers, peekPost *sql.Stmt
-	bounceState, memberBounces, memberHistory                      *sql.Stmt
-	state                                                          *sql.Stmt
-	inArchive, digestReaders, waitingDigest, lastIssue, isFiled    *sql.Stmt
-	matchBans, matchMoreBans                                       *sql.Stmt
-	peekRequest                                                    *sql.Stmt
+	resolve, listByNumber, list, buriedList, memberships, countMembers, peekPost *sql.Stmt
+	bounceState, memberBounces, memberHistory                                    *sql.Stmt
+	state                                                                        *sql.Stmt
+	inArchive, digestReaders, waitingDigest, lastIssue, isFiled                  *sql.Stmt
+	matchBans, matchMoreBans                                                     *sql.Stmt
+	peekRequest                                                                  *sql.Stmt
 	// on the stream
 	bans, requests                              *sql.Stmt
 	lists, members, recipients, bounceEvents    *sql.Stmt
@@ -114,6 +114,7 @@ func (s *Store) queries() []query {
 	chosen := s.dialect.chosen()
 	return []query{
 		{&s.q.resolve, s.reader, `SELECT address_key, local FROM lists WHERE address_key IN ($1, $2)`},
+		{&s.q.listByNumber, s.reader, `SELECT address_key, local FROM lists WHERE id = $1 AND domain = $2 AND address_key < $3`},
 		{&s.q.list, s.reader, `SELECT ` + listColumns + ` FROM lists WHERE address_key = $1`},
 		{&s.q.buriedList, s.reader, `SELECT id FROM lists WHERE address_key >= $1 LIMIT 1`},
 		{&s.q.memberships, s.reader, `SELECT ` + memberColumns + ` FROM members

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -66,6 +67,7 @@ var listTests = []test{
 		w.fails(w.CreateList(w.ctx, &list.List{Settings: list.Defaults()}))
 	}},
 	{"an address resolves to a list and a role", testResolve},
+	{"a list is found by its number, where a token is", testResolveNumber},
 	{"settings change together or not at all", testChangeList},
 	{"lists come by domain and then by name", func(w *world) {
 		for _, a := range []string{"zoo@a.test", "Ann@b.test", "all@a.test", "bob@b.test", "x@b.test.org"} {
@@ -117,6 +119,28 @@ var listTests = []test{
 			w.Errorf("a new list got the ID of the deleted one")
 		}
 	}},
+}
+
+// A list whose name leaves no room for a token is found by its number, where a token is.
+func testResolveNumber(w *world) {
+	l, gone := w.list("dev@l.test"), w.list("gone@l.test")
+	w.ok(w.DeleteList(w.ctx, gone.Address))
+	for _, role := range []address.Role{address.RoleConfirm, address.RoleBounces} {
+		a := address.Sub(address.Numbered(l.ID, "l.test"), role)
+		a.Local += "+tok"
+		got, err := w.Resolve(w.ctx, a)
+		w.ok(err)
+		if want := (store.Target{List: l.Address, Role: role, Detail: "tok"}); got != want {
+			w.Errorf("%s is %+v, want %+v", a, got, want)
+		}
+	}
+	for _, a := range []string{
+		fmt.Sprintf("~%d@l.test", l.ID), fmt.Sprintf("~%d-confirm@l.test", l.ID), fmt.Sprintf("~%d-confirm+tok@other.test", l.ID),
+		fmt.Sprintf("~%d-confirm+tok@l.test", gone.ID), "~999-confirm+tok@l.test", "~-confirm+tok@l.test",
+	} {
+		_, err := w.Resolve(w.ctx, w.addr(a))
+		w.wants(err, store.ErrNotFound)
+	}
 }
 
 func testResolve(w *world) {
