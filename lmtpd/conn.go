@@ -108,7 +108,7 @@ func (c *conn) beforeRead() error {
 	if c.failure != nil {
 		return c.surfaceLocked()
 	}
-	idle := c.daemon.cfg.Load().IdleTimeout
+	idle := c.daemon.Config().IdleTimeout
 	deadline := c.alive.Add(idle)
 	if c.inData {
 		deadline = time.Now().Add(idle)
@@ -167,7 +167,7 @@ func (c *conn) surfaceLocked() error {
 }
 
 func (c *conn) writeLine(s string) {
-	_ = c.Conn.SetWriteDeadline(time.Now().Add(c.daemon.cfg.Load().IdleTimeout))
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(c.daemon.Config().IdleTimeout))
 	_, _ = io.WriteString(c.Conn, s+"\r\n") // the connection ends in any case
 }
 
@@ -185,7 +185,7 @@ func (c *conn) fail(err error) {
 func (c *conn) enterData() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.inData, c.dataEnd = true, time.Now().Add(c.daemon.cfg.Load().DataTimeout)
+	c.inData, c.dataEnd = true, time.Now().Add(c.daemon.Config().DataTimeout)
 	c.lines.limit = maxDataLine
 }
 
@@ -214,7 +214,7 @@ func (c *conn) stop() {
 
 // Write passes the library's replies on, a line each.
 func (c *conn) Write(p []byte) (int, error) {
-	cfg := c.daemon.cfg.Load()
+	cfg := c.daemon.Config()
 	line := c.reply(string(p), cfg)
 	if line == "" {
 		return len(p), nil

@@ -82,7 +82,7 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("peer %q", got)
 	}
 
-	other := New(w.first, w.lists, w.spool, slog.New(slog.DiscardHandler))
+	other := New(*w.Config(), w.lists, w.spool, slog.New(slog.DiscardHandler))
 	if err := other.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "another daemon answers") {
 		t.Errorf("a second daemon on the socket: %v", err)
 	}

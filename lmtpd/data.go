@@ -52,7 +52,7 @@ func (s *session) receive(r io.Reader) []*smtp.SMTPError {
 			s.daemon.log.Error("cannot clean up after a message", "peer", s.peer, "err", err)
 		}
 	}()
-	in := &intake{draft: draft, cfg: s.daemon.cfg.Load()}
+	in := &intake{draft: draft, cfg: s.daemon.Config()}
 	if refusal := s.fill(in, r); refusal != nil {
 		return s.refuseAll(refusal)
 	}
@@ -92,7 +92,7 @@ func (s *session) fill(in *intake, r io.Reader) *smtp.SMTPError {
 func (s *session) drain(r io.Reader, refusal *smtp.SMTPError) *smtp.SMTPError {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	for left := s.daemon.cfg.Load().MaxMessageSize + drainSize; left > 0; {
+	for left := s.daemon.Config().MaxMessageSize + drainSize; left > 0; {
 		n, err := r.Read(*buf)
 		if errors.Is(err, io.EOF) {
 			return refusal

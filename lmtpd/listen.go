@@ -25,7 +25,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if out, ok := l.daemon.admit(c); ok {
 			return out, nil
 		}
-		refuse(c, l.daemon.cfg.Load().Hostname)
+		refuse(c, l.daemon.Config().Hostname)
 	}
 }
 
@@ -39,8 +39,8 @@ func refuse(c net.Conn, hostname string) {
 func (d *Daemon) admit(raw net.Conn) (*conn, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.conns) >= d.cfg.Load().MaxConnections {
-		d.log.Warn("lmtp connection refused: too many", "peer", peerName(raw), "limit", d.cfg.Load().MaxConnections)
+	if len(d.conns) >= d.Config().MaxConnections {
+		d.log.Warn("lmtp connection refused: too many", "peer", peerName(raw), "limit", d.Config().MaxConnections)
 		return nil, false
 	}
 	c := newConn(d, raw)

@@ -17,10 +17,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -32,32 +31,18 @@ import (
 
 // Daemon is the LMTP server. Its methods may be called from any goroutine.
 type Daemon struct {
+	*listen.Service[Config]
 	resolver store.Resolver
 	spool    spool.Putter
 	log      *slog.Logger
 	tracer   Tracer
 	server   *smtp.Server
-	ready    chan struct{}
-	failed   chan error      // a listener that can no longer accept
 	work     context.Context // of look-ups and puts: ends with the grace period
 	quit     context.CancelFunc
-	first    Config
-	cfg      atomic.Pointer[Config]
 
-	mu        sync.Mutex
-	state     state
-	listeners listen.Set
-	conns     map[*conn]struct{}
-	serving   sync.WaitGroup // one for each goroutine in server.Serve
+	mu    sync.Mutex
+	conns map[*conn]struct{}
 }
-
-type state int
-
-const (
-	fresh state = iota
-	running
-	stopped
-)
 
 // lastWait bounds what Run waits for after every connection was cut: only a disk
 // that does not answer can take so long.
@@ -65,11 +50,13 @@ const lastWait = 10 * time.Second
 
 // New makes a daemon; Run starts it.
 func New(cfg Config, resolver store.Resolver, putter spool.Putter, logger *slog.Logger) *Daemon {
-	d := &Daemon{
-		resolver: resolver, spool: putter, log: logger, tracer: noTracer{}, first: cfg,
-		ready: make(chan struct{}), failed: make(chan error, 1),
-		conns: map[*conn]struct{}{},
-	}
+	d := &Daemon{resolver: resolver, spool: putter, log: logger, tracer: noTracer{}, conns: map[*conn]struct{}{}}
+	d.Service = listen.NewService(cfg, listen.Kind[Config]{
+		Name:     "lmtpd",
+		Complete: Config.completed,
+		Sockets:  func(c *Config) ([]string, fs.FileMode) { return c.Listen, c.SocketMode },
+		Serve:    func(l *listen.Listener) error { return d.server.Serve(&listener{l, d}) },
+	})
 	d.work, d.quit = context.WithCancel(context.Background())
 	d.server = smtp.NewServer(smtp.BackendFunc(d.newSession))
 	d.server.LMTP = true
@@ -82,109 +69,22 @@ func New(cfg Config, resolver store.Resolver, putter spool.Putter, logger *slog.
 	return d
 }
 
-// Ready is closed when all listeners are bound.
-func (d *Daemon) Ready() <-chan struct{} { return d.ready }
-
-// Addrs are the addresses that the daemon listens on, in the order of the configuration.
-func (d *Daemon) Addrs() []net.Addr {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.listeners.Addrs()
-}
-
 // Run listens and serves until ctx ends or a listener fails, then stops: no new
 // connections, 421 to idle ones, and the grace period for those in a transaction. It
 // may be called once.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer d.quit()
-	if err := d.start(); err != nil {
-		return fmt.Errorf("lmtpd: %w", err)
-	}
-	close(d.ready)
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-d.failed:
+	err := d.Service.Run(ctx) // from here on no connection is new
+	if d.Config() == nil {
+		return err // it never listened
 	}
 	return errors.Join(err, d.stop())
 }
 
-func (d *Daemon) start() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.state != fresh {
-		return errors.New("was run before")
-	}
-	d.state = stopped // unless all goes well
-	if err := d.apply(d.first); err != nil {
-		return err
-	}
-	d.state = running
-	return nil
-}
-
-// Reload takes on a new configuration. Listeners whose address is unchanged stay
-// open, and connections go on, under the new limits. After an error everything is as
-// it was. Before Run it sets what Run starts with.
-func (d *Daemon) Reload(cfg Config) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch d.state {
-	case fresh:
-		if _, err := cfg.completed(); err != nil {
-			return err
-		}
-		d.first = cfg
-		return nil
-	case stopped:
-		return errors.New("lmtpd: reload: has stopped")
-	}
-	if err := d.apply(cfg); err != nil {
-		return fmt.Errorf("lmtpd: reload: %w", err)
-	}
-	return nil
-}
-
-// apply takes a configuration on, whole or not at all.
-func (d *Daemon) apply(cfg Config) error {
-	c, err := cfg.completed()
-	if err != nil {
-		return err
-	}
-	opened, err := d.listeners.Change(c.Listen, c.SocketMode)
-	if err != nil {
-		return err
-	}
-	d.cfg.Store(c)
-	for _, l := range opened {
-		d.serving.Add(1)
-		go d.serve(&listener{l, d})
-	}
-	return nil
-}
-
-func (d *Daemon) serve(l *listener) {
-	defer d.serving.Done()
-	err := d.server.Serve(l)
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		select {
-		case d.failed <- fmt.Errorf("lmtpd: accept on %s: %w", l.Addr(), err):
-		default: // one is enough to end Run
-		}
-	}
-}
-
 func (d *Daemon) stop() error {
-	d.mu.Lock()
-	d.state = stopped
-	d.listeners.Close()
-	d.mu.Unlock()
-	d.serving.Wait() // from here on no connection is new
 	for _, c := range d.open() {
 		c.stop()
 	}
-	grace, cancel := context.WithTimeout(context.Background(), d.cfg.Load().Grace)
-	defer cancel()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -193,7 +93,7 @@ func (d *Daemon) stop() error {
 	select {
 	case <-ended:
 		return nil
-	case <-grace.Done():
+	case <-time.After(d.Config().Grace):
 	}
 	d.quit()
 	for _, c := range d.open() {

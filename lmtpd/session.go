@@ -90,7 +90,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	if opts.Body == smtp.Body8BitMIME {
 		tx.flags = append(tx.flags, spool.Flag8BitMIME)
 	}
-	if limit := s.daemon.cfg.Load().MaxMessageSize; opts.Size > limit {
+	if limit := s.daemon.Config().MaxMessageSize; opts.Size > limit {
 		return replyTooBig(limit)
 	}
 	s.tx = tx
@@ -103,7 +103,7 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	if s.tx == nil {
 		return reply(503, 5, 5, 1, "no transaction is open")
 	}
-	if len(s.tx.rcpts) >= s.daemon.cfg.Load().MaxRecipients {
+	if len(s.tx.rcpts) >= s.daemon.Config().MaxRecipients {
 		return reply(452, 4, 5, 3, "too many recipients")
 	}
 	a, err := parse(to)

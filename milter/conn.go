@@ -38,17 +38,14 @@ func (l *limiter) Accept() (net.Conn, error) {
 func (d *Daemon) admit(raw net.Conn) *conn {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	limit := d.cfg.Load().MaxSessions
-	if d.state != running {
-		return nil
-	}
+	limit := d.Config().MaxSessions
 	if len(d.conns) >= limit {
 		d.log.Warn("milter session refused: too many", "limit", limit)
 		return nil
 	}
 	c := &conn{Conn: raw, daemon: d, in: bufio.NewReaderSize(raw, 8<<10)}
 	d.conns[c] = struct{}{}
-	d.serving.Add(1)
+	d.open.Add(1)
 	return c
 }
 
@@ -87,7 +84,7 @@ func (c *conn) await() bool {
 	if c.stopping && !c.busy.Load() {
 		return false
 	}
-	return c.Conn.SetReadDeadline(time.Now().Add(c.daemon.cfg.Load().IdleTimeout)) == nil
+	return c.Conn.SetReadDeadline(time.Now().Add(c.daemon.Config().IdleTimeout)) == nil
 }
 
 // stop ends the connection unless a message is under way; then it ends after that.
@@ -102,7 +99,7 @@ func (c *conn) stop() {
 
 // Write does not wait for an MTA that does not read.
 func (c *conn) Write(p []byte) (int, error) {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.daemon.cfg.Load().IdleTimeout)); err != nil {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.daemon.Config().IdleTimeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)
@@ -115,7 +112,7 @@ func (c *conn) Close() error {
 		c.daemon.mu.Lock()
 		delete(c.daemon.conns, c)
 		c.daemon.mu.Unlock()
-		c.daemon.serving.Done()
+		c.daemon.open.Done()
 	})
 	return err
 }

@@ -21,10 +21,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	gomilter "github.com/emersion/go-milter"
@@ -110,51 +108,30 @@ func (c Config) completed() (*Config, error) {
 
 // Daemon is the milter. Its methods may be called from any goroutine.
 type Daemon struct {
+	*listen.Service[Config]
 	store  Store
 	stages Stages
 	log    *slog.Logger
 	now    func() time.Time
-	ready  chan struct{}
-	failed chan error      // a listener that can no longer accept
 	work   context.Context // of look-ups and consultations: ends with the grace period
 	quit   context.CancelFunc
-	first  Config
-	cfg    atomic.Pointer[Config]
 
-	mu        sync.Mutex
-	state     state
-	listeners listen.Set
-	conns     map[*conn]struct{}
-	serving   sync.WaitGroup // one for each goroutine that accepts, and each connection
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	open  sync.WaitGroup // one for each connection
 }
-
-type state int
-
-const (
-	fresh state = iota
-	running
-	stopped
-)
 
 // New makes a daemon; Run starts it.
 func New(cfg Config, st Store, stages Stages, log *slog.Logger) *Daemon {
-	d := &Daemon{
-		store: st, stages: stages, log: log, now: time.Now, first: cfg,
-		ready: make(chan struct{}), failed: make(chan error, 1),
-		conns: map[*conn]struct{}{},
-	}
+	d := &Daemon{store: st, stages: stages, log: log, now: time.Now, conns: map[*conn]struct{}{}}
+	d.Service = listen.NewService(cfg, listen.Kind[Config]{
+		Name:     "milter",
+		Complete: Config.completed,
+		Sockets:  func(c *Config) ([]string, fs.FileMode) { return c.Listen, c.SocketMode },
+		Serve:    d.serve,
+	})
 	d.work, d.quit = context.WithCancel(context.Background())
 	return d
-}
-
-// Ready is closed when all listeners are bound.
-func (d *Daemon) Ready() <-chan struct{} { return d.ready }
-
-// Addrs are the addresses that the daemon listens on, in the order of the configuration.
-func (d *Daemon) Addrs() []net.Addr {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.listeners.Addrs()
 }
 
 // Run listens and serves until ctx ends or a listener fails, then stops: no new
@@ -162,74 +139,16 @@ func (d *Daemon) Addrs() []net.Addr {
 // be called once.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer d.quit()
-	if err := d.start(); err != nil {
-		return fmt.Errorf("milter: %w", err)
+	err := d.Service.Run(ctx) // from here on no connection is new
+	if d.Config() != nil {    // it listened
+		d.stop()
 	}
-	close(d.ready)
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-d.failed:
-	}
-	return errors.Join(err, d.stop())
-}
-
-func (d *Daemon) start() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.state != fresh {
-		return errors.New("was run before")
-	}
-	d.state = stopped // unless all goes well
-	if err := d.apply(d.first); err != nil {
-		return err
-	}
-	d.state = running
-	return nil
-}
-
-// Reload takes on a new configuration. Listeners whose address is unchanged stay open,
-// and sessions go on. After an error everything is as it was. Before Run it sets what Run
-// starts with.
-func (d *Daemon) Reload(cfg Config) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch d.state {
-	case fresh:
-		if _, err := cfg.completed(); err != nil {
-			return err
-		}
-		d.first = cfg
-		return nil
-	case stopped:
-		return errors.New("milter: reload: has stopped")
-	}
-	if err := d.apply(cfg); err != nil {
-		return fmt.Errorf("milter: reload: %w", err)
-	}
-	return nil
-}
-
-// apply takes a configuration on, whole or not at all.
-func (d *Daemon) apply(cfg Config) error {
-	c, err := cfg.completed()
-	if err != nil {
-		return err
-	}
-	opened, err := d.listeners.Change(c.Listen, c.SocketMode)
-	if err != nil {
-		return err
-	}
-	d.cfg.Store(c)
-	for _, l := range opened {
-		d.serving.Go(func() { d.serve(l) })
-	}
-	return nil
+	return err
 }
 
 // serve has a server of the library's own for each listener: it keeps them in a slice
 // without a lock. Macros: the queue id at the end, for the log.
-func (d *Daemon) serve(l *listen.Listener) {
+func (d *Daemon) serve(l *listen.Listener) error {
 	in := &limiter{Listener: l, daemon: d}
 	server := &gomilter.Server{
 		NewMilter: func() gomilter.Milter { return newSession(d, in.last.Swap(nil)) },
@@ -237,42 +156,35 @@ func (d *Daemon) serve(l *listen.Listener) {
 		Protocol:  gomilter.OptNoHelo,
 		SymList:   map[gomilter.Stage][]string{gomilter.StageEOM: {"i"}},
 	}
-	err := server.Serve(in)
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		select {
-		case d.failed <- fmt.Errorf("milter: accept on %s: %w", l.Addr(), err):
-		default: // one is enough to end Run
-		}
-	}
+	return server.Serve(in)
 }
 
-func (d *Daemon) stop() error {
-	d.mu.Lock()
-	d.state = stopped
-	d.listeners.Close()
-	for c := range d.conns {
-		c.stop()
-	}
-	d.mu.Unlock()
+func (d *Daemon) stop() {
+	d.each((*conn).stop)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		d.serving.Wait()
+		d.open.Wait()
 	}()
-	grace := time.NewTimer(d.cfg.Load().Grace)
+	grace := time.NewTimer(d.Config().Grace)
 	defer grace.Stop()
 	select {
 	case <-ended:
-		return nil
+		return
 	case <-grace.C:
 	}
 	d.quit()
-	d.mu.Lock()
-	for c := range d.conns {
+	d.each(func(c *conn) {
 		d.log.Warn("milter session cut at the end of the grace period")
 		c.Conn.Close()
-	}
-	d.mu.Unlock()
+	})
 	<-ended // look-ups and consultations end with d.work
-	return nil
+}
+
+func (d *Daemon) each(do func(*conn)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for c := range d.conns {
+		do(c)
+	}
 }

@@ -421,10 +421,14 @@ func TestStopEndsIdleSessionsAndFinishesMessages(t *testing.T) {
 	busy.mail("ann@net.test")
 	busy.rcpt("dev@lists.test")
 	w.stop()
-	eventually(t, "the daemon to stop", func() bool {
-		w.daemon.mu.Lock()
-		defer w.daemon.mu.Unlock()
-		return w.daemon.state == stopped
+	eventually(t, "the sessions to be told", func() bool {
+		told := true
+		w.daemon.each(func(c *conn) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			told = told && c.stopping
+		})
+		return told
 	})
 	if a, err := idle.Mail("ann@net.test", ""); err == nil {
 		t.Errorf("an idle session was served: %v", a)
@@ -439,7 +443,7 @@ func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	w := start(t, func(c *Config) { c.Listen = []string{"unix:" + dir + "/a"} })
 	old := w.connectTo("unix", dir+"/a")
-	cfg := w.daemon.first
+	cfg := *w.daemon.Config()
 	cfg.Listen = []string{"unix:" + dir + "/b"}
 	cfg.ListDomains = []string{"lists.test"}
 	if err := w.daemon.Reload(cfg); err != nil {

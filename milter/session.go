@@ -99,7 +99,7 @@ func (s *session) RcptTo(to string, _ *gomilter.Modifier) (gomilter.Response, er
 
 // unknown refuses an address that is no list's, where no other can be.
 func (s *session) unknown(a address.Address) gomilter.Response {
-	if !slices.Contains(s.daemon.cfg.Load().ListDomains, strings.ToLower(a.Domain)) {
+	if !slices.Contains(s.daemon.Config().ListDomains, strings.ToLower(a.Domain)) {
 		s.tx.others++
 		return gomilter.RespContinue
 	}
@@ -109,7 +109,7 @@ func (s *session) unknown(a address.Address) gomilter.Response {
 
 // failed is what happens to mail when the milter cannot judge it.
 func (s *session) failed(err error) gomilter.Response {
-	cfg := s.daemon.cfg.Load()
+	cfg := s.daemon.Config()
 	s.daemon.log.Error("milter: cannot judge", "sender", s.tx.sender, "peer", s.peer, "then", cfg.OnFailure, "err", err)
 	if cfg.OnFailure == Pass {
 		s.tx.others++ // and so the message as a whole passes
@@ -134,7 +134,7 @@ func (s *session) Headers(textproto.MIMEHeader, *gomilter.Modifier) (gomilter.Re
 // BodyChunk keeps a piece of the body, likewise.
 func (s *session) BodyChunk(chunk []byte, _ *gomilter.Modifier) (gomilter.Response, error) {
 	if s.asks() {
-		s.tx.addBody(chunk, s.daemon.cfg.Load().MaxMessageSize)
+		s.tx.addBody(chunk, s.daemon.Config().MaxMessageSize)
 	}
 	return gomilter.RespContinue, nil
 }

@@ -1,4 +1,5 @@
-// Package listen opens the sockets on which mlist serves. A socket that a killed daemon
+// Package listen opens the sockets on which mlist serves, and is the part of a daemon that
+// serves them. A socket that a killed daemon
 // left behind is replaced; one on which somebody answers is not, and two daemons that
 // start together cannot take each other's away.
 package listen
