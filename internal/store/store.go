@@ -24,6 +24,7 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrExists   = errors.New("already exists")
+	ErrNoSender = errors.New("the post does not say who sent it")
 )
 
 // Target is what an address stands for.
@@ -268,6 +269,7 @@ type Store interface {
 	Archive
 	Digests
 	Requests
+	Moderation
 	// Ping tells whether the store answers.
 	Ping(ctx context.Context) error
 	Close() error

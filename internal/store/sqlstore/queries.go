@@ -49,6 +49,12 @@ type queries struct {
 	dropRequest, dropRequestOf, countRequests                    *sql.Stmt
 	clearRequests, pruneRequests                                 *sql.Stmt
 	addResult, resultOf, clearResults, pruneResults              *sql.Stmt
+	// of moderation: on the reader, the stream, the writer
+	countHeld, peekHeld, heldByHandle, telling, decisionOfRef, decisionsOfStep       *sql.Stmt
+	held, unsettledHeld, moderated, decisions                                        *sql.Stmt
+	fileHeld, heldByEntry, decideHeld, settleHeld, forgetHeld, clearHeld             *sql.Stmt
+	decisionOfStep, lastDecision, addDecision, pruneDecisions, clearDecisions        *sql.Stmt
+	setTelling, toldHeld, toldHeldUntil, remindedHeld, clearFirst, addBanUnlessThere *sql.Stmt
 }
 
 const (
@@ -69,6 +75,13 @@ const (
 
 	// requestColumns are what scanRequest reads.
 	requestColumns = `token, list_id, want, address_key, local, display_name, mode, status, phase, moderate, told, created, expires`
+
+	// heldColumns are what scanHeld reads, decisionColumns what scanDecision does.
+	heldColumns     = `list_id, entry, handle, address_key, local, author, subject, reason, code, size, held, told, reminded, verdict, why`
+	decisionColumns = `id, list_id, at, kind, ref, entry, step, address_key, local, subject, verdict, also, who, why`
+
+	// waitsHeld chooses held posts that wait: of list $1, by sender $2 or any, until $3.
+	waitsHeld = `FROM held_posts WHERE list_id = $1 AND verdict = '' AND ($2 = '' OR address_key = $2) AND held <= $3`
 
 	// filed finds the row of post $2 of list $1 itself, or else the first with digest $3
 	// since $4. No row: no list.
@@ -279,6 +292,37 @@ func (s *Store) queries() []query {
 		{&s.q.resultOf, s.writer, `SELECT result FROM request_results WHERE list_id = $1 AND entry = $2 AND step = $3`},
 		{&s.q.clearResults, s.writer, fmt.Sprintf(part, "request_results", "list_id, entry, step", "list_id = $1")},
 		{&s.q.pruneResults, s.writer, fmt.Sprintf(part, "request_results", "list_id, entry, step", "at < $1")},
+		{&s.q.held, s.stream, `SELECT ` + heldColumns + ` ` + waitsHeld + ` ORDER BY held, entry LIMIT $4`},
+		{&s.q.countHeld, s.reader, `SELECT count(*) ` + waitsHeld},
+		{&s.q.peekHeld, s.reader, `SELECT ` + heldColumns + ` FROM held_posts WHERE list_id = $1 AND entry = $2`},
+		{&s.q.heldByHandle, s.reader, `SELECT ` + heldColumns + ` FROM held_posts WHERE list_id = $1 AND handle = $2`},
+		{&s.q.heldByEntry, s.writer, `SELECT ` + heldColumns + ` FROM held_posts WHERE list_id = $1 AND entry = $2`},
+		{&s.q.fileHeld, s.writer, `INSERT INTO held_posts (` + heldColumns + `, decided) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, '', '', 0)
+			ON CONFLICT (list_id, entry) DO UPDATE SET reason = excluded.reason, code = excluded.code, verdict = '', why = '', decided = 0`},
+		{&s.q.decideHeld, s.writer, `UPDATE held_posts SET verdict = $3, why = $4, decided = $5 WHERE list_id = $1 AND entry = $2`},
+		{&s.q.unsettledHeld, s.stream, `SELECT ` + heldColumns + ` FROM held_posts WHERE verdict <> '' AND decided < $1 ORDER BY decided`},
+		{&s.q.settleHeld, s.writer, `DELETE FROM held_posts WHERE list_id = $1 AND entry = $2 AND verdict <> ''`},
+		{&s.q.forgetHeld, s.writer, `DELETE FROM held_posts WHERE list_id = $1 AND entry = $2`},
+		{&s.q.clearHeld, s.writer, fmt.Sprintf(part, "held_posts", "list_id, entry", "list_id = $1")},
+		{&s.q.moderated, s.stream, `SELECT id, address_key, local FROM lists
+			WHERE id IN (SELECT list_id FROM held_posts UNION SELECT list_id FROM requests WHERE phase = 2) AND address_key < $1 ORDER BY id`},
+		{&s.q.telling, s.reader, `SELECT summary, hour, notices FROM tellings WHERE list_id = $1`},
+		{&s.q.setTelling, s.writer, `INSERT INTO tellings (list_id, summary, hour, notices) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (list_id) DO UPDATE SET summary = excluded.summary, hour = excluded.hour, notices = excluded.notices`},
+		{&s.q.toldHeld, s.writer, `UPDATE held_posts SET told = $3 WHERE list_id = $1 AND entry = $2 AND told = 0`},
+		{&s.q.toldHeldUntil, s.writer, `UPDATE held_posts SET told = $3 WHERE list_id = $1 AND held <= $2 AND told = 0`},
+		{&s.q.remindedHeld, s.writer, `UPDATE held_posts SET reminded = 1 WHERE list_id = $1 AND held <= $2`},
+		{&s.q.clearFirst, s.writer, `UPDATE members SET action = $4 WHERE list_id = $1 AND role = $2 AND address_key = $3 AND action = 0`},
+		{&s.q.addBanUnlessThere, s.writer, `INSERT INTO bans (scope, what, list_id, reason, added) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`},
+		{&s.q.decisions, s.stream, `SELECT ` + decisionColumns + ` FROM decisions WHERE list_id = $1 AND kind = $2 ORDER BY id DESC`},
+		{&s.q.decisionOfRef, s.reader, `SELECT ` + decisionColumns + ` FROM decisions WHERE list_id = $1 AND ref = $2 AND kind = $3 ORDER BY id DESC LIMIT 1`},
+		{&s.q.decisionOfStep, s.writer, `SELECT ` + decisionColumns + ` FROM decisions WHERE list_id = $1 AND entry = $2 AND step = $3 AND entry <> '' LIMIT 1`},
+		{&s.q.decisionsOfStep, s.reader, `SELECT verdict, count(*) FROM decisions WHERE list_id = $1 AND step = $2 AND step <> '' AND kind = 'post' GROUP BY verdict`},
+		{&s.q.lastDecision, s.writer, `SELECT ` + decisionColumns + ` FROM decisions WHERE list_id = $1 AND entry = $2 AND entry <> '' ORDER BY id DESC LIMIT 1`},
+		{&s.q.addDecision, s.writer, `INSERT INTO decisions (list_id, at, kind, ref, entry, step, address_key, local, subject, verdict, also, who, why)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id`},
+		{&s.q.pruneDecisions, s.writer, fmt.Sprintf(part, "decisions", "id", "at < $1")},
+		{&s.q.clearDecisions, s.writer, fmt.Sprintf(part, "decisions", "id", "list_id = $1")},
 		{&s.q.prunePosts, s.writer, fmt.Sprintf(part, "posts", "list_id, entry", "at < $1")},
 		{&s.q.pruneNotices, s.writer, fmt.Sprintf(part, "notices", "address_key, entry", "at < $1")},
 	}

@@ -167,6 +167,13 @@ func (c *requesting) answer(a store.Answer) (store.RequestResult, error) {
 	if _, err := c.exec(c.q.dropRequest, a.Token); err != nil {
 		return store.RequestResult{}, err
 	}
+	if a.Verdict != "" {
+		err := c.logDecision(&store.Decision{ListID: c.listID, At: c.step.At, Kind: store.AboutRequest, Ref: a.Token, Step: c.step.Entry, Address: r.Address,
+			Subject: string(r.Want), Verdict: a.Verdict, By: a.By, Why: a.Why})
+		if err != nil {
+			return store.RequestResult{}, err
+		}
+	}
 	switch {
 	case a.Refuse:
 		return store.RequestResult{Outcome: store.OutcomeRefused, Request: r}, c.history(key(r.Address), c.step.At, string(r.Want)+" refused", a.By, a.Why)

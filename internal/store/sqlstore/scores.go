@@ -450,6 +450,8 @@ func token() string {
 // Codes of the words that scoring is about.
 var (
 	memberRole    = must(roles.code(list.Member))
+	nonmemberRole = must(roles.code(list.Nonmember))
+	deferAction   = must(actions.code(list.Defer))
 	enabledStatus = must(statuses.code(list.Enabled))
 	bouncesStatus = must(statuses.code(list.ByBounces))
 )

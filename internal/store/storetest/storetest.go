@@ -35,6 +35,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"bans", banTests},
 		{"bounces", bounceTests},
 		{"requests", requestTests},
+		{"moderation", moderationTests},
 		{"together", togetherTests},
 	} {
 		for _, tt := range group.tests {
