@@ -42,6 +42,8 @@ func TestDialogue(t *testing.T) {
 			x("MAIL FROM:<ann@net.test>\r\nRCPT TO:<dev@l.test>\r\nRCPT TO:<no@l.test>\r\nDATA\r\n"+hello+".\r\nQUIT\r\n", "250", "250", "550 5.1.1", "354", "250", "221", "EOF")}, 1},
 		{"two posts on one connection", []exchange{mail, rcpt, data, x(hello+".\r\n", "250"), mail, rcpt, data, x(hello+".\r\n", "250"), quit}, 2},
 		{"an unknown list", []exchange{mail, x("RCPT TO:<nobody@l.test>\r\n", "550 5.1.1 <nobody@l.test>"), data502()}, 0},
+		{"a frozen list takes no posts, but other mail", []exchange{mail, x("RCPT TO:<old@l.test>\r\n", "550 5.7.1 old@l.test takes no posts at present. Bis Montag, Gr??e."),
+			x("RCPT TO:<old-owner@l.test>\r\n", "250"), x("RCPT TO:<old-leave@l.test>\r\n", "250"), rcpt, data, x(hello+".\r\n", "250", "250", "250")}, 3},
 		{"an unknown domain", []exchange{mail, x("RCPT TO:<dev@elsewhere.test>\r\n", "550 5.1.1")}, 0},
 		{"postmaster is not ours", []exchange{mail, x("RCPT TO:<postmaster>\r\n", "501"), x("RCPT TO:<postmaster@l.test>\r\n", "550 5.1.1")}, 0},
 		{"two spellings of one list are one entry and two replies", []exchange{

@@ -14,16 +14,18 @@ import (
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
 )
 
 // lists resolves addresses of the lists it names, or fails.
 type lists struct {
-	mu    sync.Mutex
-	names map[string]bool
-	err   error
-	asked int
+	mu     sync.Mutex
+	names  map[string]bool
+	frozen map[string]string // and why
+	err    error
+	asked  int
 }
 
 func (l *lists) Resolve(_ context.Context, a address.Address) (store.Target, error) {
@@ -35,7 +37,11 @@ func (l *lists) Resolve(_ context.Context, a address.Address) (store.Target, err
 	}
 	for _, c := range address.Candidates(a) {
 		if l.names[c.List.Key()] {
-			return store.Target{List: c.List, Role: c.Role, Detail: c.Detail}, nil
+			t := store.Target{List: c.List, Role: c.Role, Detail: c.Detail, State: list.Open}
+			if why, ok := l.frozen[c.List.Key()]; ok {
+				t.State, t.Why = list.Frozen, why
+			}
+			return t, nil
 		}
 	}
 	return store.Target{}, store.ErrNotFound
@@ -174,7 +180,7 @@ func start(t testing.TB, change func(*Config), m *memory) *world {
 		m = &memory{}
 	}
 	w := &world{
-		lists: &lists{names: map[string]bool{"dev@l.test": true, "ops@l.test": true}},
+		lists: &lists{names: map[string]bool{"dev@l.test": true, "ops@l.test": true, "old@l.test": true}, frozen: map[string]string{"old@l.test": "Bis Montag, Grüße."}},
 		spool: m, log: &lockedBuffer{}, ended: make(chan error, 1),
 	}
 	w.Daemon = New(cfg, w.lists, m, slog.New(slog.NewTextHandler(w.log, nil)))

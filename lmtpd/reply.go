@@ -3,6 +3,7 @@ package lmtpd
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"github.com/emersion/go-smtp"
@@ -16,6 +17,16 @@ func reply(code, class, subject, detail int, format string, args ...any) *smtp.S
 		EnhancedCode: smtp.EnhancedCode{class, subject, detail},
 		Message:      fmt.Sprintf(format, args...),
 	}
+}
+
+// ascii is a text for people as it may stand in a reply.
+func ascii(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // The texts of 5xx replies end up in bounces that people read.

@@ -120,6 +120,10 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 		s.daemon.log.Error("look-up failed", "recipient", a.String(), "peer", s.peer, "err", err)
 		return replyLookup
 	}
+	if code, reason := t.State.Refusal(t.List.String(), t.Why); code != "" && t.Role == address.RolePost {
+		s.daemon.log.Info("recipient refused", "recipient", a.String(), "sender", s.tx.sender, "peer", s.peer, "code", code)
+		return reply(550, 5, 7, 1, "%s", ascii(reason))
+	}
 	s.tx.rcpts = append(s.tx.rcpts, recipient{raw: to, given: a.String(), target: targetOf(t)})
 	return nil
 }

@@ -23,7 +23,7 @@ func TestDirectorySpool(t *testing.T) {
 	}
 	defer s.Close()
 	cfg := testConfig()
-	resolver := &lists{names: map[string]bool{"dev@l.test": true, "ops@l.test": true}}
+	resolver := &lists{names: map[string]bool{"dev@l.test": true, "ops@l.test": true, "old@l.test": true}, frozen: map[string]string{"old@l.test": "Bis Montag, Grüße."}}
 	d := New(cfg, resolver, s, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

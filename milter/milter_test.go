@@ -230,6 +230,32 @@ func TestRecipients(t *testing.T) {
 	}
 }
 
+func TestAListThatTakesNoPostsIsRefusedAlone(t *testing.T) {
+	w := start(t, nil)
+	c := w.connect()
+	defer c.Close()
+	dev := address.Address{Local: "dev", Domain: "lists.test"}
+	for _, tt := range []struct {
+		state     list.State
+		why, want string
+	}{
+		{list.Frozen, "Until Monday.", "550 5.7.1 dev@lists.test takes no posts at present. Until Monday."},
+		{list.Closed, "", "550 5.7.1 dev@lists.test is closed and takes no posts any more."},
+		{list.Open, "", "continue"},
+	} {
+		if _, err := w.store.SetState(t.Context(), dev, tt.state, tt.why); err != nil {
+			t.Fatal(err)
+		}
+		c.mail("ann@net.test")
+		for to, want := range map[string]string{"dev@lists.test": tt.want, "dev-owner@lists.test": "continue", "news@lists.test": "continue"} {
+			if got := c.rcpt(to); got != want {
+				t.Errorf("%s list, RCPT %s: %s, want %s", tt.state, to, got, want)
+			}
+		}
+		c.Abort(nil)
+	}
+}
+
 func TestInADomainWithUsersUnknownAddressesPass(t *testing.T) {
 	w := start(t, nil)
 	c := w.connect()

@@ -91,6 +91,9 @@ func (s *session) RcptTo(to string, _ *gomilter.Modifier) (gomilter.Response, er
 	if err != nil {
 		return s.failed(fmt.Errorf("look list %s up: %w", t.List, err)), nil
 	}
+	if code, reason := l.Refusal(); code != "" {
+		return s.refused(l, a, code, reason), nil
+	}
 	if !slices.ContainsFunc(s.tx.lists, func(o target) bool { return o.list.ID == l.ID }) {
 		s.tx.lists = append(s.tx.lists, target{l, a.String()})
 	}
@@ -105,6 +108,12 @@ func (s *session) unknown(a address.Address) gomilter.Response {
 	}
 	s.daemon.log.Info("milter: recipient refused", "recipient", a.String(), "sender", s.tx.sender, "peer", s.peer, "code", "unknown-address")
 	return refuse(550, "5.1.1", fmt.Sprintf("<%s>: no such list address here", a))
+}
+
+// refused says that the list does not take this sender's posts, whatever stands in them.
+func (s *session) refused(l *list.List, a address.Address, code, reason string) gomilter.Response {
+	s.daemon.log.Info("milter: recipient refused", "list", l.Address, "recipient", a.String(), "sender", s.tx.sender, "peer", s.peer, "code", code)
+	return refuse(550, "5.7.1", reason)
 }
 
 // failed is what happens to mail when the milter cannot judge it.

@@ -82,11 +82,25 @@ func (d *Daemon) unrecognized(ctx context.Context, p *post) error {
 
 // returnPath reads what the address proves that the bounce came to.
 func (d *Daemon) returnPath(ctx context.Context, p *post) (verp.Return, error) {
-	key, err := d.verpKey(ctx, p.list.Address)
+	sent := p.sentAs()
+	key, err := d.verpKey(ctx, sent)
 	if err != nil {
 		return verp.Return{}, err
 	}
-	return verp.Decode(key, p.list.Address, p.entry.Detail, p.entry.Received), nil
+	return verp.Decode(key, sent, p.entry.Detail, p.entry.Received), nil
+}
+
+// sentAs is the list's address when it sent what came back: another one if it was renamed
+// since.
+func (p *post) sentAs() address.Address {
+	if a, err := address.Parse(p.entry.Recipient); err == nil {
+		for _, c := range address.Candidates(a) {
+			if c.Role == address.RoleBounces && c.Detail == p.entry.Detail {
+				return c.List
+			}
+		}
+	}
+	return p.list.Address
 }
 
 // verpKey is the key of a list's return paths.

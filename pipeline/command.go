@@ -72,7 +72,14 @@ func (d *Daemon) joinOrLeave(ctx context.Context, p *post, want store.Want) erro
 	}
 	c := d.commander(p)
 	c.quiet = true
-	if err := c.ask(ctx, store.Request{Want: want, Address: c.from, DisplayName: c.name}); err != nil {
+	r := store.Request{Want: want, Address: c.from, DisplayName: c.name}
+	switch p.entry.Detail { // of list+COMMAND@
+	case "digest":
+		r.Mode = list.MIMEDigest
+	case "nomail":
+		r.Status = list.ByUser
+	}
+	if err := c.ask(ctx, r); err != nil {
 		return err
 	}
 	return c.send(ctx)
@@ -89,6 +96,9 @@ func (d *Daemon) request(ctx context.Context, p *post) error {
 	}
 	subject := p.header.Text("Subject")
 	commands := command.Parse(subject, text)
+	if p.entry.Detail == string(command.Help) { // list+help@
+		commands = []command.Command{{Verb: command.Help, Line: "help"}}
+	}
 	if len(commands) == 0 && strings.TrimSpace(subject+text) == "" {
 		commands = []command.Command{{Verb: command.Help, Line: "help"}}
 	}
@@ -250,7 +260,7 @@ func rulesOf(policy string, proven bool) store.RequestRules {
 
 // refused tells whether the list does not even consider it.
 func (c *commander) refused(ctx context.Context, r store.Request, policy string) (bool, error) {
-	if policy == "closed" {
+	if policy == "closed" || r.Want == store.WantJoin && c.p.list.State == list.Closed {
 		return true, nil
 	}
 	for _, x := range address.Candidates(r.Address) {
@@ -284,7 +294,7 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 		if err != nil {
 			return false, err
 		}
-		if banned {
+		if banned || c.p.list.State == list.Closed {
 			c.say("%s cannot join %s by mail. Its owners can help: %s", r.Address, c.p.list.Address, c.owner())
 			return true, nil
 		}

@@ -60,6 +60,7 @@ type Spool interface {
 type Store interface {
 	List(ctx context.Context, addr address.Address) (*list.List, error)
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
+	Aliases(ctx context.Context, listID int64) ([]address.Address, error)
 	MatchBans(ctx context.Context, listID int64, domain string, addrs []address.Address) (map[string]list.Ban, error)
 	Recipients(ctx context.Context, sources ...store.Source) iter.Seq2[store.Recipient, error]
 	AllLists(ctx context.Context, domain string) iter.Seq2[*list.List, error]

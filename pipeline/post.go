@@ -135,7 +135,8 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	if p.isDigest() {
 		record.Number = 0 // it is no post of the list, only of its posts
 	}
-	if d.responds(p) == respondAndDiscard {
+	refusal, refused := p.refusal()
+	if !refused && d.responds(p) == respondAndDiscard {
 		return d.respondAlone(ctx, p, &filing)
 	}
 	hp, err := d.hostPost(ctx, p, record.Number)
@@ -143,9 +144,11 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 		return err
 	}
 	p.personalize(hp)
-	result, err := d.stages.Run(ctx, hp)
-	if err != nil {
-		return err
+	result := refusal
+	if !refused {
+		if result, err = d.stages.Run(ctx, hp); err != nil {
+			return err
+		}
 	}
 	d.noteStages(p, result, hp.Notes)
 	if result.Verdict.Kind != sdk.KindAccept {
@@ -216,6 +219,20 @@ func (d *Daemon) hostPost(ctx context.Context, p *post, number int64) (*host.Pos
 		hp.Notes = maps.Clone(p.entry.Notes) // what it is
 	}
 	return hp, nil
+}
+
+// stateStage stands for a stage where the list's state decides.
+const stateStage = "state"
+
+// refusal is the verdict on a post to a list that takes none, at RCPT and here alike. What
+// was accepted before still goes out: a digest of posts from then, and what a moderator
+// lets through.
+func (p *post) refusal() (host.Result, bool) {
+	code, reason := p.list.Refusal()
+	if code == "" || p.isDigest() || hasFlag(p.entry.Flags, spool.FlagApproved) {
+		return host.Result{}, false
+	}
+	return host.Result{Stage: stateStage, Verdict: sdk.Reject(code, reason)}, true
 }
 
 // isDigest tells whether the post is one that file put here.

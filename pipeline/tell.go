@@ -134,7 +134,7 @@ func (c *commander) lists(ctx context.Context) error {
 		if err != nil {
 			return storeFailed("read the lists", err)
 		}
-		if !l.Settings.Advertised {
+		if !l.Settings.Advertised || l.State == list.Closed {
 			continue
 		}
 		if n++; n > maxLists {
@@ -158,6 +158,9 @@ func (c *commander) info() {
 	l := c.p.list
 	if l.Settings.Description != "" {
 		c.say("%s: %s", l.Address, oneLine(l.Settings.Description))
+	}
+	if _, reason := l.Refusal(); reason != "" {
+		c.say("%s", reason)
 	}
 	sub := func(r address.Role) string { return address.Sub(l.Address, r).String() }
 	c.say("To write to its members:  %s", l.Address)

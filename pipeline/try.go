@@ -55,8 +55,12 @@ func Try(ctx context.Context, st Store, stages Stages, l *list.List, msg spool.M
 	if err != nil {
 		return nil, err
 	}
-	result := host.Result{Stage: responder, Verdict: sdk.Discard(responder, respondsAlone)}
-	if d.responds(p) != respondAndDiscard {
+	result, refused := p.refusal()
+	switch {
+	case refused:
+	case d.responds(p) == respondAndDiscard:
+		result = host.Result{Stage: responder, Verdict: sdk.Discard(responder, respondsAlone)}
+	default:
 		if result, err = d.stages.Run(ctx, hp); err != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,12 +18,13 @@ import (
 func (a *app) listCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "list",
-		Short: "create, show, set and delete lists",
+		Short: "create, show, set, rename, freeze, close and delete lists",
 		Example: `  mlist list create dev@lists.example.org --owner you@example.org
   mlist list set dev@lists.example.org default_nonmember_action=accept max_message_size=0
   mlist list show dev@lists.example.org --all
   mlist list settings`,
-	}, a.listCreate(), a.listLs(), a.listShow(), a.listSet(), a.listSettings(), a.listDelete())
+	}, a.listCreate(), a.listLs(), a.listShow(), a.listSet(), a.listSettings(),
+		a.listCopy(), a.listRename(), a.listAlias(), a.listFreeze(), a.listClose(), a.listOpen(), a.listDelete(), a.listRestore())
 }
 
 func (a *app) listCreate() *cobra.Command {
@@ -106,25 +108,31 @@ func each[T any](items []T) iter.Seq2[T, error] {
 }
 
 func (a *app) listLs() *cobra.Command {
-	return &cobra.Command{
+	var deleted bool
+	c := &cobra.Command{
 		Use:     "ls [DOMAIN]",
 		Short:   "print the lists, of one domain or all",
-		Example: "  mlist list ls\n  mlist list ls lists.example.org --json",
+		Example: "  mlist list ls\n  mlist list ls lists.example.org --json\n  mlist list ls --deleted",
 		Args:    between(0, 1, "a domain, or nothing"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			domain := ""
-			if len(args) > 0 {
-				d, err := address.ParseDomain(args[0])
-				if err != nil {
-					return usageError{err}
-				}
-				domain = d
-			}
-			return a.withStore(cmd.Context(), false, func(st store.Store) error {
-				return a.printLists(cmd.OutOrStdout(), st.AllLists(cmd.Context(), domain))
-			})
-		},
 	}
+	c.Flags().BoolVar(&deleted, "deleted", false, "those that are deleted and can be restored")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		domain := ""
+		if len(args) > 0 {
+			d, err := address.ParseDomain(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			domain = d
+		}
+		return a.withStore(cmd.Context(), false, func(st store.Store) error {
+			if deleted {
+				return a.printDeleted(cmd, st.DeletedLists(cmd.Context()), domain)
+			}
+			return a.printLists(cmd.OutOrStdout(), st.AllLists(cmd.Context(), domain))
+		})
+	}
+	return c
 }
 
 func (a *app) printLists(w io.Writer, lists iter.Seq2[*list.List, error]) error {
@@ -134,14 +142,18 @@ func (a *app) printLists(w io.Writer, lists iter.Seq2[*list.List, error]) error 
 			return err
 		}
 		if a.json {
-			if err := out.add(listJSON{Address: l.Address.String(), Name: l.Name(), Description: l.Settings.Description, Created: l.Created}); err != nil {
+			if err := out.add(headline(l)); err != nil {
 				return err
 			}
 			continue
 		}
 		line := printable(l.Address.String(), false)
-		if d := l.Settings.Description; d != "" {
-			line = fmt.Sprintf("%-39s %s", line, printable(d, false))
+		rest := printable(l.Settings.Description, false)
+		if l.State != list.Open {
+			rest = strings.TrimSpace("[" + string(l.State) + "] " + rest)
+		}
+		if rest != "" {
+			line = fmt.Sprintf("%-39s %s", line, rest)
 		}
 		if _, err := fmt.Fprintln(w, line); err != nil {
 			return err
@@ -159,35 +171,12 @@ type listJSON struct {
 	Name        string    `json:"name"`
 	Description string    `json:"description"`
 	Created     time.Time `json:"created"`
+	// State is open, frozen or closed; Reason is what those who post are told of it.
+	State  list.State `json:"state"`
+	Reason string     `json:"state_reason,omitempty"`
 }
 
-func (a *app) listDelete() *cobra.Command {
-	var yes bool
-	c := &cobra.Command{
-		Use:     "delete ADDRESS",
-		Short:   "delete a list with its members, settings, archive and history",
-		Example: "  mlist archive export dev@lists.example.org --mbox dev.mbox\n  mlist list delete dev@lists.example.org --yes",
-		Args:    between(1, 1, "the address of one list"),
-	}
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
-			n, err := st.CountMembers(cmd.Context(), l.ID, store.Filter{Roles: []list.Role{list.Member}})
-			if err != nil {
-				return err
-			}
-			if err := a.confirm(yes, fmt.Sprintf("This deletes %s, its %s and its archive for good.", l.Address, count(n, "member", "members"))); err != nil {
-				return err
-			}
-			if err := st.DeleteList(cmd.Context(), l.Address); err != nil {
-				return err
-			}
-			if a.json {
-				return printJSON(cmd.OutOrStdout(), map[string]any{"address": l.Address.String(), "deleted": true, "members": n})
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Deleted %s and its %s. Its posts on their way to members are still delivered.\n", l.Address, count(n, "member", "members"))
-			return nil
-		})
-	}
-	return c
+// headline is what every form of a list begins with.
+func headline(l *list.List) listJSON {
+	return listJSON{Address: l.Address.String(), Name: l.Name(), Description: l.Settings.Description, Created: l.Created, State: l.State, Reason: l.StateWhy}
 }

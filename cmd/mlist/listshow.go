@@ -44,6 +44,16 @@ func (a *app) showList(cmd *cobra.Command, st store.Store, l *list.List, all, he
 		fmt.Fprintf(w, "  %s\n", printable(d.Description, false))
 	}
 	fmt.Fprintf(w, "  created    %s\n", moment(d.Created))
+	if l.State != list.Open {
+		fmt.Fprintf(w, "  state      %s since %s", l.State, moment(l.StateSince))
+		if l.StateWhy != "" {
+			fmt.Fprintf(w, ": %s", printable(l.StateWhy, false))
+		}
+		fmt.Fprintln(w)
+	}
+	for _, alias := range d.Aliases {
+		fmt.Fprintf(w, "  alias      %s\n", printable(alias, false))
+	}
 	fmt.Fprintf(w, "  members    %s, %s of them with delivery enabled\n", thousands(d.Members), thousands(d.Enabled))
 	for _, p := range []struct {
 		what  string
@@ -70,6 +80,7 @@ type listDetail struct {
 	listJSON
 	Members    int64         `json:"members"`
 	Enabled    int64         `json:"members_enabled"`
+	Aliases    []string      `json:"aliases"`
 	Owners     []string      `json:"owners"`
 	Moderators []string      `json:"moderators"`
 	Settings   list.Settings `json:"settings"`
@@ -78,9 +89,15 @@ type listDetail struct {
 
 func describeList(cmd *cobra.Command, st store.Store, l *list.List) (*listDetail, error) {
 	ctx := cmd.Context()
-	d := &listDetail{Settings: l.Settings, Owners: []string{}, Moderators: []string{}, Changed: []string{}}
-	d.listJSON = listJSON{Address: l.Address.String(), Name: l.Name(), Description: l.Settings.Description, Created: l.Created}
-	var err error
+	d := &listDetail{Settings: l.Settings, Aliases: []string{}, Owners: []string{}, Moderators: []string{}, Changed: []string{}}
+	d.listJSON = headline(l)
+	aliases, err := st.Aliases(ctx, l.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, alias := range aliases {
+		d.Aliases = append(d.Aliases, alias.String())
+	}
 	if d.Members, err = st.CountMembers(ctx, l.ID, store.Filter{Roles: []list.Role{list.Member}}); err != nil {
 		return nil, err
 	}

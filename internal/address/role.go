@@ -36,16 +36,44 @@ var suffixes = []struct {
 	{"-bounces", RoleBounces, true},
 }
 
-// Candidate is one thing that an address could mean.
-type Candidate struct {
-	List   Address // the list's own address
-	Role   Role
-	Detail string // what followed the '+': a token, or a VERP recipient
+// commands are what may stand behind a list's name and a '+', in the forms of mlmmj, ezmlm
+// and groups.io; how names the way of doing it.
+var commands = []struct {
+	word   string
+	role   Role
+	how    string
+	detail bool // -TOKEN may follow
+}{
+	{"join", RoleJoin, "", false},
+	{"subscribe", RoleJoin, "", false},
+	{"subscribe-digest", RoleJoin, "digest", false},
+	{"digest", RoleJoin, "digest", false},
+	{"subscribe-nomail", RoleJoin, "nomail", false},
+	{"nomail", RoleJoin, "nomail", false},
+	{"leave", RoleLeave, "", false},
+	{"unsubscribe", RoleLeave, "", false},
+	{"confirm", RoleConfirm, "", true},
+	{"help", RoleRequest, "help", false},
+	{"faq", RoleRequest, "help", false},
+	{"request", RoleRequest, "", false},
+	{"owner", RoleOwner, "", false},
 }
 
+// Candidate is one thing that an address could mean.
+type Candidate struct {
+	List Address // the list's own address
+	Role Role
+	// Detail is what followed the '+': a token, or a VERP recipient; of +COMMAND how to do
+	// it, which is "", "digest", "nomail" or "help".
+	Detail string
+}
+
+// MaxCandidates is how many there can be.
+const MaxCandidates = 3
+
 // Candidates returns what a could mean, the likeliest first: a list whose own
-// address is a wins over a role address of a list with a shorter name. There are
-// at most two.
+// address is a wins over a role address of a list with a shorter name, and that over
+// a command behind a '+'.
 func Candidates(a Address) []Candidate {
 	out := []Candidate{{List: a, Role: RolePost}}
 	local, detail, hasDetail := strings.Cut(a.Local, "+")
@@ -53,7 +81,20 @@ func Candidates(a Address) []Candidate {
 	for _, s := range suffixes {
 		if len(lower) > len(s.suffix) && strings.HasSuffix(lower, s.suffix) && (s.detail || !hasDetail) {
 			list := Address{local[:len(local)-len(s.suffix)], a.Domain}
-			return append(out, Candidate{list, s.role, detail})
+			out = append(out, Candidate{list, s.role, detail})
+			break
+		}
+	}
+	if !hasDetail || local == "" {
+		return out
+	}
+	word := strings.ToLower(detail)
+	for _, c := range commands {
+		switch rest, behind := strings.CutPrefix(word, c.word+"-"); {
+		case word == c.word && !c.detail:
+			return append(out, Candidate{Address{local, a.Domain}, c.role, c.how})
+		case behind && c.detail && rest != "":
+			return append(out, Candidate{Address{local, a.Domain}, c.role, detail[len(detail)-len(rest):]})
 		}
 	}
 	return out

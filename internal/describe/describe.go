@@ -16,9 +16,10 @@ import (
 	"github.com/mlist/mlist/sdk/message"
 )
 
-// Store is what is asked about the senders.
+// Store is what is asked about the list and the senders.
 type Store interface {
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
+	Aliases(ctx context.Context, listID int64) ([]address.Address, error)
 	MatchBans(ctx context.Context, listID int64, domain string, addrs []address.Address) (map[string]list.Ban, error)
 }
 
@@ -51,13 +52,17 @@ func Post(ctx context.Context, st Store, l *list.List, m *Message, number int64)
 	if err != nil {
 		return nil, err
 	}
+	settings, err := settings(ctx, st, l)
+	if err != nil {
+		return nil, err
+	}
 	file, offset := m.Text.File()
 	return &host.Post{
 		Entry:    string(m.ID),
 		Number:   number,
 		ListID:   l.ID,
 		Approved: hasFlag(m.Flags, spool.FlagApproved), SubmittedBy: SubmittedBy(m.Flags),
-		List: sdk.List{Address: l.Address.String(), Settings: l.Settings.Map()},
+		List: sdk.List{Address: l.Address.String(), Settings: settings},
 		Envelope: sdk.Envelope{
 			Sender: m.Sender, Recipient: m.Recipient, Peer: m.Peer,
 			Received: m.Received, Flags: m.Flags,
@@ -71,6 +76,23 @@ func Post(ctx context.Context, st Store, l *list.List, m *Message, number int64)
 		Notes:   map[string]string{},
 	}, nil
 }
+
+// settings are the list's, for stages. Its own other addresses are acceptable like those that
+// the setting names.
+func settings(ctx context.Context, st Store, l *list.List) (map[string]string, error) {
+	m := l.Settings.Map()
+	aliases, err := st.Aliases(ctx, l.ID)
+	if err != nil {
+		return nil, fmt.Errorf("look the list's aliases up: %w", err)
+	}
+	for _, a := range aliases {
+		m[acceptable] = strings.TrimPrefix(m[acceptable]+"\n"+a.String(), "\n")
+	}
+	return m, nil
+}
+
+// acceptable is the setting that names addresses which count as naming the list.
+const acceptable = "acceptable_aliases"
 
 // SubmittedBy are the stages that led to an entry with such flags, the first one first.
 func SubmittedBy(flags []string) []string {

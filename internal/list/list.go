@@ -18,6 +18,10 @@ type List struct {
 	Address  address.Address
 	Settings Settings
 	Created  time.Time
+
+	State      State
+	StateWhy   string    // one line, for those who post
+	StateSince time.Time // zero: it was always Open
 }
 
 // maxLocal leaves room for the longest suffix, -unsubscribe, in a local part of 64.

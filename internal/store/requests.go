@@ -36,7 +36,7 @@ type Request struct {
 	Address     address.Address
 	DisplayName string      // of one who joins
 	Mode        list.Mode   // of one who joins; "" in a change leaves it alone
-	Status      list.Status // of a change; "" leaves it alone
+	Status      list.Status // likewise
 	Phase       Phase
 	Moderate    bool // after the confirmation a moderator decides
 	Created     time.Time

@@ -29,9 +29,12 @@ var (
 
 // Target is what an address stands for.
 type Target struct {
-	List   address.Address // as the list was created
+	List   address.Address // the list's own, also where the address that was asked for is another one of it
 	Role   address.Role
 	Detail string
+	// State and Why are the list's: whether it takes posts.
+	State list.State
+	Why   string
 }
 
 // Resolver finds out what an address stands for: lmtpd asks at every RCPT.
@@ -43,10 +46,12 @@ type Resolver interface {
 
 // Lists administers lists.
 type Lists interface {
-	// CreateList stores l and sets its ID and Created; its domain comes to be with its
+	// CreateList stores l and sets its ID, State and Created; its domain comes to be with its
 	// first list. ErrExists if there is one with this address, or if its address is a
-	// role address of a list that exists (dev-owner of dev), or the reverse.
+	// role address of a list that exists (dev-owner of dev), or the reverse. Aliases count
+	// as addresses of lists.
 	CreateList(ctx context.Context, l *list.List) error
+	// List finds a list by its address, or one of its aliases.
 	List(ctx context.Context, addr address.Address) (*list.List, error)
 	// AllLists yields lists by domain and then local part; of one domain if domain is
 	// not "".
@@ -57,6 +62,7 @@ type Lists interface {
 	// DeleteList removes the list and everything of it. The list is gone at one instant;
 	// if removing its rows is cut short, that is an error, and Prune does the rest.
 	DeleteList(ctx context.Context, addr address.Address) error
+	Lives
 }
 
 // Filter chooses members; an empty field means any.
@@ -236,7 +242,7 @@ type Journal interface {
 	AllowResponse(ctx context.Context, listID int64, kind string, addr address.Address, entry string, at time.Time, grace time.Duration) (bool, error)
 	// Prune forgets posts' entries and digests (not that their numbers are taken), and
 	// notices, from before t, requests that expired before it and results of steps, responses
-	// from MaxGrace before that, and what is left of deleted lists. An entry that may still
+	// from MaxGrace before that, and what is left of deleted lists whose time has come. An entry that may still
 	// be filed again must not be older than t.
 	Prune(ctx context.Context, t time.Time) error
 }

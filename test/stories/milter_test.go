@@ -146,6 +146,7 @@ func TestMilterAndPipelineSayTheSame(t *testing.T) {
 		settings   []string
 		header     string
 		body       string
+		state      string // a command that changes it
 	}{
 		{name: "a member", from: "ann@net.test"},
 		{name: "a nonmember that is held", from: "eve@else.test"},
@@ -157,12 +158,17 @@ func TestMilterAndPipelineSayTheSame(t *testing.T) {
 		{name: "too big", from: "ann@net.test", body: big},
 		{name: "too many hops", from: "ann@net.test", header: strings.Repeat("Received: from a by b; Tue, 24 Nov 2026 12:00:00 +0000\r\n", 35)},
 		{name: "an emergency", from: "ann@net.test", settings: []string{"emergency=true"}},
+		{name: "a list that is frozen", from: "ann@net.test", state: "freeze"},
+		{name: "a list that is closed", from: "eve@else.test", state: "close"},
 		{name: "a folded subject", from: "eve@else.test", header: "Subject: one\r\n two\r\n", settings: []string{"default_nonmember_action=reject"}},
 	} {
 		t.Run(strings.ReplaceAll(tt.name, " ", "-"), func(t *testing.T) {
 			list := strings.ToLower(fmt.Sprintf("same%d@lists.test", len(tt.name)*100+int(tt.name[len(tt.name)-1])))
 			command(t, append([]string{"list", "create", list}, tt.settings...)...)
 			command(t, append([]string{"member", "add", list}, three...)...)
+			if tt.state != "" {
+				command(t, "list", tt.state, list)
+			}
 			text := tt.header + message(t, tt.from, list, "hello") + tt.body
 			said := post(t, dial(t, p), tt.from, []string{list}, text)
 			want := 250

@@ -13,6 +13,7 @@ var (
 	roles    = words[list.Role]{"", list.Member, list.Owner, list.Moderator, list.Nonmember}
 	modes    = words[list.Mode]{"", list.Regular, list.PlaintextDigest, list.MIMEDigest, list.SummaryDigest}
 	statuses = words[list.Status]{"", list.Enabled, list.ByUser, list.ByBounces, list.ByModerator}
+	states   = words[list.State]{list.Open, list.Frozen, list.Closed}
 	actions  = words[list.Action]{"", list.Defer, list.Accept, list.Hold, list.Reject, list.Discard}
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 
 	"github.com/mlist/mlist/internal/address"
 )
@@ -12,10 +13,7 @@ import (
 // and with it all ways to the list; then its rows go in small ones. If that is cut
 // short, Prune does the rest.
 func (s *Store) DeleteList(ctx context.Context, addr address.Address) error {
-	var id int64
-	err := s.update(ctx, func(tx *sql.Tx) error {
-		return notFound(tx.StmtContext(ctx, s.q.buryList).QueryRowContext(ctx, key(addr), lastKey).Scan(&id))
-	})
+	id, err := s.bury(ctx, addr, time.UnixMicro(0))
 	if err != nil {
 		return fmt.Errorf("delete list %s: %w", addr, err)
 	}
@@ -23,6 +21,14 @@ func (s *Store) DeleteList(ctx context.Context, addr address.Address) error {
 		return fmt.Errorf("delete list %s: it is gone, but rows of it are left until the next prune: %w", addr, err)
 	}
 	return nil
+}
+
+// bury takes a list's address away.
+func (s *Store) bury(ctx context.Context, addr address.Address, until time.Time) (id int64, err error) {
+	err = s.update(ctx, func(tx *sql.Tx) error {
+		return notFound(tx.StmtContext(ctx, s.q.buryList).QueryRowContext(ctx, key(addr), lastKey, until.UnixMicro()).Scan(&id))
+	})
+	return id, err
 }
 
 // clearList removes the rows of a list, and the list.

@@ -22,7 +22,7 @@ func (s *Store) checkNamed(ctx context.Context, tx *sql.Tx, l *list.List) error 
 			return fmt.Errorf("exclude_lists: there is no list %s", name)
 		}
 	}
-	w := includeWalk{s: s, tx: tx, root: l.Address.Key(), seen: map[string]bool{}}
+	w := includeWalk{s: s, tx: tx, root: l, seen: map[int64]bool{}}
 	if err := w.follow(ctx, l.Settings.IncludeLists, []string{l.Address.String()}); err != nil {
 		return fmt.Errorf("include_lists: %w", err)
 	}
@@ -33,8 +33,8 @@ func (s *Store) checkNamed(ctx context.Context, tx *sql.Tx, l *list.List) error 
 type includeWalk struct {
 	s    *Store
 	tx   *sql.Tx
-	root string // key of the list that all starts from
-	seen map[string]bool
+	root *list.List // that all starts from
+	seen map[int64]bool
 }
 
 func (w *includeWalk) follow(ctx context.Context, names, path []string) error {
@@ -44,27 +44,25 @@ func (w *includeWalk) follow(ctx context.Context, names, path []string) error {
 			return err
 		}
 		path := append(slices.Clone(path), a.String())
+		l, err := w.s.named(ctx, w.tx, name)
+		if err != nil {
+			return err
+		}
 		switch {
-		case a.Key() == w.root:
+		case a.Key() == w.root.Address.Key(), l != nil && l.ID == w.root.ID:
 			return fmt.Errorf("that makes a circle: %s", strings.Join(path, " includes "))
-		case w.seen[a.Key()]:
+		case l == nil && len(path) > 2:
+			continue // another list's setting names it
+		case l == nil:
+			return fmt.Errorf("there is no list %s", a)
+		case w.seen[l.ID]:
 			continue
 		case len(path) > list.MaxIncludeDepth:
 			return fmt.Errorf("more than %d lists within each other: %s", list.MaxIncludeDepth, strings.Join(path, " includes "))
 		case len(w.seen) == list.MaxIncluded:
 			return fmt.Errorf("more than %d lists, those within lists counted", list.MaxIncluded)
 		}
-		w.seen[a.Key()] = true
-		l, err := w.s.named(ctx, w.tx, name)
-		if err != nil {
-			return err
-		}
-		if l == nil && len(path) > 2 {
-			continue // another list's setting names it
-		}
-		if l == nil {
-			return fmt.Errorf("there is no list %s", a)
-		}
+		w.seen[l.ID] = true
 		if err := w.follow(ctx, l.Settings.IncludeLists, path); err != nil {
 			return err
 		}

@@ -74,7 +74,7 @@ func TestPruneEndsADeletionThatWasCutShort(t *testing.T) {
 	s := openAt(t, filepath.Join(t.TempDir(), "mlist.db"))
 	l := makeList(t, s, "dev")
 	addMany(t, s, l, 12_000)
-	if _, err := s.q.buryList.Exec(key(l.Address), lastKey); err != nil { // and no more
+	if _, err := s.q.buryList.Exec(key(l.Address), lastKey, 0); err != nil { // and no more
 		t.Fatal(err)
 	}
 	if _, err := s.List(t.Context(), l.Address); !errors.Is(err, store.ErrNotFound) {

@@ -47,14 +47,21 @@ func (s *Store) CreateList(ctx context.Context, l *list.List) error {
 	if err != nil {
 		return fmt.Errorf("create list %s: %w", l.Address, err)
 	}
-	l.ID, l.Created = id, created
+	l.ID, l.Created, l.State = id, created, list.Open
 	return nil
 }
 
-// checkClash refuses a list whose address is a role address of another one, and a list
-// one of whose role addresses is another one's own: one of the two would get no mail.
+// checkClash refuses an address that another list has, one that is a role address of
+// another list, and one of which a role address is another list's own: one of the two would
+// get no mail. Aliases count like the addresses of lists.
 func (s *Store) checkClash(ctx context.Context, tx *sql.Tx, addr address.Address) error {
 	// No octet of an address comes before the space: the range holds one key.
+	for _, err := range s.listsOf(ctx, tx, key(addr), key(addr)+" ") {
+		if err != nil {
+			return err
+		}
+		return store.ErrExists
+	}
 	for _, c := range address.Candidates(addr)[1:] {
 		for l, err := range s.listsOf(ctx, tx, key(c.List), key(c.List)+" ") {
 			if err != nil {
@@ -74,7 +81,9 @@ func (s *Store) checkClash(ctx context.Context, tx *sql.Tx, addr address.Address
 			}
 		}
 	}
-	return nil
+	// An alias of a deleted list is free, as the list's own address is.
+	_, err := tx.StmtContext(ctx, s.q.dropDeadAlias).ExecContext(ctx, key(addr), lastKey)
+	return err
 }
 
 func (s *Store) listsOf(ctx context.Context, tx *sql.Tx, from, to string) iter.Seq2[*list.List, error] {
@@ -107,18 +116,25 @@ func scanList(row scanner) (*list.List, error) {
 	var (
 		l                  list.List
 		k, local, settings string
-		created            int64
+		created, since     int64
+		state              int64
 	)
-	if err := row.Scan(&l.ID, &k, &local, &settings, &created); err != nil {
+	if err := row.Scan(&l.ID, &k, &local, &settings, &created, &state, &l.StateWhy, &since); err != nil {
 		return nil, err
 	}
 	l.Address = unkey(k, local)
 	l.Created = time.UnixMicro(created).UTC()
+	if since > 0 {
+		l.StateSince = time.UnixMicro(since).UTC()
+	}
+	var err error
+	if l.State, err = states.word(state); err != nil {
+		return nil, fmt.Errorf("state of %s: %w", l.Address, err)
+	}
 	var overrides map[string]string
 	if err := json.Unmarshal([]byte(settings), &overrides); err != nil {
 		return nil, fmt.Errorf("settings of %s: %w", l.Address, err)
 	}
-	var err error
 	if l.Settings, err = list.FromOverrides(overrides); err != nil {
 		return nil, fmt.Errorf("settings of %s: %w", l.Address, err)
 	}

@@ -119,7 +119,7 @@ func (s *Store) Prune(ctx context.Context, t time.Time) error {
 	}
 	for {
 		var id int64
-		err := s.q.buriedList.QueryRowContext(ctx, lastKey).Scan(&id)
+		err := s.q.buriedList.QueryRowContext(ctx, lastKey, s.now().UnixMicro()).Scan(&id)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}

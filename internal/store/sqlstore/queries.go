@@ -10,6 +10,7 @@ import (
 // queries are the statements, prepared once; database/sql keeps one per connection.
 type queries struct {
 	// on the reader
+	aliases                                                                      *sql.Stmt
 	resolve, listByNumber, list, buriedList, memberships, countMembers, peekPost *sql.Stmt
 	bounceState, memberBounces, memberHistory                                    *sql.Stmt
 	state                                                                        *sql.Stmt
@@ -18,12 +19,15 @@ type queries struct {
 	peekRequest                                                                  *sql.Stmt
 	// on the stream
 	bans, requests                              *sql.Stmt
+	deletedLists                                *sql.Stmt
 	lists, members, recipients, bounceEvents    *sql.Stmt
 	bounceStates, dueBounces, bounceTasks       *sql.Stmt
 	archived, archivedHash, waitingDigests      *sql.Stmt
 	digests, unfiledDigests, issuePosts, owedOf *sql.Stmt
 	// on the writer
 	addDomain, addList, listsOf, lockList, setSettings           *sql.Stmt
+	setListState, setAddress, addAlias, countAliases, dropAlias  *sql.Stmt
+	dropAliasOf, dropDeadAlias, deletedList                      *sql.Stmt
 	buryList, clearMembers, clearPosts, clearBounces, deleteList *sql.Stmt
 	clearState                                                   *sql.Stmt
 	addMember, setMember, removeMember, memberTopics             *sql.Stmt
@@ -59,7 +63,15 @@ type queries struct {
 
 const (
 	// listColumns are what scanList reads.
-	listColumns = `id, address_key, local, settings, created`
+	listColumns = `id, address_key, local, settings, created, state, state_why, state_since`
+
+	// aliasColumns are listColumns, with an alias in place of the list's own address.
+	aliasColumns = `l.id, a.address_key, a.local, l.settings, l.created, l.state, l.state_why, l.state_since`
+
+	// listOf is the number of the list with address or alias $1. Deleted lists keep their
+	// aliases, so that they can come back with them.
+	listOf = `(SELECT id FROM lists WHERE address_key = $1 UNION ALL
+		SELECT a.list_id FROM list_aliases a JOIN lists l ON l.id = a.list_id WHERE a.address_key = $1 AND l.address_key < '` + lastKey + `' LIMIT 1)`
 
 	// memberColumns are what scanMember reads.
 	memberColumns = `role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name, added, acknowledge_posts, topics`
@@ -126,10 +138,14 @@ const recipientColumns = `address_key, local, no_own_posts + 2 * no_duplicates`
 func (s *Store) queries() []query {
 	chosen := s.dialect.chosen()
 	return []query{
-		{&s.q.resolve, s.reader, `SELECT address_key, local FROM lists WHERE address_key IN ($1, $2)`},
-		{&s.q.listByNumber, s.reader, `SELECT address_key, local FROM lists WHERE id = $1 AND domain = $2 AND address_key < $3`},
-		{&s.q.list, s.reader, `SELECT ` + listColumns + ` FROM lists WHERE address_key = $1`},
-		{&s.q.buriedList, s.reader, `SELECT id FROM lists WHERE address_key >= $1 LIMIT 1`},
+		{&s.q.resolve, s.reader, `SELECT address_key, address_key, local, state, state_why FROM lists WHERE address_key IN ($1, $2, $3)
+			UNION ALL SELECT a.address_key, l.address_key, l.local, l.state, l.state_why FROM list_aliases a JOIN lists l ON l.id = a.list_id
+			WHERE a.address_key IN ($1, $2, $3) AND l.address_key < '` + lastKey + `'`},
+		{&s.q.listByNumber, s.reader, `SELECT address_key, local, state, state_why FROM lists WHERE id = $1 AND address_key < $3 AND (domain = $2
+			OR EXISTS (SELECT 1 FROM list_aliases a WHERE a.list_id = $1 AND a.address_key > $2 || ' ' AND a.address_key < $2 || '!'))`},
+		{&s.q.list, s.reader, `SELECT ` + listColumns + ` FROM lists WHERE id = ` + listOf},
+		{&s.q.aliases, s.reader, `SELECT address_key, local FROM list_aliases WHERE list_id = $1 ORDER BY address_key`},
+		{&s.q.buriedList, s.reader, `SELECT id FROM lists WHERE address_key >= $1 AND purge_at <= $2 LIMIT 1`},
 		{&s.q.memberships, s.reader, `SELECT ` + memberColumns + ` FROM members
 			WHERE list_id = $1 AND role IN (1, 2, 3, 4) AND address_key IN ($2, $3, $4, $5, $6) ORDER BY role, address_key`},
 		{&s.q.countMembers, s.reader, `SELECT count(*) ` + chosen},
@@ -156,6 +172,7 @@ func (s *Store) queries() []query {
 			WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2 ORDER BY number`},
 		{&s.q.owedOf, s.stream, `SELECT address_key, local FROM owed_digests WHERE list_id = $1 AND volume = $2 AND issue = $3 AND mode = $4 ORDER BY address_key`},
 		{&s.q.lists, s.stream, `SELECT ` + listColumns + ` FROM lists WHERE address_key >= $1 AND address_key < $2 ORDER BY address_key`},
+		{&s.q.deletedLists, s.stream, `SELECT domain, local, purge_at FROM lists WHERE address_key >= $1 AND purge_at > $2 ORDER BY domain, local, id DESC`},
 		{&s.q.members, s.stream, `SELECT ` + memberColumns + ` ` + chosen + ` ORDER BY address_key`},
 		{&s.q.recipients, s.stream, `SELECT ` + recipientColumns + ` ` + chosen + ` ORDER BY address_key`},
 		{&s.q.bounceEvents, s.stream, `SELECT ` + eventColumns + ` FROM bounce_events WHERE list_id = $1 ORDER BY at DESC, entry, address_key`},
@@ -172,10 +189,19 @@ func (s *Store) queries() []query {
 		{&s.q.addDomain, s.writer, `INSERT INTO domains (name, created) VALUES ($1, $2) ON CONFLICT DO NOTHING`},
 		{&s.q.addList, s.writer, `INSERT INTO lists (address_key, domain, local, settings, posts, created)
 			VALUES ($1, $2, $3, $4, 0, $5) RETURNING id`},
-		{&s.q.listsOf, s.writer, `SELECT ` + listColumns + ` FROM lists WHERE address_key >= $1 AND address_key < $2`},
-		{&s.q.lockList, s.writer, `UPDATE lists SET settings = settings WHERE address_key = $1 RETURNING ` + listColumns},
+		{&s.q.listsOf, s.writer, `SELECT ` + listColumns + ` FROM lists WHERE address_key >= $1 AND address_key < $2 UNION ALL
+			SELECT ` + aliasColumns + ` FROM list_aliases a JOIN lists l ON l.id = a.list_id WHERE a.address_key >= $1 AND a.address_key < $2 AND l.address_key < '` + lastKey + `'`},
+		{&s.q.lockList, s.writer, `UPDATE lists SET settings = settings WHERE id = ` + listOf + ` RETURNING ` + listColumns},
+		{&s.q.setListState, s.writer, `UPDATE lists SET state = $2, state_why = $3, state_since = $4 WHERE id = $1`},
+		{&s.q.setAddress, s.writer, `UPDATE lists SET address_key = $2, domain = $3, local = $4 WHERE id = $1`},
+		{&s.q.addAlias, s.writer, `INSERT INTO list_aliases (address_key, local, list_id, added) VALUES ($1, $2, $3, $4)`},
+		{&s.q.countAliases, s.writer, `SELECT count(*) FROM list_aliases WHERE list_id = $1`},
+		{&s.q.dropAlias, s.writer, `DELETE FROM list_aliases WHERE address_key = $1`},
+		{&s.q.dropDeadAlias, s.writer, `DELETE FROM list_aliases WHERE address_key = $1 AND list_id IN (SELECT id FROM lists WHERE address_key >= $2)`},
+		{&s.q.dropAliasOf, s.writer, `DELETE FROM list_aliases WHERE address_key = $1 AND list_id = $2`},
+		{&s.q.deletedList, s.writer, `SELECT id, local FROM lists WHERE address_key >= $1 AND purge_at > $2 AND domain = $3`},
 		{&s.q.setSettings, s.writer, `UPDATE lists SET settings = $2 WHERE id = $1`},
-		{&s.q.buryList, s.writer, `UPDATE lists SET address_key = $2 || id WHERE address_key = $1 RETURNING id`},
+		{&s.q.buryList, s.writer, `UPDATE lists SET address_key = $2 || id, purge_at = $3 WHERE address_key = $1 RETURNING id`},
 		{&s.q.clearMembers, s.writer, fmt.Sprintf(part, "members", "list_id, role, address_key", "list_id = $1")},
 		{&s.q.clearPosts, s.writer, fmt.Sprintf(part, "posts", "list_id, entry", "list_id = $1")},
 		{&s.q.clearBounces, s.writer, fmt.Sprintf(part, "bounce_events", "list_id, entry, address_key", "list_id = $1")},

@@ -192,7 +192,7 @@ func (c *requesting) fulfil(r store.Request, by, why string) (store.RequestResul
 	switch r.Want {
 	case store.WantJoin:
 		what = "joined"
-		m, err := c.newMember(list.Membership{Address: r.Address, DisplayName: r.DisplayName, Mode: r.Mode, Added: c.step.At})
+		m, err := c.newMember(list.Membership{Address: r.Address, DisplayName: r.DisplayName, Mode: r.Mode, Status: r.Status, Added: c.step.At})
 		if err == nil {
 			n, err = c.exec(c.q.addMember, m.args(c.listID, nil)...)
 		}

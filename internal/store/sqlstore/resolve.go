@@ -17,30 +17,37 @@ func (s *Store) Resolve(ctx context.Context, addr address.Address) (store.Target
 		}
 		return t, nil
 	}
-	first := key(candidates[0].List)
-	second := first
-	if len(candidates) > 1 {
-		second = key(candidates[1].List)
+	var keys [address.MaxCandidates]any
+	for i := range keys { // of few candidates the last is named again
+		keys[i] = key(candidates[min(i, len(candidates)-1)].List)
 	}
-	rows, err := s.q.resolve.QueryContext(ctx, first, second)
+	rows, err := s.q.resolve.QueryContext(ctx, keys[:]...)
 	if err != nil {
 		return store.Target{}, fmt.Errorf("resolve %s: %w", addr, err)
 	}
 	defer rows.Close()
-	found := map[string]address.Address{}
+	found := map[string]store.Target{}
 	for rows.Next() {
-		var k, local string
-		if err := rows.Scan(&k, &local); err != nil {
+		var asked, k, local string
+		var state int64
+		var t store.Target
+		err := rows.Scan(&asked, &k, &local, &state, &t.Why)
+		if err == nil {
+			t.State, err = states.word(state)
+		}
+		if err != nil {
 			return store.Target{}, fmt.Errorf("resolve %s: %w", addr, err)
 		}
-		found[k] = unkey(k, local)
+		t.List = unkey(k, local)
+		found[asked] = t
 	}
 	if err := rows.Err(); err != nil {
 		return store.Target{}, fmt.Errorf("resolve %s: %w", addr, err)
 	}
 	for _, c := range candidates {
-		if l, ok := found[key(c.List)]; ok {
-			return store.Target{List: l, Role: c.Role, Detail: c.Detail}, nil
+		if t, ok := found[key(c.List)]; ok {
+			t.Role, t.Detail = c.Role, c.Detail
+			return t, nil
 		}
 	}
 	return store.Target{}, fmt.Errorf("resolve %s: %w", addr, store.ErrNotFound)
@@ -54,6 +61,11 @@ func (s *Store) resolveNumber(ctx context.Context, candidates []address.Candidat
 		return t, false, nil // without a token there is no reason to
 	}
 	var k, local string
-	err = s.q.listByNumber.QueryRowContext(ctx, number, c.List.Domain, lastKey).Scan(&k, &local)
-	return store.Target{List: unkey(k, local), Role: c.Role, Detail: c.Detail}, true, err
+	var state int64
+	err = s.q.listByNumber.QueryRowContext(ctx, number, c.List.Domain, lastKey).Scan(&k, &local, &state, &t.Why)
+	if err == nil {
+		t.State, err = states.word(state)
+	}
+	t.List, t.Role, t.Detail = unkey(k, local), c.Role, c.Detail
+	return t, true, err
 }

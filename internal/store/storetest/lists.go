@@ -130,7 +130,7 @@ func testResolveNumber(w *world) {
 		a.Local += "+tok"
 		got, err := w.Resolve(w.ctx, a)
 		w.ok(err)
-		if want := (store.Target{List: l.Address, Role: role, Detail: "tok"}); got != want {
+		if want := (store.Target{List: l.Address, Role: role, Detail: "tok", State: list.Open}); got != want {
 			w.Errorf("%s is %+v, want %+v", a, got, want)
 		}
 	}
@@ -160,7 +160,7 @@ func testResolve(w *world) {
 	} {
 		got, err := w.Resolve(w.ctx, w.addr(tt.addr))
 		w.ok(err)
-		tt.want.List = w.addr("Dev@l.test")
+		tt.want.List, tt.want.State = w.addr("Dev@l.test"), list.Open
 		if got != tt.want {
 			w.Errorf("%s is %+v, want %+v", tt.addr, got, tt.want)
 		}
@@ -172,7 +172,7 @@ func testResolve(w *world) {
 	} {
 		got, err := w.Resolve(w.ctx, w.addr(addr))
 		w.ok(err)
-		if got != want {
+		if want.State = list.Open; got != want {
 			w.Errorf("%s is %+v, want %+v", addr, got, want)
 		}
 	}

@@ -26,6 +26,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		tests []test
 	}{
 		{"lists", listTests},
+		{"lives", lifeTests},
 		{"members", memberTests},
 		{"journal", journalTests},
 		{"state", stateTests},
