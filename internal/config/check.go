@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/list"
 )
 
 const (
@@ -33,6 +34,10 @@ func (c *Config) check(file string, at lines) error {
 	expect("hostname", checkHostname(c.Hostname))
 	expect("store.url", checkPathURL(c.Store.URL, "sqlite"))
 	expect("spool.url", checkPathURL(c.Spool.URL, "dir"))
+	if c.Templates.Dir != "" {
+		expect("templates.dir", checkPath(c.Templates.Dir))
+	}
+	expect("templates.language", list.CheckLanguage(c.Templates.Language))
 	if c.Archive.URL != "" {
 		expect("archive.url", checkPathURL(c.Archive.URL, "dir"))
 	}

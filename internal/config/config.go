@@ -20,23 +20,30 @@ const DefaultPath = "/etc/mlist/mlist.toml"
 
 // Config is the effective configuration.
 type Config struct {
-	Hostname string                    `toml:"hostname" help:"how mlist names itself to the MTA; the machine's name when empty"`
-	Store    Store                     `toml:"store" help:"lists, members, settings"`
-	Archive  Archive                   `toml:"archive" help:"posts that are kept: for good, or until they went out in a digest"`
-	Spool    Spool                     `toml:"spool" help:"messages on their way"`
-	LMTPD    LMTPD                     `toml:"lmtpd" help:"mail in: the MTA's transport hands list mail over here"`
-	Milter   Milter                    `toml:"milter" help:"says no while the sender is still connected, where Postfix's smtpd_milters names it"`
-	Pipeline Pipeline                  `toml:"pipeline" help:"mail prepared: the stages that every post passes"`
-	Plugin   map[string]map[string]any `toml:"plugin" help:"[plugin.NAME] is handed to the handler of the stage NAME, which checks it"`
-	Outbound Outbound                  `toml:"outbound" help:"mail out: the MTA's port that takes prepared mail"`
-	Trace    Trace                     `toml:"trace" help:"what happened to each message: mlist trace reads it"`
-	Control  Control                   `toml:"control" help:"how the mlist command asks a running mlist"`
-	Log      Log                       `toml:"log" help:"to standard error"`
+	Hostname  string                    `toml:"hostname" help:"how mlist names itself to the MTA; the machine's name when empty"`
+	Store     Store                     `toml:"store" help:"lists, members, settings"`
+	Templates Templates                 `toml:"templates" help:"what mlist writes to people: mlist template tells"`
+	Archive   Archive                   `toml:"archive" help:"posts that are kept: for good, or until they went out in a digest"`
+	Spool     Spool                     `toml:"spool" help:"messages on their way"`
+	LMTPD     LMTPD                     `toml:"lmtpd" help:"mail in: the MTA's transport hands list mail over here"`
+	Milter    Milter                    `toml:"milter" help:"says no while the sender is still connected, where Postfix's smtpd_milters names it"`
+	Pipeline  Pipeline                  `toml:"pipeline" help:"mail prepared: the stages that every post passes"`
+	Plugin    map[string]map[string]any `toml:"plugin" help:"[plugin.NAME] is handed to the handler of the stage NAME, which checks it"`
+	Outbound  Outbound                  `toml:"outbound" help:"mail out: the MTA's port that takes prepared mail"`
+	Trace     Trace                     `toml:"trace" help:"what happened to each message: mlist trace reads it"`
+	Control   Control                   `toml:"control" help:"how the mlist command asks a running mlist"`
+	Log       Log                       `toml:"log" help:"to standard error"`
 }
 
 // Store is [store].
 type Store struct {
 	URL string `toml:"url" default:"sqlite:/var/lib/mlist/mlist.db" help:"sqlite:PATH"`
+}
+
+// Templates is [templates].
+type Templates struct {
+	Dir      string `toml:"dir" default:"/etc/mlist/templates" help:"files that come before the built-in texts; it need not be there"`
+	Language string `toml:"language" default:"en" help:"of lists that have no preferred_language; de, en and fr are built in"`
 }
 
 // Archive is [archive].

@@ -56,6 +56,8 @@ func TestWhatIsWrongIsToldWithFileLineAndKey(t *testing.T) {
 		{"an MTA with a password", "[outbound]\nmta = \"smtp://u:secret@h:25\"\n", "x.toml:2: outbound.mta: credentials belong in username and password_file"},
 		{"an MTA with an impossible port", "[outbound]\nmta = \"smtp://h:0x19\"\n", "x.toml:2: outbound.mta: "},
 		{"a user without a password", "[outbound]\nusername = \"u\"\n", "x.toml:2: outbound.username: want password_file beside it"},
+		{"a relative path of the templates", "[templates]\ndir = \"t\"\n", `x.toml:2: templates.dir: "t": want an absolute path`},
+		{"a language that is none", "[templates]\nlanguage = \"English\"\n", `x.toml:2: templates.language: "English" is no language`},
 		{"a relative path of the trace", "[trace]\ndir = \"trace\"\n", `x.toml:2: trace.dir: "trace": want an absolute path`},
 		{"a control socket that is no unix socket", "[control]\nlisten = \"tcp:127.0.0.1:1\"\n", `x.toml:2: control.listen: "tcp:127.0.0.1:1": want unix:PATH`},
 		{"a relative path of the control socket", "[control]\nlisten = \"unix:x.sock\"\n", `x.toml:2: control.listen: "x.sock": want an absolute path`},

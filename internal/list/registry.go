@@ -184,7 +184,7 @@ const maxFloat = 1_000_000
 const passwordForm = "$argon2id$"
 
 // oneLine are the settings that end up inside one header field.
-var oneLine = map[string]bool{"display_name": true, "description": true, "subject_prefix": true, "reply_to_address": true, "archive_url": true}
+var oneLine = map[string]bool{"display_name": true, "description": true, "subject_prefix": true, "reply_to_address": true, "archive_url": true, "preferred_language": true}
 
 func checkText(name, text string) error {
 	if i := strings.IndexFunc(text, func(r rune) bool { return (r < ' ' && r != '\t' && r != '\n') || r == 0x7f }); i >= 0 {
@@ -192,6 +192,11 @@ func checkText(name, text string) error {
 	}
 	if oneLine[name] && strings.ContainsRune(text, '\n') {
 		return fmt.Errorf("%s: want one line", name)
+	}
+	if name == "preferred_language" && text != "" {
+		if err := CheckLanguage(text); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 	}
 	if name == "archive_url" && text != "" {
 		if err := checkURL(text); err != nil {
@@ -202,6 +207,16 @@ func checkText(name, text string) error {
 		if _, err := address.Parse(text); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+	}
+	return nil
+}
+
+var languageForm = regexp.MustCompile(`^[a-z]{2,3}(-[a-z0-9]{2,8}){0,3}$`)
+
+// CheckLanguage takes the name of a language (RFC 5646), in lower case.
+func CheckLanguage(s string) error {
+	if !languageForm.MatchString(s) {
+		return fmt.Errorf("%.40q is no language: want one such as de, or pt-br", s)
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ type Settings struct {
 	DisplayName string `set:"display_name" help:"the list's name for people; its local part when empty"`
 	Description string `set:"description" help:"one line on what the list is about; goes into List-Id"`
 
+	PreferredLanguage string `set:"preferred_language" help:"language of what mlist writes for the list, such as de; the site's when empty"`
+
 	DefaultMemberAction    Action   `set:"default_member_action" default:"defer" of:"defer,accept,hold,reject,discard" help:"what happens to a member's post, unless the member has an action of their own"`
 	DefaultNonmemberAction Action   `set:"default_nonmember_action" default:"hold" of:"defer,accept,hold,reject,discard" help:"what happens to a nonmember's post, unless the nonmember has an action of their own"`
 	AcceptTheseNonmembers  []string `set:"accept_these_nonmembers" help:"addresses, or patterns that start with ^, whose posts are accepted"`

@@ -106,6 +106,8 @@ func TestSet(t *testing.T) {
 		{"a domain without an action", "dmarc_mitigate_domains", "example.com", "", "want a domain and an action"},
 		{"an action that is none", "dmarc_mitigate_domains", "example.com shred", "", "want one of no_mitigation"},
 		{"an action for what is no domain", "dmarc_mitigate_domains", "a..b reject", "", "a..b"},
+		{"a language", "preferred_language", "pt-br", "pt-br", ""},
+		{"a language that is a path", "preferred_language", "../x", "", "is no language"},
 		{"a slip of the pen", "subject_prefx", "x", "", "did you mean subject_prefix?"},
 		{"a name that is like no other", "colour", "x", "", `no setting "colour"`},
 	}
