@@ -72,6 +72,16 @@ func (a *auditor) moves(from, to string) {
 	a.appears(to)
 }
 
+// links is told of each new name of a file, after it. Rule 1 again.
+func (a *auditor) links(from, to string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, unsynced := a.dirty[from]; unsynced {
+		a.blame("rule 1: %s gets the name %s, and was not synced", from, to)
+	}
+	a.appears(to)
+}
+
 // removed is told of each removal, after it. Rule 4: a post goes for good after its entry.
 func (a *auditor) removed(path string) {
 	a.mu.Lock()
@@ -186,7 +196,14 @@ func (a *auditor) files() files {
 		a.writes(dst.Name())
 		return system.copy(dst, src, offset, length)
 	}
-	for _, move := range []*func(from, to string) error{&fs.rename, &fs.noReplace, &fs.link} {
+	fs.link = func(from, to string) error {
+		err := system.link(from, to)
+		if err == nil {
+			a.links(from, to)
+		}
+		return err
+	}
+	for _, move := range []*func(from, to string) error{&fs.rename, &fs.noReplace} {
 		do := *move
 		*move = func(from, to string) error {
 			err := do(from, to)
@@ -312,7 +329,7 @@ func walk(t *testing.T, a *auditor) {
 	check("park", in.Park(t.Context(), e, spool.Held, "why", nil))
 	e.Queue = spool.Held
 	check("retry of a parked entry", s.Retry(t.Context(), e, spool.FlagApproved))
-	commitOne(t, in, "r1", "r2")
+	commitOne(t, in, "r1", "r2", "r2b") // the last two share a file
 	check("commit", nil)
 	commitNew(t, in, "r3")
 	check("commit with a new entry", nil)
@@ -321,10 +338,13 @@ func walk(t *testing.T, a *auditor) {
 	check("park", in.Park(t.Context(), e, spool.Failed, "why", nil))
 	e.Queue = spool.Failed
 	check("remove", s.Remove(t.Context(), e))
-	for i := range 4 {
+	for i := range 5 {
 		c, err := out.Next(soon(t))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if c.Recipients[0][:2] == "r2" {
+			check("progress", out.Progress(c, 0))
 		}
 		var r spool.Settlement
 		if i == 0 {

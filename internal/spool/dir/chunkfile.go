@@ -20,7 +20,10 @@ const maxProgress = 1 << 20
 // chunkBytes is a chunk's file: header lines, an empty line, a recipient on each line, then
 // their display names if there are any. Progress appends a line for each recipient who needs
 // to be served no more.
-func chunkBytes(c *spool.Chunk) []byte {
+func chunkBytes(c *spool.Chunk) []byte { return appendChunk(nil, c) }
+
+// appendChunk appends what chunkBytes returns.
+func appendChunk(to []byte, c *spool.Chunk) []byte {
 	h := newHead("chunk")
 	h.add("list", c.List)
 	h.add("variant", c.Variant)
@@ -40,13 +43,16 @@ func chunkBytes(c *spool.Chunk) []byte {
 		h.add("names", strconv.Itoa(len(c.Names)))
 	}
 	h.WriteByte('\n')
+	to = append(to, h.Bytes()...)
 	for _, lines := range [][]string{c.Recipients, c.Names} {
 		for _, l := range lines {
-			h.WriteString(escaper.Replace(l))
-			h.WriteByte('\n')
+			if strings.ContainsAny(l, "\\\n\r") {
+				l = escaper.Replace(l)
+			}
+			to = append(append(to, l...), '\n')
 		}
 	}
-	return h.Bytes()
+	return to
 }
 
 // checkPersonal makes sure that what differs from copy to copy can be read back.
@@ -211,11 +217,18 @@ func (s *Spool) loadChunk(post entryName, file chunkFile) (c *spool.Chunk, index
 		return nil, nil, err
 	}
 	defer f.Close()
-	if info.Size() > maxChunk+maxProgress {
-		return nil, nil, damaged("a chunk of %d bytes", info.Size())
+	from, size := file.from, info.Size()-file.from
+	if file.to > 0 {
+		size = file.to - file.from
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxChunk+maxProgress+1))
-	if err != nil {
+	switch {
+	case size < 0 || from+size > info.Size():
+		return nil, nil, damaged("a chunk up to octet %d of a file of %d", file.to, info.Size())
+	case size > maxChunk+maxProgress:
+		return nil, nil, damaged("a chunk of %d bytes", size)
+	}
+	data := make([]byte, size)
+	if _, err := io.ReadFull(io.NewSectionReader(f, from, size), data); err != nil {
 		return nil, nil, err
 	}
 	c, index, err = parseChunk(data)

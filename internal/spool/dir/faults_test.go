@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -206,6 +207,34 @@ var steps = []step{
 		}
 		return p.Commit(ctx)
 	}, "incoming r1 r2", true},
+	{"commit of chunks that share a file", func(ctx context.Context, x *world) error {
+		if done, err := x.in.Finished(ctx, x.entry); err != nil {
+			return err
+		} else if done {
+			return x.in.Done(ctx, x.entry)
+		}
+		p, err := x.in.Prepare(ctx, x.entry)
+		if err != nil {
+			return err
+		}
+		w, err := p.Content("plain")
+		if err == nil {
+			_, _ = w.Write([]byte("x")) // Close tells
+			err = w.Close()
+		}
+		for _, r := range []string{"r1", "r2", "r3"} {
+			if err == nil {
+				err = p.AddChunk(ctx, spool.Chunk{Variant: "plain", Recipients: []string{r}})
+			}
+		}
+		if err != nil {
+			return errors.Join(err, p.Abort())
+		}
+		return p.Commit(ctx)
+	}, "r1 r2 r3", true},
+	{"progress in a chunk that shares its file", func(ctx context.Context, x *world) error {
+		return x.out.Progress(x.chunk, 0)
+	}, "r1 r2", false},
 	{"done", func(ctx context.Context, x *world) error { return x.in.Done(ctx, x.entry) }, "", true},
 	{"settle", func(ctx context.Context, x *world) error {
 		return x.out.Settle(ctx, x.chunk, spool.Settlement{})
@@ -277,13 +306,15 @@ func (x *world) look() string {
 			words = append(words, w)
 		}
 	}
+	var recipients []string // in no order: that of the chunks' keys is any
 	for c, err := range x.s.Chunks(x.t.Context(), true) {
 		if err != nil {
 			x.t.Fatal(err)
 		}
-		words = append(words, c.Recipients...)
+		recipients = append(recipients, c.Recipients...)
 	}
-	return strings.Join(words, " ")
+	slices.Sort(recipients)
+	return strings.Join(append(words, recipients...), " ")
 }
 
 func newWorld(t *testing.T, f *faults, name string) *world {
@@ -324,6 +355,19 @@ func newWorld(t *testing.T, f *faults, name string) *world {
 		check(err)
 		x.chunk, err = x.out.Next(ctx)
 		check(err)
+	}
+	if strings.HasPrefix(name, "progress") {
+		for _, st := range steps {
+			if st.name == "commit of chunks that share a file" {
+				check(st.run(ctx, x))
+			}
+		}
+		x.out, err = s.OwnOutgoing(ctx, segment.All, "test")
+		check(err)
+		for x.chunk == nil || x.chunk.Recipients[0] != "r3" {
+			x.chunk, err = x.out.Next(ctx)
+			check(err)
+		}
 	}
 	if strings.HasPrefix(name, "retry the chunks") {
 		check(x.out.Settle(ctx, x.chunk, spool.Settlement{Deferred: []string{"r2"}, Due: time.Now().Add(time.Hour)}))
@@ -389,7 +433,7 @@ func failAt(t *testing.T, st step, n int, f *faults) bool {
 				t.Fatalf("call %d failed (%v): the spool holds %q after %d puts", n, err, got, x.puts)
 			}
 		case got == before || got == st.want && (f.sticky || st.inForce):
-		case strings.HasPrefix(st.name, "commit") && (got == before+" "+st.want || got == before+" r1 r2"): // Finished tells
+		case strings.HasPrefix(st.name, "commit") && (got == before+" "+st.want || got == before+" r1 r2" || got == before+" r1 r2 r3"): // Finished tells
 		case !undone && f.nfs && strings.Contains(got, before) && strings.Contains(got, st.want): // a link, and no unlink
 		default:
 			t.Fatalf("call %d failed (%v): the spool holds %q, before it was %q", n, err, got, before)

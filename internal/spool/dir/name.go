@@ -131,20 +131,27 @@ func parseName(s string) (n entryName, st state, err error) {
 	}
 }
 
-// chunkFile is the name of a chunk's file: KEY-NAME, and a state after a deferral.
+// chunkFile is the name of a chunk's file: KEY-NAME, and a state after a deferral. Several
+// chunks may share a file, of which each has a name that tells its part.
 type chunkFile struct {
 	key  segment.Key
 	name string // digits
 	state
+	from, to int64 // its octets; to is 0 if all of the file is the chunk's
 }
 
 func (c chunkFile) base() string { return c.key.String() + "-" + c.name }
 
+const partInfix = ".part" // before the octets in the name of a chunk that shares its file
+
 func (c chunkFile) String() string {
-	if !c.side {
-		return c.base()
+	switch {
+	case c.side:
+		return c.base() + c.suffix()
+	case c.to > 0:
+		return c.base() + partInfix + strconv.FormatInt(c.from, 10) + "-" + strconv.FormatInt(c.to, 10)
 	}
-	return c.base() + c.suffix()
+	return c.base()
 }
 
 func parseChunkFile(s string) (chunkFile, bool) {
@@ -168,6 +175,13 @@ func parseChunkFile(s string) (chunkFile, bool) {
 	}
 	if suffix == "" {
 		return c, true
+	}
+	if part, ok := strings.CutPrefix(suffix, partInfix); ok {
+		from, to, _ := strings.Cut(part, "-")
+		if c.from, err = strconv.ParseInt(from, 10, 64); err == nil {
+			c.to, err = strconv.ParseInt(to, 10, 64)
+		}
+		return c, err == nil && c.from >= 0 && c.to > c.from && c.String() == s // one spelling only
 	}
 	var ok bool
 	c.state, ok = parseState(suffix)

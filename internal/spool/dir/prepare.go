@@ -53,6 +53,8 @@ type prepared struct {
 	writing  int            // contents not closed
 	variants map[string]bool
 	chunks   int
+	pack     pack // chunks that have no file yet
+	shared   bool // some have one together
 	entries  int
 }
 
@@ -155,23 +157,19 @@ func (p *prepared) AddChunk(ctx context.Context, c spool.Chunk) error {
 		return p.wrap(err)
 	}
 	c.Reason = ""
-	data := chunkBytes(&c)
-	if len(data) > maxChunk {
-		return p.wrap(fmt.Errorf("a chunk of %d bytes: more than %d", len(data), maxChunk))
-	}
 	name := fmt.Sprintf("%06d", p.chunks+1)
-	file := chunkFile{key: segment.KeyOf(string(p.it.name.id), name), name: name}
-	f, err := p.o.s.fs.create(filepath.Join(p.dir, chunksDir, file.String()))
-	if err != nil {
+	if err := p.pack.add(chunkFile{key: segment.KeyOf(string(p.it.name.id), name), name: name}, &c); err != nil {
 		return p.wrap(err)
 	}
 	p.chunks++
 	if !p.variants[c.Variant] {
 		p.variants[c.Variant] = false // it is needed
 	}
-	_, err = p.o.s.fs.write(f, data)
-	p.finish(f, err)
-	return p.wrap(err)
+	// The first is synced while the journal is written; most posts have no other.
+	if p.chunks == 1 || p.pack.full() {
+		return p.wrap(p.unpack())
+	}
+	return nil
 }
 
 // AddEntry implements spool.Prepared. The entry is a file beside the contents, which
@@ -219,6 +217,14 @@ func (p *prepared) Commit(ctx context.Context) error {
 }
 
 func (p *prepared) commit(ctx context.Context) error {
+	if err := p.unpack(); err != nil {
+		return err
+	}
+	if p.shared {
+		if err := p.syncs.Wait(); err != nil { // only then have all chunks a name
+			return err
+		}
+	}
 	// The directories' entries are complete, so that all can be synced together:
 	// nothing is visible before the rename.
 	for _, d := range []string{p.dir, filepath.Join(p.dir, chunksDir)} {

@@ -38,14 +38,19 @@ func (o *outgoing) Progress(c *spool.Chunk, i int) error {
 
 func (o *outgoing) progress(c *spool.Chunk, h handed, i int) error {
 	if h.log == nil {
+		var err error
+		if h.file.to > 0 {
+			if h.file, err = o.detach(h); err != nil {
+				return err
+			}
+			o.keep(c, h)
+		}
 		f, err := o.openJournal(h)
 		if err != nil {
 			return err
 		}
 		h.log = &journal{file: f, synced: time.Now()}
-		o.mu.Lock()
-		o.out[c.ID()] = h
-		o.mu.Unlock()
+		o.keep(c, h)
 	}
 	if gone, err := unlinked(h.log.file); err != nil {
 		return err
@@ -71,6 +76,13 @@ func (o *outgoing) progress(c *spool.Chunk, h handed, i int) error {
 	return nil
 }
 
+// keep notes what has changed of a chunk that is handed out.
+func (o *outgoing) keep(c *spool.Chunk, h handed) {
+	o.mu.Lock()
+	o.out[c.ID()] = h
+	o.mu.Unlock()
+}
+
 // openJournal opens a chunk's file, which an operator's retry may have renamed meanwhile.
 func (o *outgoing) openJournal(h handed) (*os.File, error) {
 	const flags = os.O_WRONLY | os.O_APPEND | unix.O_NOFOLLOW
@@ -84,6 +96,49 @@ func (o *outgoing) openJournal(h handed) (*os.File, error) {
 		return nil, spool.ErrNotFound
 	}
 	return f, err
+}
+
+// detach gives a chunk that shares its file one of its own, to whose end something can be
+// added. Both are there for a moment, and the chunk's own outdoes its part in the other.
+func (o *outgoing) detach(h handed) (chunkFile, error) {
+	file := h.file
+	file.from, file.to = 0, 0
+	part := o.s.chunkPath(h.post.name, h.file.String())
+	src, _, err := o.s.fs.openRegular(part)
+	if errors.Is(err, os.ErrNotExist) {
+		err = spool.ErrNotFound // an operator removed the post
+	}
+	if err != nil {
+		return h.file, err
+	}
+	defer src.Close()
+	temp, err := o.s.temp("chunk")
+	if err != nil {
+		return h.file, err
+	}
+	dst, err := o.s.fs.create(temp)
+	if err != nil {
+		return h.file, err
+	}
+	if err := o.s.fs.finish(dst, o.s.fs.copy(dst, src, h.file.from, h.file.to-h.file.from)); err != nil {
+		return h.file, err
+	}
+	own := o.s.chunkPath(h.post.name, file.String())
+	if err := o.s.fs.rename(temp, own); err != nil {
+		_ = o.s.fs.removeIf(temp)
+		if errors.Is(err, os.ErrNotExist) {
+			err = spool.ErrNotFound
+		}
+		return h.file, err
+	}
+	err = o.s.fs.syncDir(o.s.chunksPath(h.post.name))
+	if err == nil {
+		err = o.s.fs.removeIf(part)
+	}
+	if err != nil {
+		return h.file, errors.Join(err, o.s.fs.removeIf(own))
+	}
+	return file, nil
 }
 
 // unlinked tells whether an open file has no name any more.

@@ -91,8 +91,16 @@ func (o *outgoing) forgetChunk(c *spool.Chunk) {
 	}
 }
 
-// removeChunk unlinks the file, which an operator's retry may have renamed meanwhile.
+// removeChunk unlinks the file, which an operator's retry may have renamed meanwhile. Of one
+// that shares its file, detach may have left another that it could not remove.
 func (o *outgoing) removeChunk(h handed) error {
+	if h.file.to > 0 {
+		own := h.file
+		own.from, own.to = 0, 0
+		if err := o.s.fs.removeIf(o.s.chunkPath(h.post.name, own.String())); err != nil {
+			return err
+		}
+	}
 	err := o.s.fs.remove(o.s.chunkPath(h.post.name, h.file.String()))
 	if errors.Is(err, os.ErrNotExist) && h.file.due != 0 {
 		file := h.file

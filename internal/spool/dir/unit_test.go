@@ -429,6 +429,7 @@ func FuzzNames(f *testing.F) {
 	f.Add(n.String() + ".try2.due1763990000000000")
 	f.Add(n.String() + whySuffix)
 	f.Add("0762-000001.try1")
+	f.Add("0762-000001.part0-27104")
 	f.Add(n.String() + ".try02")
 	f.Fuzz(func(t *testing.T, s string) {
 		if n, st, err := parseName(s); err == nil {
