@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/oneclick"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/verp"
 	"github.com/mlist/mlist/outbound/sender"
@@ -37,6 +39,19 @@ func (d *Daemon) returnPaths(c *spool.Chunk) (*verp.Encoder, error) {
 		return nil, err
 	}
 	return verp.NewEncoder(key, list, d.now()), nil
+}
+
+// tokens makes the tokens of one-click unsubscription of a chunk's copies, or nil if they
+// have none.
+func (d *Daemon) tokens(c *spool.Chunk) (*oneclick.Sealer, error) {
+	if !slices.ContainsFunc(c.Slots, func(s spool.Slot) bool { return s.Field == unsubscribeField }) {
+		return nil, nil
+	}
+	key, err := oneclick.ParseKey(c.UnsubscribeKey)
+	if err != nil {
+		return nil, err
+	}
+	return oneclick.NewSealer(key, d.now()), nil
 }
 
 // together finds those to whom one transaction can bring copies that differ in the return
@@ -188,9 +203,10 @@ type copies struct {
 	until  time.Time
 	render *renderer
 	paths  *verp.Encoder
-	todo   []int // numbers of the recipients
-	next   int   // in todo
-	told   int   // in todo: of those before it is known what became of them
+	tokens *oneclick.Sealer // nil if no copy has one
+	todo   []int            // numbers of the recipients
+	next   int              // in todo
+	told   int              // in todo: of those before it is known what became of them
 
 	refusals int   // and deferrals
 	failed   error // of noting that a copy was accepted
@@ -207,6 +223,9 @@ func (r *copies) prepare(content spool.Message) (err error) {
 		return err
 	}
 	if r.paths, err = r.d.returnPaths(r.c); err != nil {
+		return err
+	}
+	if r.tokens, err = r.d.tokens(r.c); err != nil {
 		return err
 	}
 	deferred := make(map[string]bool, len(r.out.deferred))
@@ -230,6 +249,9 @@ func (r *copies) Next() *sender.Transaction {
 	to := member{address: r.c.Recipients[i], returnPath: r.c.Sender}
 	if r.paths != nil {
 		to.returnPath, _ = r.paths.Recipient(to.address)
+	}
+	if r.tokens != nil {
+		to.token = r.tokens.Token(to.address)
 	}
 	if len(r.c.Names) > 0 {
 		to.name = r.c.Names[i]

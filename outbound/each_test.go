@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/oneclick"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/verp"
 	"github.com/mlist/mlist/mailauth"
@@ -250,8 +251,8 @@ func TestPersonalCopies(t *testing.T) {
 	}
 }
 
-// verify checks the signatures of a message, of which it has n.
-func verify(t *testing.T, dns mailauth.Resolver, text string, n int) {
+// judge finds out what the signatures of a message are worth.
+func judge(t *testing.T, dns mailauth.Resolver, text string) []mailauth.Signature {
 	t.Helper()
 	r := strings.NewReader(text)
 	block, at, err := message.Split(r, r.Size())
@@ -260,14 +261,25 @@ func verify(t *testing.T, dns mailauth.Resolver, text string, n int) {
 	}
 	v := &mailauth.Verifier{Resolver: dns}
 	found, err := v.Verify(context.Background(), message.ParseHeader(block), strings.NewReader(text[at:]))
-	if err != nil || len(found.DKIM) != n {
-		t.Errorf("DKIM: %+v, %v", found.DKIM, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, one := range found.DKIM {
+	return found.DKIM
+}
+
+// verify checks the signatures of a message, of which it has n, and returns the first.
+func verify(t *testing.T, dns mailauth.Resolver, text string, n int) mailauth.Signature {
+	t.Helper()
+	found := judge(t, dns, text)
+	if len(found) != n {
+		t.Fatalf("signatures: %+v", found)
+	}
+	for _, one := range found {
 		if one.Result != mailauth.Pass {
 			t.Errorf("DKIM: %+v", one)
 		}
 	}
+	return found[0]
 }
 
 // FuzzCopy compares copies with what replacing text makes of the content.
@@ -354,6 +366,63 @@ func TestAnMTAThatDefersEverythingIsAskedLess(t *testing.T) {
 	m.mu.Unlock()
 	if !m.acquire(t.Context()) {
 		t.Error("no third transaction was begun after a while")
+	}
+}
+
+// RFC 8058: the token takes off whom the copy is for, and our signature covers both fields.
+func TestOneClickUnsubscription(t *testing.T) {
+	path, dns := signingKey(t)
+	content := "From: ann@a.test\r\nTo: dev@lists.test\r\nSubject: hello\r\nList-Unsubscribe: <https://l.test/u/dev@lists.test/[unsubscribe_token:ascii]>,\r\n" +
+		" <mailto:dev-leave@lists.test>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n\r\nthe same for all\r\n"
+	list := address.Address{Local: "dev", Domain: "lists.test"}
+	key := oneclick.Derive([]byte("secret"), list)
+	c := keyed(0, "ann@m.test", strings.Repeat("b", 60)+"@m.test")
+	c.Slots, c.UnsubscribeKey = slots(content), key.String()
+	c.Sign = []spool.SignKey{{Domain: "lists.test", Selector: "s1", File: path}}
+	s := fakemta.Start(t, "", fakemta.Script{})
+	m := newMemory(c)
+	m.content = content
+	d := run(t, testConfig(s.Addr), m)
+	m.wait(t, "all are served", func() bool { return m.idle() && len(m.served) == 2 })
+	if err := d.stop(t); err != nil {
+		t.Fatal(err)
+	}
+	for _, msg := range s.Messages() {
+		_, text, _ := strings.Cut(msg.Content, "/u/dev@lists.test/")
+		token, rest, _ := strings.Cut(text, ">,")
+		whose, err := oneclick.Open(key, token, time.Now())
+		if err != nil || whose.String() != msg.Recipients[0] || !strings.HasPrefix(rest, "\r\n <mailto:dev-leave@lists.test>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n") {
+			t.Errorf("the copy of %s has a token of %v (%v):\n%s", msg.Recipients, whose, err, msg.Content)
+		}
+		signature := verify(t, dns, msg.Content, 1)
+		for _, field := range []string{"List-Unsubscribe", "List-Unsubscribe-Post"} {
+			// Once for what is there, and once more: nobody can add another.
+			if n := count(signature.Fields, field); n != 2 {
+				t.Errorf("%s is covered %d times, want 2", field, n)
+			}
+			for _, forged := range []string{strings.Replace(msg.Content, "\r\n"+field+":", "\r\n"+field+": x", 1), field + ": x\r\n" + msg.Content} {
+				if r := judge(t, dns, forged)[0].Result; r != mailauth.Fail {
+					t.Errorf("with another %s the signature is %s", field, r)
+				}
+			}
+		}
+	}
+}
+
+func count(all []string, one string) (n int) {
+	for _, s := range all {
+		if s == one {
+			n++
+		}
+	}
+	return n
+}
+
+func TestATokenWithoutItsKeyIsNotSent(t *testing.T) {
+	c := chunk(0, "c@m.test")
+	c.Slots = slots("List-Unsubscribe: <https://l.test/[unsubscribe_token:ascii]>\r\n\r\n")
+	if _, err := new(Daemon).tokens(c); err == nil {
+		t.Error("a chunk without the key is taken")
 	}
 }
 

@@ -86,7 +86,7 @@ func (r *renderer) prepareToSign() (err error) {
 }
 
 // member is what the slots of one copy are filled from.
-type member struct{ address, name, returnPath string }
+type member struct{ address, name, returnPath, token string }
 
 // copy makes the content of one member's copy.
 func (r *renderer) copy(m member) (*copyContent, error) {
@@ -245,6 +245,9 @@ func (c *copyContent) ReadAt(b []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
+// unsubscribeField is the field of a slot that has a token of one-click unsubscription.
+const unsubscribeField = "unsubscribe_token"
+
 // fill returns the text for one slot.
 func fill(s spool.Slot, m member) (string, error) {
 	var v string
@@ -259,6 +262,8 @@ func fill(s spool.Slot, m member) (string, error) {
 		}
 	case "return_path":
 		v = m.returnPath
+	case unsubscribeField:
+		v = m.token
 	default:
 		return "", fmt.Errorf("a placeholder for %q, which this mlist does not know", s.Field)
 	}

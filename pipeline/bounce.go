@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/mlist/mlist/bounce"
@@ -105,16 +106,25 @@ func (p *post) sentAs() address.Address {
 
 // verpKey is the key of a list's return paths.
 func (d *Daemon) verpKey(ctx context.Context, l address.Address) (verp.Key, error) {
-	secret := d.secret.Load()
-	if secret == nil {
-		fresh, err := d.store.Secret(ctx, store.SecretVERP)
-		if err != nil {
-			return verp.Key{}, storeFailed("read the key of return paths", err)
-		}
-		secret = &fresh
-		d.secret.Store(secret)
+	secret, err := d.verpSecret.get(ctx, d.store, store.SecretVERP)
+	if err != nil {
+		return verp.Key{}, storeFailed("read the key of return paths", err)
 	}
-	return verp.Derive(*secret, l), nil
+	return verp.Derive(secret, l), nil
+}
+
+// secret is one of the store's, which is asked for once.
+type secret struct{ value atomic.Pointer[[]byte] }
+
+func (s *secret) get(ctx context.Context, from store.Secrets, name string) ([]byte, error) {
+	if known := s.value.Load(); known != nil {
+		return *known, nil
+	}
+	value, err := from.Secret(ctx, name)
+	if err == nil {
+		s.value.Store(&value)
+	}
+	return value, err
 }
 
 // probeCameBack disables the delivery of the member whose probe this is.

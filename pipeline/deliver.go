@@ -140,7 +140,12 @@ func (d *Daemon) write(ctx context.Context, p *post, prep spool.Prepared, m mail
 			ReturnKey: m.returnKey, Slots: find.slots, Sign: m.sign,
 		},
 	}
-	if wantsNames(find.slots) {
+	if wants(find.slots, sdk.FieldUnsubscribe) {
+		if c.chunk.UnsubscribeKey, err = d.oneClickKey(ctx, p.list.Address); err != nil {
+			return written{}, err
+		}
+	}
+	if wants(find.slots, sdk.FieldName, sdk.FieldNameOrAddress) {
 		c.names = func(all []string) ([]string, error) { return d.names(ctx, p.list.ID, all) }
 	}
 	if eight {

@@ -7,12 +7,15 @@ import (
 	"encoding/base32"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/oneclick"
 	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/sdk"
 )
 
@@ -121,14 +124,18 @@ func (f *slotFinder) look(p []byte) {
 	f.tail = append([]byte(nil), text[max(pos, len(text)-size+1, 0):]...)
 }
 
-// wantsNames tells whether a slot needs the display names of members.
-func wantsNames(slots []spool.Slot) bool {
-	for _, s := range slots {
-		if f := sdk.Field(s.Field); f == sdk.FieldName || f == sdk.FieldNameOrAddress {
-			return true
-		}
+// wants tells whether a slot needs one of these fields.
+func wants(slots []spool.Slot, fields ...sdk.Field) bool {
+	return slices.ContainsFunc(slots, func(s spool.Slot) bool { return slices.Contains(fields, sdk.Field(s.Field)) })
+}
+
+// oneClickKey is the key of a list's tokens of one-click unsubscription, as a chunk has it.
+func (d *Daemon) oneClickKey(ctx context.Context, l address.Address) (string, error) {
+	secret, err := d.oneClickSecret.get(ctx, d.store, store.SecretOneClick)
+	if err != nil {
+		return "", storeFailed("read the key of one-click unsubscription", err)
 	}
-	return false
+	return oneclick.Derive(secret, l).String(), nil
 }
 
 // names are the display names of some recipients, "" where there is none.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/oneclick"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/verp"
 	"github.com/mlist/mlist/sdk"
@@ -70,11 +71,40 @@ func TestPersonalCopies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := verp.Derive(secret, w.list.Address).String(); c.ReturnKey != want {
-		t.Errorf("return key %s, want %s", c.ReturnKey, want)
+	if want := verp.Derive(secret, w.list.Address).String(); c.ReturnKey != want || c.UnsubscribeKey != "" {
+		t.Errorf("return key %s, want %s; other key %q", c.ReturnKey, want, c.UnsubscribeKey)
 	}
 	if len(c.Sign) != 2 || c.Sign[0].File != "/etc/mlist/a key.pem" || c.Sign[1].Selector != "s2" {
 		t.Errorf("sign %+v", c.Sign)
+	}
+}
+
+// TestOneClick has stage list-headers' placeholder in a post: its chunks have the key for it.
+func TestOneClick(t *testing.T) {
+	w := newWorld(t, stagesFunc(func(_ context.Context, p *host.Post) (host.Result, error) {
+		p.Rules = []sdk.Rule{{Kind: sdk.RuleSelect, Roles: []string{"member"}}}
+		token, err := sdk.Placeholder(p.Mark, sdk.FieldUnsubscribe, sdk.EncodeASCII)
+		if err != nil {
+			t.Error(err)
+		}
+		p.Header.Append("List-Unsubscribe", "<https://lists.test/u/"+token+">")
+		return host.Result{Verdict: sdk.Accept}, nil
+	}))
+	w.set("personalize=individual")
+	w.add(list.Member, "ann@net.test")
+	w.post(hello)
+	w.idle()
+	c, _ := w.take()
+	secret, err := w.store.Secret(t.Context(), store.SecretOneClick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := oneclick.ParseKey(c.UnsubscribeKey)
+	if err != nil || key != oneclick.Derive(secret, w.list.Address) {
+		t.Errorf("key %q, %v", c.UnsubscribeKey, err)
+	}
+	if len(c.Slots) != 1 || c.Slots[0].Field != "unsubscribe_token" || c.Names != nil {
+		t.Errorf("slots %+v, names %v", c.Slots, c.Names)
 	}
 }
 

@@ -86,13 +86,16 @@ type Daemon struct {
 	store   Store
 	stages  Stages
 	tracer  Tracer
-	archive archive.Archive        // nil: nothing is kept
-	closed  chan struct{}          // there is a digest to file
-	bounced chan struct{}          // people are to be told what bounces did
-	secret  atomic.Pointer[[]byte] // of the keys of return paths; nil until it is needed
-	issues  sync.Mutex             // held while a message of a digest is put, or enters the journal
-	log     *slog.Logger
-	now     func() time.Time
+	archive archive.Archive // nil: nothing is kept
+	closed  chan struct{}   // there is a digest to file
+	bounced chan struct{}   // people are to be told what bounces did
+
+	verpSecret     secret // of the keys of return paths
+	oneClickSecret secret // of those of one-click unsubscription
+
+	issues sync.Mutex // held while a message of a digest is put, or enters the journal
+	log    *slog.Logger
+	now    func() time.Time
 
 	ready chan struct{}
 }

@@ -15,6 +15,10 @@ const (
 	FieldName          Field = "name"            // the member's display name; may be empty
 	FieldNameOrAddress Field = "name_or_address" // the name, or without one the address
 	FieldReturnPath    Field = "return_path"     // the address that bounces of the copy come to
+
+	// FieldUnsubscribe is a token that lets who has it take the copy's address off the list,
+	// of letters, digits, '-' and '_': `mlist member remove --token` takes it.
+	FieldUnsubscribe Field = "unsubscribe_token"
 )
 
 // Encoding says how a field is written where its placeholder stands.
@@ -33,7 +37,7 @@ const (
 
 // codes are what a placeholder says of its field and its encoding.
 var (
-	fieldCodes    = map[Field]byte{FieldAddress: 'a', FieldName: 'n', FieldNameOrAddress: 'o', FieldReturnPath: 'r'}
+	fieldCodes    = map[Field]byte{FieldAddress: 'a', FieldName: 'n', FieldNameOrAddress: 'o', FieldReturnPath: 'r', FieldUnsubscribe: 't'}
 	encodingCodes = map[Encoding]byte{EncodeASCII: 'a', EncodeUTF8: 'u', EncodeQP: 'q', EncodeQPASCII: 'p', EncodeURL: 'l', EncodeHTML: 'h', EncodeWord: 'w'}
 )
 

@@ -184,7 +184,7 @@ const maxFloat = 1_000_000
 const passwordForm = "$argon2id$"
 
 // oneLine are the settings that end up inside one header field.
-var oneLine = map[string]bool{"display_name": true, "description": true, "subject_prefix": true, "reply_to_address": true, "archive_url": true, "preferred_language": true}
+var oneLine = map[string]bool{"display_name": true, "description": true, "subject_prefix": true, "reply_to_address": true, "archive_url": true, "unsubscribe_url": true, "preferred_language": true}
 
 func checkText(name, text string) error {
 	if i := strings.IndexFunc(text, func(r rune) bool { return (r < ' ' && r != '\t' && r != '\n') || r == 0x7f }); i >= 0 {
@@ -200,6 +200,11 @@ func checkText(name, text string) error {
 	}
 	if name == "archive_url" && text != "" {
 		if err := checkURL(text); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if name == "unsubscribe_url" && text != "" {
+		if err := checkSecureURL(text); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
@@ -226,6 +231,21 @@ func checkURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.ContainsAny(text, " \t<>\"") || u.RawQuery != "" || u.Fragment != "" {
 		return fmt.Errorf("%q: want https://HOST/PATH", text)
+	}
+	return nil
+}
+
+// maxSecureURL leaves room in a header field, for the list and a token.
+const maxSecureURL = 200
+
+// checkSecureURL takes what RFC 8058 3.1 wants: https alone, and in ASCII, as a header field
+// has it.
+func checkSecureURL(text string) error {
+	if err := checkURL(text); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(strings.ToLower(text), "https:") || len(text) > maxSecureURL || strings.ContainsFunc(text, func(r rune) bool { return r >= 0x7f || r == ',' }) {
+		return fmt.Errorf("%q: want https://HOST/PATH in ASCII, of at most %d characters", text, maxSecureURL)
 	}
 	return nil
 }

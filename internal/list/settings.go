@@ -39,6 +39,7 @@ type Settings struct {
 	ReplyToAddress        string   `set:"reply_to_address" help:"the address for reply_goes_to_list=explicit_header"`
 	AnonymousList         bool     `set:"anonymous_list" default:"false" help:"hide who wrote a post"`
 	IncludeRFC2369Headers bool     `set:"include_rfc2369_headers" default:"true" help:"add List-Help, List-Unsubscribe and the others"`
+	UnsubscribeURL        string   `set:"unsubscribe_url" help:"where a web server takes one-click unsubscription (RFC 8058), such as https://lists.example.org/u/; goes into List-Unsubscribe where copies are personal, elsewhere that has the mail address alone"`
 	AllowListPosts        bool     `set:"allow_list_posts" default:"true" help:"say List-Post: <mailto:…>; else List-Post: NO"`
 	Footer                string   `set:"footer" default:"_______________________________________________\n%(display_name)s mailing list -- %(list_address)s\nTo unsubscribe send an email to %(leave_address)s\n" help:"put after the text of every post; empty for none"`
 	Header                string   `set:"header" help:"put before the text of every post; empty for none"`

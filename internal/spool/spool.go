@@ -228,6 +228,9 @@ type Chunk struct {
 	// ReturnKey is a key of package verp, in its text form: each recipient's copy has a
 	// return path of its own, made with it. "" if Sender serves all.
 	ReturnKey string
+	// UnsubscribeKey is a key of package oneclick, in its text form, where a slot has a token
+	// made with it.
+	UnsubscribeKey string
 	// Slots are the places of the content that differ from copy to copy, in rising order and
 	// apart from each other. With any, each recipient gets a transaction of its own.
 	Slots []Slot

@@ -213,6 +213,10 @@ type Secrets interface {
 // SecretVERP is the secret from which the keys of return paths are derived (package verp).
 const SecretVERP = "verp"
 
+// SecretOneClick is the secret from which the keys of one-click unsubscription are derived
+// (package oneclick).
+const SecretOneClick = "one-click"
+
 // PostRecord is what the store knows of a post.
 type PostRecord struct {
 	Number    int64  // the post's number on the list, from 1; 0 if filed without

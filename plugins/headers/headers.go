@@ -15,6 +15,6 @@ func Stages() []sdk.Stage {
 		{Name: "cleanse", Help: "takes out passwords, requests for receipts, traces of delivery; hides the author on anonymous lists", Handler: cleanse{}},
 		{Name: "subject", Help: "puts the list's prefix before the subject", Handler: subject{}},
 		{Name: "reply-to", Help: "sets Reply-To as the list wants it", Handler: replyTo{}},
-		{Name: "list-headers", Help: "adds List-Id, List-Unsubscribe and the others, Sender and Precedence", Digests: true, Handler: listHeaders{}},
+		{Name: "list-headers", Help: "adds List-Id, List-Unsubscribe and the others, Sender and Precedence", Digests: true, Personal: true, Handler: listHeaders{}},
 	}
 }

@@ -172,6 +172,27 @@ func TestReplyToIsBounded(t *testing.T) {
 	}
 }
 
+func TestOneClick(t *testing.T) {
+	const leave = "<mailto:dev-leave@lists.example.org>"
+	const token = handlertest.Mark + "ta"
+	for _, tt := range []struct{ name, list, personalize, url, want, post string }{
+		{"a personal copy", "", "individual", "https://lists.example.org/u/", "<https://lists.example.org/u/dev@lists.example.org/" + token + ">, " + leave, "List-Unsubscribe=One-Click"},
+		{"without a slash at the end", "", "full", "https://lists.example.org", "<https://lists.example.org/dev@lists.example.org/" + token + ">, " + leave, "List-Unsubscribe=One-Click"},
+		{"a list whose name is quoted", "a/b?c@lists.example.org", "full", "https://x.example/u/", "<https://x.example/u/a%2Fb%3Fc@lists.example.org/" + token + ">, <mailto:a%2Fb%3Fc-leave@lists.example.org>", "List-Unsubscribe=One-Click"},
+		{"one copy for all", "", "none", "https://lists.example.org/u/", leave, ""},
+		{"no web server", "", "individual", "", leave, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := handlertest.Run(t, stage(t, "list-headers"), handlertest.Case{List: tt.list,
+				Message:  "From: ann@example.org\r\nList-Unsubscribe-Post: theirs\r\n\r\nbody\r\n",
+				Settings: settings("personalize", tt.personalize, "unsubscribe_url", tt.url)})
+			if got.Header.Get("List-Unsubscribe") != tt.want || strings.Join(got.Header.Values("List-Unsubscribe-Post"), "|") != tt.post {
+				t.Errorf("header\n%s\nwant %s, %s", got.Header.Bytes(), tt.want, tt.post)
+			}
+		})
+	}
+}
+
 func TestListHeaders(t *testing.T) {
 	const from = "From: ann@example.org\n"
 	const commands = "List-Help: <mailto:dev-request@lists.example.org?subject=help>\n" +

@@ -2,6 +2,7 @@ package headers
 
 import (
 	"context"
+	"net/url"
 	"strings"
 
 	"github.com/mlist/mlist/sdk"
@@ -35,7 +36,7 @@ func (listHeaders) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	h.Append("X-BeenThere", l.Mark())
 	h.Append("List-Id", listIDField(l))
 	if l.Bool("include_rfc2369_headers") {
-		commands(h, l)
+		return sdk.Accept, commands(p)
 	}
 	return sdk.Accept, nil
 }
@@ -46,7 +47,8 @@ func quiet(precedence string) bool {
 }
 
 // commands adds the fields of RFC 2369.
-func commands(h *message.Header, l sdk.List) {
+func commands(p *sdk.Post) error {
+	h, l := p.Header, p.List
 	post := "NO"
 	if l.Bool("allow_list_posts") {
 		post = message.Mailto(l.Address, "")
@@ -55,7 +57,21 @@ func commands(h *message.Header, l sdk.List) {
 	h.Append("List-Owner", message.Mailto(l.Sub("owner"), ""))
 	h.Append("List-Post", post)
 	h.Append("List-Subscribe", message.Mailto(l.Sub("join"), ""))
-	h.Append("List-Unsubscribe", message.Mailto(l.Sub("leave"), ""))
+	leave := message.Mailto(l.Sub("leave"), "")
+	base := strings.TrimSuffix(l.String("unsubscribe_url"), "/")
+	if base == "" || !p.IsPersonal() {
+		h.Append("List-Unsubscribe", leave)
+		return nil
+	}
+	// RFC 8058: a button in the mail program, with no more questions, takes off whom the
+	// token in this copy is for.
+	token, err := p.Personal(sdk.FieldUnsubscribe, sdk.EncodeASCII)
+	if err != nil {
+		return err
+	}
+	h.Append("List-Unsubscribe", "<"+base+"/"+url.PathEscape(l.Mark())+"/"+token+">, "+leave)
+	h.Append("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+	return nil
 }
 
 // listIDField is the identifier, after the list's description if it has one.

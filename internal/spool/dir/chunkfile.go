@@ -32,6 +32,7 @@ func appendChunk(to []byte, c *spool.Chunk) []byte {
 	h.add("created", c.Created.UTC().Format(timeFormat))
 	h.add("reason", c.Reason)
 	h.add("return-key", c.ReturnKey)
+	h.add("unsubscribe-key", c.UnsubscribeKey)
 	for _, s := range c.Slots {
 		h.add("slot", fmt.Sprintf("%d %d %s %s", s.Offset, s.Length, s.Field, s.Encoding))
 	}
@@ -121,6 +122,8 @@ func parseChunk(data []byte) (c *spool.Chunk, index []int, err error) {
 			names, err = strconv.Atoi(value)
 		case "return-key":
 			c.ReturnKey = unescape(value)
+		case "unsubscribe-key":
+			c.UnsubscribeKey = unescape(value)
 		case "slot":
 			var s spool.Slot
 			_, err = fmt.Sscanf(value, "%d %d %s %s", &s.Offset, &s.Length, &s.Field, &s.Encoding)

@@ -262,6 +262,7 @@ func testProgress(t *testing.T, st Storage) {
 	must(t, w.Close())
 	c := chunkOf(e, "a@x.test", "b@x.test", "c@x.test", "d@x.test")
 	c.ReturnKey, c.Names = strings.Repeat("ab", 32), []string{"Ann", "", "Çem\n", "Don"}
+	c.UnsubscribeKey = strings.Repeat("cd", 32)
 	c.Slots = []spool.Slot{{Offset: 5, Length: 3, Field: "name", Encoding: "qp"}, {Offset: 8, Field: "address", Encoding: "plain"}}
 	c.Sign = []spool.SignKey{{Domain: "l.test", Selector: "s1", File: "/etc/mlist/a key"}}
 	bad := c
@@ -274,7 +275,7 @@ func testProgress(t *testing.T, st Storage) {
 
 	out := ownOutgoing(t, s, segment.All)
 	got := nextChunk(t, out)
-	if got.ReturnKey != c.ReturnKey || !slices.Equal(got.Slots, c.Slots) || !slices.Equal(got.Sign, c.Sign) || !slices.Equal(got.Names, c.Names) {
+	if got.ReturnKey != c.ReturnKey || got.UnsubscribeKey != c.UnsubscribeKey || !slices.Equal(got.Slots, c.Slots) || !slices.Equal(got.Sign, c.Sign) || !slices.Equal(got.Names, c.Names) {
 		t.Fatalf("got %+v", got)
 	}
 	must(t, out.Progress(got, 1))

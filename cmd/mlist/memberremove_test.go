@@ -1,0 +1,56 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/oneclick"
+	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/store/sqlstore"
+)
+
+func TestATokenOfOneClickRemovesItsMember(t *testing.T) {
+	inStore(t)
+	if out, errs, status := inProcess(t, "", "member", "add", "dev@l.test", "ann@net.test", "bob@net.test"); status != 0 {
+		t.Fatalf("status %d\n%s%s", status, out, errs)
+	}
+	list := address.Address{Local: "dev", Domain: "l.test"}
+	cfg, err := config.Load(os.Getenv("MLIST_CONFIG"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := sqlstore.Open(t.Context(), cfg.Store.URL, sqlstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := st.Secret(t.Context(), store.SecretOneClick)
+	if cerr := st.Close(); err != nil || cerr != nil {
+		t.Fatal(err, cerr)
+	}
+	sealer := oneclick.NewSealer(oneclick.Derive(secret, list), time.Now())
+	token := sealer.Token("ann@net.test")
+	for _, step := range []struct {
+		args   string
+		status int
+		want   string
+	}{
+		{"--token " + token[:30], exitError, "not made here"},
+		{"bob@net.test --token " + token, exitUsage, "stands alone"},
+		{"--role owner --token " + token, exitUsage, "stands alone"},
+		{"--token " + token, 0, "Removed ann@net.test from dev@l.test."},
+		{"--token " + token, 0, "ann@net.test is no member of dev@l.test any more."},
+		{"--json --token " + token, 0, `"removed":0`},
+	} {
+		out, errs, status := inProcess(t, "", strings.Fields("member remove dev@l.test "+step.args)...)
+		if status != step.status || !strings.Contains(strings.ReplaceAll(out, " ", "")+out+errs, step.want) {
+			t.Errorf("%s: status %d, want %d with %q\n%s%s", step.args, status, step.status, step.want, out, errs)
+		}
+	}
+	if out, _, _ := inProcess(t, "", "member", "ls", "dev@l.test"); !strings.Contains(out, "bob@net.test") || strings.Contains(out, "ann@net.test") {
+		t.Errorf("left: %s", out)
+	}
+}
