@@ -61,7 +61,7 @@ func (s *session) ask(t target, body spool.Message) (sdk.Verdict, error) {
 	}
 	ctx, cancel := context.WithTimeout(s.daemon.work, lookupTimeout)
 	defer cancel()
-	post, err := describe.Post(ctx, s.daemon.store, t.list, m, 0)
+	post, err := describe.Post(ctx, s.daemon.store, s.daemon.Config().Texts, t.list, m, 0)
 	if err != nil {
 		return sdk.Verdict{}, err
 	}

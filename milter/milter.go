@@ -33,6 +33,7 @@ import (
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/listen"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/templates"
 )
 
 // Store is what the milter asks about addresses and lists.
@@ -61,7 +62,9 @@ type Config struct {
 	Listen     []string    // "unix:/PATH" or "tcp:HOST:PORT"; none is allowed, and makes Run wait
 	SocketMode fs.FileMode // permissions of unix sockets
 	Hostname   string      // for messages to people
-	OnFailure  OnFailure
+	// Texts are what stages are given for people to read; nil is what is built in.
+	Texts     *templates.Set
+	OnFailure OnFailure
 	// ListDomains are domains in which every address belongs to a list: one that does not
 	// is refused. In other domains an address may also be a user's.
 	ListDomains    []string

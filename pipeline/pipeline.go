@@ -30,6 +30,7 @@ import (
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/internal/trace"
 )
 
@@ -46,6 +47,8 @@ type Config struct {
 	RecipientsPerChunk int
 	// NoticesPerDay is how many automatic replies one address may get in 24 hours.
 	NoticesPerDay int
+	// Texts are what is written to people; nil is what is built in.
+	Texts *templates.Set
 	// StateLimits bound what one plugin keeps for one list.
 	StateLimits store.StateLimits
 }
@@ -109,6 +112,9 @@ func New(cfg Config, sp Spool, st Store, stages Stages, log *slog.Logger) *Daemo
 
 // Reload takes a new configuration for the entries that are taken up from now on.
 func (d *Daemon) Reload(cfg Config) { d.cfg.Store(&cfg) }
+
+// texts are what is written to people from now on.
+func (d *Daemon) texts() *templates.Set { return d.cfg.Load().Texts }
 
 // Ready is closed when the daemon owns its segments.
 func (d *Daemon) Ready() <-chan struct{} { return d.ready }

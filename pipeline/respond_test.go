@@ -200,7 +200,7 @@ func TestTryTellsThatAListThrowsPostsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer msg.Close()
-	trial, err := Try(t.Context(), w.store, verdict(sdk.Accept), l, msg, spool.Envelope{Role: string(address.RolePost)}, func(string, string) error { return nil })
+	trial, err := Try(t.Context(), w.store, nil, verdict(sdk.Accept), l, msg, spool.Envelope{Role: string(address.RolePost)}, func(string, string) error { return nil })
 	if err != nil || trial.Result.Verdict.Kind != sdk.KindDiscard || trial.Result.Verdict.Code != "autorespond" {
 		t.Errorf("%+v, %v", trial, err)
 	}

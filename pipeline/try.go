@@ -11,6 +11,7 @@ import (
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/sdk"
 )
 
@@ -36,8 +37,9 @@ type Variant struct {
 // Try runs the stages on a message for a list as for a post that has just come in, and
 // finds out who would receive it, without changing anything. Each recipient is handed to
 // recipient.
-func Try(ctx context.Context, st Store, stages Stages, l *list.List, msg spool.Message, env spool.Envelope, recipient func(variant, addr string) error) (*Trial, error) {
+func Try(ctx context.Context, st Store, texts *templates.Set, stages Stages, l *list.List, msg spool.Message, env spool.Envelope, recipient func(variant, addr string) error) (*Trial, error) {
 	d := &Daemon{store: st, stages: stages, tracer: noTracer{}, log: slog.New(slog.DiscardHandler), now: time.Now}
+	d.cfg.Store(&Config{Texts: texts})
 	env.List, env.Key = l.Address.Key(), segment.KeyOf(l.Address.Key())
 	p := &post{entry: spool.Entry{ID: tryEntry, Queue: spool.Incoming, Envelope: env, Size: msg.Size()}, list: l, msg: msg, started: d.now(), log: d.log}
 	if err := p.read(); err != nil {

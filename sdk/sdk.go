@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/mlist/mlist/sdk/message"
+	"github.com/mlist/mlist/sdk/text"
 )
 
 // Handler fills a stage.
@@ -144,6 +145,26 @@ func (l List) Lines(name string) []string {
 		return nil
 	}
 	return strings.Split(l.Settings[name], "\n")
+}
+
+// Text is a text for people that mlist hands to handlers, in the list's language or the
+// author's: see docs/templates.md. Fill fills in its placeholders. It is "" if there is none of the
+// name.
+func (l List) Text(name string) string { return l.Settings["text."+name] }
+
+// Fill fills in the placeholders of a text, or of a setting that is one: with what the list is,
+// and what more knows, which may be nil and is asked first. A placeholder that is not known
+// stays as it is written. Values and result are free of control characters, and lines end in LF.
+func (l List) Fill(s string, more func(name string) (string, bool)) string {
+	of := text.List{Address: l.Address, Name: l.Name(), Description: l.Settings["description"]}
+	return text.Clean(text.Fill(s, func(name string) (string, bool) {
+		if more != nil {
+			if v, ok := more(name); ok {
+				return v, true
+			}
+		}
+		return of.Value(name)
+	}))
 }
 
 // Local is what stands before the @ of the list's address: all of it if there is none,

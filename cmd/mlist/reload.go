@@ -32,6 +32,9 @@ func (s *server) take(ctx context.Context, next *config.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := s.readTexts(next, set); err != nil {
+		return err
+	}
 	if err := s.relisten(set); err != nil {
 		s.listenAsBefore()
 		return err

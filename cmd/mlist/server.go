@@ -15,6 +15,7 @@ import (
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/store/sqlstore"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/lmtpd"
 	"github.com/mlist/mlist/milter"
@@ -60,6 +61,9 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 	if s.set, err = translate(s.cfg, s.log); err != nil {
 		return err
 	}
+	if err := s.readTexts(s.cfg, s.set); err != nil {
+		return withHint(err, "`mlist template check` tells of them all, and mlist is not started with texts that are not what they were meant to be.")
+	}
 	if err := s.open(ctx, s.set); err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop before it had started
@@ -80,6 +84,19 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 	}
 	g.Go(func() error { return s.watch(ctx, daemons, hangups) })
 	return g.Wait()
+}
+
+// readTexts reads the templates for the daemons that write to people.
+func (s *server) readTexts(c *config.Config, set *settings) error {
+	if !s.which.pipeline && !s.which.milter {
+		return nil
+	}
+	texts, err := templates.Load(c.Templates.Dir, c.Templates.Language)
+	if err != nil {
+		return err
+	}
+	set.pipeline.Texts, set.milter.Texts = texts, texts
+	return nil
 }
 
 // runOne runs a daemon; one that ends by itself has failed, so that the others end too.

@@ -17,6 +17,7 @@ import (
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/lmtpd"
 	"github.com/mlist/mlist/pipeline"
 	"github.com/mlist/mlist/sdk"
@@ -31,6 +32,7 @@ var verdictStatus = map[sdk.Kind]exitStatus{sdk.KindHold: 10, sdk.KindReject: 11
 type tryOptions struct {
 	list, from string
 	fromGiven  bool
+	texts      *templates.Set
 	recipients bool
 	atSMTP     bool
 	file       string
@@ -84,6 +86,9 @@ func (a *app) try(cmd *cobra.Command, o tryOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.texts, err = templates.Load(c.Templates.Dir, c.Templates.Language); err != nil {
+		return err
+	}
 	return a.withList(cmd, o.list, func(st store.Store, l *list.List) (err error) {
 		msg, err := a.readMail(o.file, int64(c.LMTPD.MaxMessageSize))
 		if err != nil {
@@ -130,7 +135,7 @@ func (a *app) tryWith(cmd *cobra.Command, o tryOptions, h *host.Host, st store.S
 	if o.atSMTP {
 		stages = consulted{h}
 	}
-	t, err := pipeline.Try(cmd.Context(), st, stages, l, msg, env, r.recipient)
+	t, err := pipeline.Try(cmd.Context(), st, o.texts, stages, l, msg, env, r.recipient)
 	if err != nil {
 		return err
 	}

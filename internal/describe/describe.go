@@ -12,6 +12,7 @@ import (
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
 )
@@ -47,12 +48,12 @@ func Split(e spool.Entry, text spool.Message) (*Message, error) {
 }
 
 // Post is the message as the stages of the list see it. The error is the store's.
-func Post(ctx context.Context, st Store, l *list.List, m *Message, number int64) (*host.Post, error) {
-	senders, err := senders(ctx, st, l, m.Sender, m.Header)
+func Post(ctx context.Context, st Store, texts *templates.Set, l *list.List, m *Message, number int64) (*host.Post, error) {
+	senders, language, err := senders(ctx, st, l, m.Sender, m.Header)
 	if err != nil {
 		return nil, err
 	}
-	settings, err := settings(ctx, st, l)
+	settings, err := settings(ctx, st, l, texts.Settings(l, language))
 	if err != nil {
 		return nil, err
 	}
@@ -77,10 +78,9 @@ func Post(ctx context.Context, st Store, l *list.List, m *Message, number int64)
 	}, nil
 }
 
-// settings are the list's, for stages. Its own other addresses are acceptable like those that
+// settings adds to a list's what stages are told beside. Its own other addresses are acceptable like those that
 // the setting names.
-func settings(ctx context.Context, st Store, l *list.List) (map[string]string, error) {
-	m := l.Settings.Map()
+func settings(ctx context.Context, st Store, l *list.List, m map[string]string) (map[string]string, error) {
 	aliases, err := st.Aliases(ctx, l.ID)
 	if err != nil {
 		return nil, fmt.Errorf("look the list's aliases up: %w", err)
@@ -109,9 +109,9 @@ func SubmittedBy(flags []string) []string {
 const maxSenders = 10
 
 // senders are the addresses that claim to have sent the post, in the order in which
-// Mailman asks them, with what they are on the list.
-func senders(ctx context.Context, st Store, l *list.List, envelope string, h *message.Header) ([]sdk.Sender, error) {
-	var out []sdk.Sender
+// Mailman asks them, with what they are on the list; and the language of the first member
+// who has one.
+func senders(ctx context.Context, st Store, l *list.List, envelope string, h *message.Header) (out []sdk.Sender, language string, err error) {
 	var addrs []address.Address
 	add := func(source, text string) {
 		a, err := address.Parse(text)
@@ -134,15 +134,15 @@ func senders(ctx context.Context, st Store, l *list.List, envelope string, h *me
 	field("Reply-To", "reply-to")
 	field("Sender", "sender")
 	if len(addrs) == 0 {
-		return nil, nil
+		return nil, "", nil
 	}
 	memberships, err := st.Memberships(ctx, l.ID, addrs)
 	if err != nil {
-		return nil, fmt.Errorf("look the senders up: %w", err)
+		return nil, "", fmt.Errorf("look the senders up: %w", err)
 	}
 	bans, err := st.MatchBans(ctx, l.ID, l.Address.Domain, addrs)
 	if err != nil {
-		return nil, fmt.Errorf("look the senders up: %w", err)
+		return nil, "", fmt.Errorf("look the senders up: %w", err)
 	}
 	for i := range out {
 		if b, ok := bans[addrs[i].Key()]; ok {
@@ -150,6 +150,9 @@ func senders(ctx context.Context, st Store, l *list.List, envelope string, h *me
 		}
 		for _, m := range memberships {
 			if m.Address.Key() == addrs[i].Key() {
+				if language == "" && m.Role == list.Member {
+					language = m.Language
+				}
 				out[i].Memberships = append(out[i].Memberships, sdk.Membership{
 					Role: string(m.Role), Action: string(m.Action), Mode: string(m.Mode), Status: string(m.Status),
 					NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates, AcknowledgePosts: m.AcknowledgePosts,
@@ -157,7 +160,7 @@ func senders(ctx context.Context, st Store, l *list.List, envelope string, h *me
 			}
 		}
 	}
-	return out, nil
+	return out, language, nil
 }
 
 func hasFlag(flags []string, flag string) bool {

@@ -157,7 +157,9 @@ type Membership struct {
 	// each; "" is every post. Nonmatching: those, and the posts that match no topic.
 	Topics      string
 	Nonmatching bool
-	Added       time.Time
+	// Language is that in which the member is written to; "" is the list's.
+	Language string
+	Added    time.Time
 }
 
 // Validate reports the first field that has no meaning, and fills in defaults.
@@ -184,6 +186,8 @@ func (m *Membership) Validate() error {
 		return badWord("action", m.Action, Actions)
 	case m.Nonmatching && m.Topics == "":
 		return fmt.Errorf("member %s: posts that match no topic go to everybody who has chosen no topics", m.Address)
+	case m.Language != "" && CheckLanguage(m.Language) != nil:
+		return fmt.Errorf("member %s: %w", m.Address, CheckLanguage(m.Language))
 	case !validTopics(m.Topics):
 		return fmt.Errorf("member %s: topics %q: want names of topics, a line each", m.Address, m.Topics)
 	case strings.ContainsFunc(m.DisplayName, func(r rune) bool { return r < ' ' || r == 0x7f }):

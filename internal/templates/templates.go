@@ -254,14 +254,27 @@ func (s *Set) Settings(l *list.List, author string) map[string]string {
 			reader = author
 		}
 		e, _ := s.find(l, reader, t.Name)
-		switch {
-		case t.Setting != "":
-			m[t.Setting] = e.body
-		case t.Letter:
-			m[Prefix+t.Name] = "Subject: " + e.subject + "\n\n" + e.body
-		default:
-			m[Prefix+t.Name] = strings.TrimSuffix(e.body, "\n")
-		}
+		hand(m, *t, e)
+	}
+	return m
+}
+
+func hand(to map[string]string, t Text, e *entry) {
+	switch {
+	case t.Setting != "":
+		to[t.Setting] = e.body
+	case t.Letter:
+		to[Prefix+t.Name] = "Subject: " + e.subject + "\n\n" + e.body
+	default:
+		to[Prefix+t.Name] = strings.TrimSuffix(e.body, "\n")
+	}
+}
+
+// ForHandlers are the built-in texts of a language as handlers get them, for their tests.
+func ForHandlers(language string) map[string]string {
+	m := map[string]string{}
+	for _, t := range built.handled {
+		hand(m, t, built.files[key{language: language, name: t.Name}])
 	}
 	return m
 }

@@ -5,12 +5,12 @@ package autorespond
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
+	"github.com/mlist/mlist/sdk/text"
 )
 
 // Stages returns acknowledge.
@@ -29,7 +29,7 @@ type acknowledge struct{}
 // Handle implements sdk.Handler.
 func (acknowledge) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	to := author(p)
-	if to == "" || p.Envelope.Sender == "" || len(p.SubmittedBy) > 0 || !isASCII(from(p)) {
+	if to == "" || p.List.Text("acknowledge") == "" || p.Envelope.Sender == "" || len(p.SubmittedBy) > 0 || !isASCII(from(p)) {
 		return sdk.Accept, nil
 	}
 	return sdk.Accept, p.Submit(sdk.Submission{To: to, Message: reply(p, to)})
@@ -60,16 +60,20 @@ func author(p *sdk.Post) string {
 	return ""
 }
 
-// reply is the message, as RFC 3834 section 3 has it.
+// reply is the message, as RFC 3834 section 3 has it. Its words are mlist's text of that name,
+// in the author's language.
 func reply(p *sdk.Post, to string) []byte {
-	subject := p.Header.Text("Subject")
-	if strings.TrimSpace(subject) == "" {
-		subject = "(no subject)"
-	}
+	subject, body := text.Letter(p.List.Fill(p.List.Text("acknowledge"), func(name string) (string, bool) {
+		about := text.Line(p.Header.Text("Subject"), maxSubject)
+		if about == "" {
+			about = p.List.Text("no_subject")
+		}
+		return about, name == "subject"
+	}))
 	h := message.ParseHeader(nil)
 	h.Append("From", message.Mailbox{Name: p.List.Name(), Address: from(p)}.String())
 	h.Append("To", to)
-	h.Append("Subject", message.EncodeText(p.List.Name()+" has your post"))
+	h.Append("Subject", message.EncodeText(subject))
 	if id := p.Header.ID(); usable(id) {
 		h.Append("In-Reply-To", "<"+id+">")
 		h.Append("References", references(p.Header, id))
@@ -79,8 +83,7 @@ func reply(p *sdk.Post, to string) []byte {
 	h.Append("MIME-Version", "1.0")
 	h.Append("Content-Type", "text/plain; charset=utf-8")
 	h.Append("Content-Transfer-Encoding", "8bit")
-	text := fmt.Sprintf("Your message\r\n\r\n    %s\r\n\r\nto %s was received, and goes out to the list.\r\n", oneLine(subject), p.List.Address)
-	return append(append(h.Bytes(), "\r\n"...), text...)
+	return append(append(h.Bytes(), "\r\n"...), strings.ReplaceAll(body, "\n", "\r\n")...)
 }
 
 // Bounds of what a reply takes over from a post.
@@ -105,18 +108,4 @@ func usable(id string) bool { return id != "" && len(id) <= maxID && isASCII(id)
 
 func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 || r < ' ' })
-}
-
-// oneLine keeps what strangers wrote from shaping a reply.
-func oneLine(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-	if len(s) > maxSubject {
-		s = strings.ToValidUTF8(s[:maxSubject], "") + "…"
-	}
-	return s
 }

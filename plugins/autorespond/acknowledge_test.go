@@ -1,9 +1,11 @@
 package autorespond
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/handlertest"
 	"github.com/mlist/mlist/sdk/message"
@@ -15,6 +17,7 @@ func member(addr, source string, wants bool) sdk.Sender {
 
 func run(t *testing.T, c handlertest.Case) []sdk.Submission {
 	t.Helper()
+	c.Settings = withTexts(c.Settings)
 	got, err := handlertest.TryStages(t, c, Stages()...)
 	if err != nil || got.Verdict != sdk.Accept {
 		t.Fatalf("%+v, %v\n%s", got.Verdict, err, c.Message)
@@ -23,6 +26,22 @@ func run(t *testing.T, c handlertest.Case) []sdk.Submission {
 		t.Errorf("the post has become\n%s", got.Message)
 	}
 	return got.Submissions
+}
+
+// withTexts adds what mlist hands to handlers.
+func withTexts(settings map[string]string) map[string]string {
+	all := templates.ForHandlers("en")
+	maps.Copy(all, settings)
+	return all
+}
+
+func TestTheReplyIsInTheAuthorsLanguage(t *testing.T) {
+	got := run(t, handlertest.Case{Message: "From: ann@example.org\r\n\r\n", Senders: []sdk.Sender{member("ann@example.org", "from", true)},
+		Envelope: sdk.Envelope{Sender: "ann@example.org"}, Settings: templates.ForHandlers("de")})
+	block, body, _ := strings.Cut(string(got[0].Message), "\r\n\r\n")
+	if got := message.ParseHeader([]byte(block + "\r\n")).Text("Subject"); got != "dev hat Ihren Beitrag erhalten" || !strings.Contains(body, "    (kein Betreff)\r\n") {
+		t.Errorf("%s\n%s", got, body)
+	}
 }
 
 func TestAcknowledge(t *testing.T) {
@@ -105,6 +124,7 @@ func FuzzReply(f *testing.F) {
 	f.Add("Subject: " + strings.Repeat("=?utf-8?q?=F0=9F=98=80?= ", 200))
 	f.Fuzz(func(t *testing.T, header string) {
 		c := handlertest.Case{Message: header + "\r\n\r\n", Senders: []sdk.Sender{member("ann@example.org", "from", true)}, Envelope: sdk.Envelope{Sender: "ann@example.org"}}
+		c.Settings = withTexts(nil)
 		got, err := handlertest.TryStages(t, c, Stages()...)
 		if err != nil || len(got.Submissions) != 1 {
 			t.Fatalf("%v, %d submissions\n%s", err, len(got.Submissions), c.Message)

@@ -109,7 +109,7 @@ var digestSubject = regexp.MustCompile(`(?i)\bdigest,? vol(?:ume)?\.? \d+,? issu
 // digestReply finds replies to a whole digest. They start a thread of their own, and
 // quote what everybody has read.
 func digestReply(_ context.Context, v *view) (finding, error) {
-	if subject := v.Header.Text("Subject"); digestSubject.MatchString(subject) {
+	if subject := v.Header.Text("Subject"); digestSubject.MatchString(subject) || ofDigest(v.List, subject) {
 		return decided(sdk.Hold("digest-reply", "The post has the subject of a digest.")), nil
 	}
 	lines, err := v.text()
@@ -128,10 +128,30 @@ func digestReply(_ context.Context, v *view) (finding, error) {
 	return decided(sdk.Hold("digest-reply", fmt.Sprintf("The post quotes %d lines of a digest's masthead.", quoted))), nil
 }
 
+// ofDigest tells whether a subject has the name of a digest in the list's language.
+func ofDigest(l sdk.List, subject string) bool {
+	const any = "0123456789"
+	name := l.Fill(l.Text("digest_name"), func(name string) (string, bool) { return any, name == "volume" || name == "issue" })
+	if !strings.Contains(name, any) {
+		return false
+	}
+	re, err := regexp.Compile(`(?i)` + strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(name)), any, `\d+`))
+	return err == nil && re.MatchString(subject)
+}
+
+// minMasthead is how long a line of a masthead is that nobody writes by chance, in octets.
+const minMasthead = 15
+
 // masthead tells whether a line is of a digest's masthead: what stands above its posts,
 // in words that digests of mlist and Mailman have.
 func masthead(l sdk.List, line string) bool {
-	line = strings.ToLower(line)
+	line = strings.ToLower(strings.TrimSpace(line))
+	for own := range strings.Lines(l.Fill(l.Text("digest_masthead"), nil)) {
+		own, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(own)), "%(")
+		if len(own) >= minMasthead && strings.HasPrefix(line, own) {
+			return true
+		}
+	}
 	for _, start := range []string{
 		"posts for this list go to", "to join it, or to leave it, write to", "the people who look after it are at",
 		"when you answer, please give a subject that says more than",

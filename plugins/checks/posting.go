@@ -62,7 +62,7 @@ func (p *patterns) nonmember(_ context.Context, v *view) (finding, error) {
 	}
 	reason := "Posts by people who are not members of this list " + fate(action)
 	if notice := v.List.String("nonmember_rejection_notice"); notice != "" && action == "reject" {
-		reason = notice
+		reason = strings.TrimSpace(v.List.Fill(notice, nil))
 	}
 	return acts(action, "nonmember", reason, "nonmember"), nil
 }

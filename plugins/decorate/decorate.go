@@ -147,25 +147,14 @@ func bareLines(text string) []string {
 // expand fills in the placeholders of a setting. A line end is added where the last
 // line has none; text of nothing but white space is no text.
 func expand(l sdk.List, own []personalField, text string) string {
-	for _, f := range own {
-		text = strings.ReplaceAll(text, f.name, f.ascii)
-	}
-	text = strings.NewReplacer(
-		"%(display_name)s", l.Name(),
-		"%(list_address)s", l.Address,
-		"%(list_name)s", l.Local(),
-		"%(leave_address)s", l.Sub("leave"),
-		"%(request_address)s", l.Sub("request"),
-		"%(owner_address)s", l.Sub("owner"),
-		"%(description)s", l.String("description"),
-	).Replace(text)
-	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\r\n", "\n"), "\uFFFD")
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
-			return -1
+	text = l.Fill(text, func(name string) (string, bool) {
+		for _, f := range own {
+			if f.name == name {
+				return f.ascii, true
+			}
 		}
-		return r
-	}, text)
+		return "", false
+	})
 	if strings.TrimSpace(text) == "" {
 		return ""
 	}

@@ -9,7 +9,7 @@ import (
 
 // personalField is a placeholder of a setting that stands for something of each member's.
 type personalField struct {
-	name  string // in the setting
+	name  string // of the placeholder
 	ascii string // what stands for it in a post
 	qp    string // and in quoted-printable
 	other string // and there, where the charset is not UTF-8
@@ -27,8 +27,8 @@ func personalFields(p *sdk.Post) ([]personalField, error) {
 		name  string
 		field sdk.Field
 	}{
-		{"%(user_address)s", sdk.FieldAddress}, {"%(user_delivered_to)s", sdk.FieldAddress},
-		{"%(user_name)s", sdk.FieldName}, {"%(user_name_or_address)s", sdk.FieldNameOrAddress},
+		{"user_address", sdk.FieldAddress}, {"user_delivered_to", sdk.FieldAddress},
+		{"user_name", sdk.FieldName}, {"user_name_or_address", sdk.FieldNameOrAddress},
 	} {
 		f := personalField{name: x.name}
 		for _, y := range []struct {

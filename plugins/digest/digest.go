@@ -114,7 +114,8 @@ func read(p *sdk.Post) (*digest, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &digest{Post: p, name: fmt.Sprintf("%s Digest, Vol %s, Issue %s", p.List.Name(), p.Notes["digest.volume"], p.Notes["digest.issue"])}
+	d := &digest{Post: p}
+	d.name = d.say("digest_name", "volume", p.Notes["digest.volume"], "issue", p.Notes["digest.issue"])
 	for _, part := range root.Parts {
 		if root.Type != "multipart/digest" || !part.IsMessage() {
 			return nil, errForm

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/handlertest"
 )
@@ -63,7 +64,8 @@ func issue(posts ...string) string {
 
 func tryForm(t testing.TB, form string, set map[string]string, posts ...string) (handlertest.Result, error) {
 	t.Helper()
-	s := maps.Clone(settings)
+	s := templates.ForHandlers("en")
+	maps.Copy(s, settings)
 	maps.Copy(s, set)
 	return handlertest.TryStages(t, handlertest.Case{Message: issue(posts...), Settings: s, Approved: true,
 		Envelope: sdk.Envelope{Received: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), Flags: []string{sdk.FlagDigest}},

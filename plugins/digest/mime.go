@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"mime/quotedprintable"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mlist/mlist/sdk/message"
@@ -16,14 +17,14 @@ import (
 func (d *digest) mime() error {
 	outer, kind := d.boundary(), d.Header.Get("Content-Type")
 	var start, end bytes.Buffer
-	for _, part := range []struct{ what, text string }{{d.name, d.masthead()}, {count(len(d.posts)), d.contents()}} {
+	for _, part := range []struct{ what, text string }{{d.name, d.masthead()}, {d.count(), d.contents()}} {
 		start.WriteString("--" + outer + "\r\n")
 		start.Write(textPart(part.what, part.text))
 	}
 	fmt.Fprintf(&start, "--%s\r\nContent-Type: %s\r\nContent-Transfer-Encoding: 8bit\r\n\r\n", outer, kind)
 	if footer := d.footer(); footer != "" {
 		end.WriteString("\r\n--" + outer + "\r\n")
-		end.Write(bytes.TrimSuffix(textPart("Digest Footer", footer), []byte("\r\n")))
+		end.Write(bytes.TrimSuffix(textPart(d.say("digest_footer_title"), footer), []byte("\r\n")))
 	}
 	end.WriteString("\r\n--" + outer + "--\r\n")
 
@@ -41,11 +42,11 @@ func (d *digest) mime() error {
 	return d.splice(0, 0, start.Bytes())
 }
 
-func count(n int) string {
-	if n == 1 {
-		return "Today's Topics (1 message)"
+func (d *digest) count() string {
+	if len(d.posts) == 1 {
+		return d.say("digest_topics_one")
 	}
-	return fmt.Sprintf("Today's Topics (%d messages)", n)
+	return d.say("digest_topics_number", "number", strconv.Itoa(len(d.posts)))
 }
 
 // maxFields is how many octets of header fields all posts together may keep, and

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/mlist/mlist/sdk/message"
+	"github.com/mlist/mlist/sdk/text"
 )
 
 // The lines between the parts of a plain digest (RFC 1153), each with an empty line around.
@@ -35,9 +36,9 @@ func (d *digest) plain() error {
 		b.WriteString(text + "\n" + between + "\n\n")
 	}
 	if footer := d.footer(); footer != "" {
-		b.WriteString("Subject: Digest Footer\n\n" + guard(footer) + "\n" + between + "\n\n")
+		b.WriteString("Subject: " + d.say("digest_footer_title") + "\n\n" + guard(footer) + "\n" + between + "\n\n")
 	}
-	end := "End of " + d.name
+	end := d.say("digest_end")
 	b.WriteString(end + "\n" + strings.Repeat("*", len([]rune(end))) + "\n")
 	return d.become(b.String())
 }
@@ -45,7 +46,7 @@ func (d *digest) plain() error {
 // become replaces the body by a text. More than any reader reads is cut.
 func (d *digest) become(text string) error {
 	if len(text) > maxWhole {
-		text = strings.ToValidUTF8(text[:maxWhole], "") + "\n\n[The rest of this digest is left out: it is too large.]\n"
+		text = strings.ToValidUTF8(text[:maxWhole], "") + "\n\n" + d.say("digest_too_large") + "\n"
 	}
 	kind, coding, octets := encodeText(text)
 	d.Header.Replace("Content-Type", kind)
@@ -78,22 +79,22 @@ func (d *digest) text(i, limit int) (string, error) {
 		return "", err
 	}
 	if root == nil {
-		return "[This post's header is too long to be shown here.]\n", nil
+		return d.say("digest_header_too_long") + "\n", nil
 	}
-	t := &texts{body: d.Body, room: limit}
+	t := &texts{digest: d, room: limit}
 	if err := t.add(root); err != nil {
 		return "", err
 	}
 	out := strings.Trim(t.text.String(), "\n")
 	if out == "" && len(t.beside) == 0 {
-		out = "[This post has no text.]"
+		out = d.say("digest_no_text")
 	}
 	if t.cut {
-		out += "\n\n[The rest of this post is left out here."
+		rest := d.say("digest_rest")
 		if url := d.permalink(p); url != "" {
-			out += " All of it: " + url
+			rest = d.say("digest_rest_at", "url", url)
 		}
-		out += "]"
+		out += "\n\n" + rest
 	}
 	if len(t.beside) > 0 {
 		out = strings.TrimLeft(out+"\n\n", "\n") + strings.Join(t.beside, "\n")
@@ -118,7 +119,7 @@ func guard(text string) string {
 
 // texts gathers what people read of a message.
 type texts struct {
-	body   *message.Body
+	digest *digest
 	room   int // octets left
 	text   strings.Builder
 	cut    bool
@@ -171,23 +172,23 @@ func (t *texts) read(p *message.Part) error {
 		t.cut = true
 		return nil
 	}
-	text, cut, err := p.Text(t.body, int64(t.room))
+	said, cut, err := p.Text(t.digest.Body, int64(t.room))
 	if err != nil {
 		return err
 	}
 	if p.Type == "text/html" {
-		text = fromHTML(text)
+		said = fromHTML(said)
 	}
-	text = strings.Trim(clean(text), "\n")
-	if len(text) > t.room {
-		text, cut = strings.ToValidUTF8(text[:t.room], ""), true
+	said = strings.Trim(text.Clean(said), "\n")
+	if len(said) > t.room {
+		said, cut = strings.ToValidUTF8(said[:t.room], ""), true
 	}
 	t.cut = t.cut || cut
-	if text != "" && t.text.Len() > 0 {
+	if said != "" && t.text.Len() > 0 {
 		t.text.WriteString("\n\n")
 	}
-	t.room -= len(text)
-	t.text.WriteString(text)
+	t.room -= len(said)
+	t.text.WriteString(said)
 	return nil
 }
 
@@ -195,21 +196,20 @@ func (t *texts) read(p *message.Part) error {
 func (t *texts) name(p *message.Part) {
 	switch n := len(t.beside); {
 	case n == maxBeside:
-		t.beside = append(t.beside, "[and more]")
+		t.beside = append(t.beside, t.digest.say("digest_and_more"))
 		return
 	case n > maxBeside:
 		return
 	}
-	what := "A part"
+	what := "digest_part"
 	if p.Disposition == "attachment" || len(p.FileNames()) > 0 {
-		what = "An attachment"
+		what = "digest_attachment"
 	}
 	name := ""
-	for _, n := range p.FileNames() {
-		name = " named " + oneLine(n)
-		break
+	if names := p.FileNames(); len(names) > 0 {
+		what, name = what+"_named", oneLine(names[0])
 	}
-	t.beside = append(t.beside, fmt.Sprintf("[%s%s is not shown: %s, %s]", what, name, oneLine(p.Type), octets(p.End-p.Start)))
+	t.beside = append(t.beside, t.digest.say(what, "file", name, "type", oneLine(p.Type), "size", octets(p.End-p.Start)))
 }
 
 func octets(n int64) string {

@@ -8,10 +8,10 @@ import (
 // summary makes the digest a list of what there is, and where to find it.
 func (d *digest) summary() error {
 	var b strings.Builder
-	b.WriteString(d.masthead() + "\n" + "Today's Topics:\n\n")
+	b.WriteString(d.masthead() + "\n" + d.say("digest_topics") + "\n\n")
 	for i, p := range d.posts {
 		b.WriteString(wrap(fmt.Sprintf("%4d. %s", i+1, d.subject(p)), 6))
-		b.WriteString(wrap("      "+p.author()+date(p), 6))
+		b.WriteString(wrap("      "+d.author(p)+date(p), 6))
 		if where := d.permalink(p); where != "" {
 			b.WriteString("      " + where + "\n")
 		} else if id := p.header.ID(); id != "" {

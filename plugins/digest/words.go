@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mlist/mlist/sdk/message"
+	"github.com/mlist/mlist/sdk/text"
 )
 
 func section(b *message.Body, p *message.Part) *io.SectionReader {
@@ -20,46 +21,39 @@ const width = 70
 
 // masthead tells newcomers what this is. Lines end in LF, as everywhere here.
 func (d *digest) masthead() string {
-	l := d.List
-	return d.expand(l.String("digest_header")) + d.name + "\n\n" +
-		"Posts for this list go to\n    " + l.Address + "\n" +
-		"To join it, or to leave it, write to\n    " + l.Sub("join") + "\n    " + l.Sub("leave") + "\n" +
-		"The people who look after it are at\n    " + l.Sub("owner") + "\n\n" +
-		"When you answer, please give a subject that says more than\n\"Re: " + d.name + "\".\n"
+	return d.expand(d.List.String("digest_header")) + d.expand(d.List.Text("digest_masthead"))
+}
+
+// say writes one of the sentences that mlist has for digests; values are names and what they
+// stand for in turn.
+func (d *digest) say(name string, values ...string) string {
+	return strings.TrimSpace(d.List.Fill(d.List.Text(name), func(name string) (string, bool) {
+		for i := 0; i+1 < len(values); i += 2 {
+			if values[i] == name {
+				return values[i+1], true
+			}
+		}
+		return d.name, name == "digest_name"
+	}))
 }
 
 func (d *digest) footer() string { return d.expand(d.List.String("digest_footer")) }
 
-// expand fills in the placeholders of a setting; text of nothing but white space is none.
+// expand fills in the placeholders of a text; one of nothing but white space is none.
 func (d *digest) expand(text string) string {
-	l := d.List
-	text = strings.NewReplacer("%(display_name)s", l.Name(), "%(list_address)s", l.Address, "%(list_name)s", l.Local(),
-		"%(leave_address)s", l.Sub("leave"), "%(request_address)s", l.Sub("request"), "%(owner_address)s", l.Sub("owner"),
-		"%(description)s", l.String("description")).Replace(text)
-	text = strings.TrimRight(clean(text), " \t\n")
+	text = strings.TrimRight(d.List.Fill(text, func(name string) (string, bool) { return d.name, name == "digest_name" }), " \t\n")
 	if text == "" {
 		return ""
 	}
 	return text + "\n"
 }
 
-// clean makes text fit for a text part: UTF-8, with LF and without other controls.
-func clean(text string) string {
-	text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(strings.ToValidUTF8(text, "\uFFFD"))
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, text)
-}
-
 // contents is the table of contents.
 func (d *digest) contents() string {
 	var b strings.Builder
-	b.WriteString("Today's Topics:\n\n")
+	b.WriteString(d.say("digest_topics") + "\n\n")
 	for i, p := range d.posts {
-		b.WriteString(wrap(fmt.Sprintf("%4d. %s (%s)", i+1, d.subject(p), p.author()), 6))
+		b.WriteString(wrap(fmt.Sprintf("%4d. %s (%s)", i+1, d.subject(p), d.author(p)), 6))
 	}
 	return b.String()
 }
@@ -87,16 +81,16 @@ func (d *digest) subject(p post) string {
 		}
 	}
 	if text == "" {
-		return "(no subject)"
+		return d.say("no_subject")
 	}
 	return text
 }
 
 // author is who wrote a post, for people.
-func (p post) author() string {
+func (d *digest) author(p post) string {
 	from := message.ParseMailboxes(p.header.Get("From"))
 	if len(from) == 0 {
-		return "nobody"
+		return d.say("digest_nobody")
 	}
 	return oneLine(cmp.Or(from[0].Name, from[0].Address))
 }
@@ -105,7 +99,7 @@ func (p post) author() string {
 const maxLine = 500
 
 func oneLine(s string) string {
-	s = strings.Join(strings.Fields(clean(s)), " ")
+	s = strings.Join(strings.Fields(text.Clean(s)), " ")
 	if len(s) > maxLine {
 		s = strings.ToValidUTF8(s[:maxLine], "") + "\u2026"
 	}

@@ -115,7 +115,7 @@ func note(p *sdk.Post, name, text string) {
 // notice is what the author of a refused post is told.
 func notice(l sdk.List, domains []string) string {
 	if text := l.String("dmarc_moderation_notice"); text != "" {
-		return text
+		return strings.TrimSpace(l.Fill(text, func(name string) (string, bool) { return strings.Join(domains, ", "), name == "domain" }))
 	}
 	return fmt.Sprintf("This list cannot take posts from %s: its DMARC policy has receivers refuse what mailing lists send on.", strings.Join(domains, " and "))
 }

@@ -54,7 +54,7 @@ func wrap(p *sdk.Post) (bool, error) {
 		h.Remove(name)
 	}
 	h.Replace("MIME-Version", "1.0")
-	text := strings.TrimSpace(p.List.String("dmarc_wrapped_message_text"))
+	text := strings.TrimSpace(p.List.Fill(p.List.String("dmarc_wrapped_message_text"), nil))
 	if text == "" {
 		h.Append("Content-Type", "message/rfc822")
 		h.Append("Content-Disposition", "inline")

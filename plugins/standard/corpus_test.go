@@ -11,7 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/mailauth"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/handlertest"
@@ -67,7 +69,7 @@ func (s style) settings(t testing.TB) map[string]string {
 			t.Fatal(err)
 		}
 	}
-	return all.Map()
+	return (*templates.Set)(nil).Settings(&list.List{Address: address.Address{Local: "dev", Domain: "lists.example.org"}, Settings: all}, "")
 }
 
 // authors' domains ask receivers to refuse what is not theirs, so that mlist munges. Keys

@@ -3,17 +3,18 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/mailauth"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/handlertest"
 	"github.com/mlist/mlist/sdk/message"
+	"pgregory.net/rapid"
 )
 
 // noDNS is DNS with nothing in it.
@@ -32,12 +33,20 @@ func TestStandardOffersTheDefaultPipeline(t *testing.T) {
 	}
 }
 
-var settings = map[string]string{
+var settings = withTexts("en", map[string]string{
 	"default_member_action": "defer", "default_nonmember_action": "hold",
 	"require_explicit_destination": "true", "max_message_size": "40", "max_num_recipients": "10",
 	"subject_prefix": "[%(display_name)s] ", "reply_goes_to_list": "point_to_list",
 	"include_rfc2369_headers": "true", "allow_list_posts": "true", "include_sender_header": "true",
-	"footer": "__\n%(display_name)s mailing list -- %(list_address)s\n",
+	"footer":        "__\n%(display_name)s mailing list -- %(list_address)s\n",
+	"digest_footer": "",
+})
+
+// withTexts are settings with the texts that mlist hands to handlers.
+func withTexts(language string, settings map[string]string) map[string]string {
+	all := templates.ForHandlers(language)
+	maps.Copy(all, settings)
+	return all
 }
 
 // post is a case for the whole pipeline: ann is a member.

@@ -196,6 +196,17 @@ func Line(s string, most int) string {
 	return s
 }
 
+// Letter takes a text apart whose first line is "Subject: …", followed by an empty line. Without
+// such a line the subject is "".
+func Letter(s string) (subject, body string) {
+	first, rest, _ := strings.Cut(s, "\n")
+	subject, ok := strings.CutPrefix(first, "Subject:")
+	if !ok {
+		return "", s
+	}
+	return strings.TrimSpace(subject), strings.TrimPrefix(rest, "\n")
+}
+
 // List is what texts may say of the list that they are for.
 type List struct{ Address, Name, Description string }
 
