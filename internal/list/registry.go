@@ -268,6 +268,7 @@ var oneOf = map[string]func(string) error{
 	"discard_these_nonmembers": checkSender,
 	"acceptable_aliases":       checkSender,
 	"remove_headers":           checkFieldName,
+	"add_headers":              checkField,
 	"dmarc_addresses":          checkSender,
 	"dmarc_mitigate_domains":   checkDomainAction,
 	"filter_types":             checkContentType,
@@ -280,6 +281,8 @@ var oneOf = map[string]func(string) error{
 	"topics":                   checkTopic,
 	"include_lists":            checkList,
 	"exclude_lists":            checkList,
+
+	"anonymous_list_keep_headers": checkFieldPattern,
 }
 
 // parseLines splits lines and checks each.
@@ -387,6 +390,58 @@ func checkList(line string) error {
 func checkFieldName(line string) error {
 	if i := strings.IndexFunc(line, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }); i >= 0 {
 		return fmt.Errorf("%q: want the name of a header field", line)
+	}
+	return nil
+}
+
+// maxField is the longest line of add_headers, in octets: its field fits on one line of mail
+// (RFC 5322 2.1.1), whatever is in it.
+const maxField = 300
+
+// notAdded are the fields that are the author's, the MTA's or another stage's: a second one, or
+// another value, breaks a message, or what signs it.
+var notAdded = []string{
+	"From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Date", "Message-ID", "In-Reply-To", "References", "Subject",
+	"MIME-Version", "Received", "Return-Path", "Delivered-To", "X-Original-To", "Authentication-Results", "Received-SPF",
+	"DKIM-Signature", "DomainKey-Signature", "X-BeenThere", "Archived-At", "Message-ID-Hash",
+}
+
+// notAddedFamilies are the beginnings of the names of more such fields.
+var notAddedFamilies = []string{"content-", "resent-", "arc-", "list-"}
+
+// checkField takes NAME: VALUE.
+func checkField(line string) error {
+	name, value, ok := strings.Cut(line, ":")
+	if value = strings.TrimSpace(value); !ok || name == "" || value == "" {
+		return fmt.Errorf("%q: want NAME: VALUE", line)
+	}
+	if err := checkFieldName(name); err != nil {
+		return err
+	}
+	if i := strings.IndexFunc(line, unicode.IsControl); i >= 0 {
+		return fmt.Errorf("control character in %q", line)
+	}
+	if len(line) > maxField {
+		return fmt.Errorf("%.40q…: longer than %d octets", line, maxField)
+	}
+	lower := strings.ToLower(name)
+	if slices.ContainsFunc(notAdded, func(n string) bool { return strings.EqualFold(n, name) }) ||
+		slices.ContainsFunc(notAddedFamilies, func(p string) bool { return strings.HasPrefix(lower, p) }) {
+		return fmt.Errorf("%s: a list does not add this field, on which mail depends; other settings may say what is in it", name)
+	}
+	return nil
+}
+
+// checkFieldPattern takes the name of a header field, or a pattern that starts with ^.
+func checkFieldPattern(line string) error {
+	if !strings.HasPrefix(line, "^") {
+		return checkFieldName(strings.TrimSuffix(line, ":"))
+	}
+	if i := strings.IndexFunc(line, unicode.IsControl); i >= 0 {
+		return fmt.Errorf("control character in %q", line)
+	}
+	if _, err := regexp.Compile("(?i)" + line); err != nil {
+		return fmt.Errorf("pattern %q: %w", line, err)
 	}
 	return nil
 }

@@ -38,12 +38,14 @@ type Settings struct {
 	FirstStripReplyTo     bool     `set:"first_strip_reply_to" default:"false" help:"take the author's own Reply-To away first"`
 	ReplyToAddress        string   `set:"reply_to_address" help:"the address for reply_goes_to_list=explicit_header"`
 	AnonymousList         bool     `set:"anonymous_list" default:"false" help:"hide who wrote a post"`
+	AnonymousKeepHeaders  []string `set:"anonymous_list_keep_headers" default:"Subject\nDate\nTo\nCc\nIn-Reply-To\nReferences\nKeywords\nComments\nContent-Disposition\nContent-Description\nContent-Language\nContent-ID\nX-Content-Filtered-By" help:"names of header fields, or patterns for names that start with ^, that stay on an anonymous list; From, Received and others that always tell the author never do"`
 	IncludeRFC2369Headers bool     `set:"include_rfc2369_headers" default:"true" help:"add List-Help, List-Unsubscribe and the others"`
 	UnsubscribeURL        string   `set:"unsubscribe_url" help:"where a web server takes one-click unsubscription (RFC 8058), such as https://lists.example.org/u/; goes into List-Unsubscribe where copies are personal, elsewhere that has the mail address alone"`
 	AllowListPosts        bool     `set:"allow_list_posts" default:"true" help:"say List-Post: <mailto:…>; else List-Post: NO"`
 	Footer                string   `set:"footer" default:"_______________________________________________\n%(display_name)s mailing list -- %(list_address)s\nTo unsubscribe send an email to %(leave_address)s\n" help:"put after the text of every post; empty for none"`
 	Header                string   `set:"header" help:"put before the text of every post; empty for none"`
 	RemoveHeaders         []string `set:"remove_headers" help:"header fields taken out of every post"`
+	AddHeaders            []string `set:"add_headers" help:"header fields put into every post and digest, in place of the author's of the same name: lines such as X-Loop-Team: web"`
 	IncludeSenderHeader   bool     `set:"include_sender_header" default:"true" help:"set Sender to the bounce address"`
 
 	ArchivePolicy string `set:"archive_policy" default:"public" of:"never,private,public" help:"whether posts are kept in the archive, and who may read it there: nobody, members, everybody"`
@@ -93,7 +95,7 @@ type Settings struct {
 	IncludeLists         []string `set:"include_lists" help:"lists whose members receive the posts, too, unless a post names their list in To or Cc; their include_lists count"`
 	ExcludeLists         []string `set:"exclude_lists" help:"lists whose members have got a post already, where it names their list in To or Cc"`
 
-	Personalize          Personalize `set:"personalize" default:"none" of:"none,individual,full" help:"whether each member gets a copy of their own: with their name and address where a footer has %(user_name)s or %(user_address)s, and if full, with To as well"`
+	Personalize          Personalize `set:"personalize" default:"none" of:"none,individual,full" help:"whether each member gets a copy of their own: with their name and address where a header or footer has %(user_name)s or %(user_address)s, and if full, with To as well; in a copy for all, lines with those are left out"`
 	VERPDeliveryInterval int         `set:"verp_delivery_interval" default:"0" help:"every how many posts each copy has a return path that tells whose it was; 1 is always, 0 only where copies are personal"`
 
 	RespondToPostRequests bool   `set:"respond_to_post_requests" default:"true" help:"tell the author when a post is held"`

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
+	"github.com/mlist/mlist/sdk/text"
 )
 
 // Stages returns the stage that this package fills.
@@ -39,10 +40,11 @@ func (Handler) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	if err != nil {
 		return sdk.Verdict{}, fmt.Errorf("put footer on %s: %w", p.Entry, err)
 	}
-	d := decoration{
-		before: expand(p.List, own, p.List.String("header")),
-		after:  expand(p.List, own, p.List.String("footer")),
+	header, footer := p.List.String("header"), p.List.String("footer")
+	if !p.IsPersonal() {
+		header, footer = text.Without(header, text.Personal...), text.Without(footer, text.Personal...)
 	}
+	d := decoration{before: expand(p.List, own, header), after: expand(p.List, own, footer)}
 	for _, f := range own {
 		if strings.Contains(d.before+d.after, f.ascii) {
 			d.own = append(d.own, f)

@@ -511,7 +511,11 @@ func TestPersonalPlaceholders(t *testing.T) {
 		})
 	}
 	settings["personalize"] = "none"
-	if out, _ := run(t, tests[0].in, settings); !strings.Contains(out, "%(user_address)s") || strings.Contains(out, mark) {
+	if out, _ := run(t, tests[0].in, settings); out != tests[0].in {
 		t.Errorf("with one copy for all: %s", out)
+	}
+	settings["header"], settings["footer"] = "Hi %(user_name_or_address)s,\n\nthis is %(display_name)s.\n", "To leave: %(leave_address)s\nSent to %(user_delivered_to)s"
+	if out, _ := run(t, tests[0].in, settings); out != "Subject: x\r\n\r\n\r\nthis is dev.\r\nhello\r\nTo leave: dev-leave@lists.example.org\r\n" {
+		t.Errorf("with one copy for all: %q", out)
 	}
 }

@@ -16,8 +16,8 @@ type personalField struct {
 	html  string // and in HTML that is not encoded
 }
 
-// personalFields are those that a post may have: none if all members get the same copy, in
-// which a setting's text then stands as it was written.
+// personalFields are those that a post may have: none if all members get the same copy, from
+// which the lines with such a placeholder are left out.
 func personalFields(p *sdk.Post) ([]personalField, error) {
 	if !p.IsPersonal() {
 		return nil, nil

@@ -3,6 +3,7 @@ package headers
 import (
 	"context"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -73,14 +74,15 @@ func idDomain(l sdk.List) string {
 	return m[strings.LastIndexByte(m, '@')+1:]
 }
 
-// telling are the fields that stay on an anonymous list: they say nothing of the
-// author that the author did not write for all to read. Every other field could, the
-// signatures and traces of their mail system first.
+// anonymous are the fields that stay on an anonymous list whatever it says: without them the
+// text cannot be read, or somebody's autoresponder answers.
+var anonymous = []string{"From", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "X-BeenThere", "Auto-Submitted", "Precedence"}
+
+// telling are the fields that go from an anonymous list whatever it says.
 var telling = []string{
-	"Subject", "Date", "To", "Cc", "In-Reply-To", "References", "Keywords", "Comments",
-	"MIME-Version", "Content-Type", "Content-Transfer-Encoding", "Content-Disposition",
-	"Content-Description", "Content-Language", "Content-ID",
-	"Auto-Submitted", "Precedence", "X-BeenThere",
+	"Sender", "Reply-To", "Author", "Organization", "Received", "Return-Path", "Message-ID", "DKIM-Signature", "Autocrypt",
+	"Resent-From", "Resent-Sender", "Resent-Reply-To", "Resent-Message-ID",
+	"X-Sender", "X-Original-From", "X-Originating-IP", "X-Originating-Email", "X-Google-Original-From", "X-X-Sender",
 }
 
 // maxGone is how many different fields an anonymous list takes out of one post: each
@@ -90,15 +92,12 @@ const maxGone = 500
 // anonymise takes away who wrote the post; false if it cannot. The message's id goes
 // too: mail programs put the author's host into it.
 func anonymise(p *sdk.Post) bool {
+	stays := keeper(p)
 	gone := map[string]bool{}
 	octets := 0
-	keep := slices.Concat(telling, []string{"From"})
-	if p.Notes["topics.hits"] != "" { // then it is what stage topics wrote
-		keep = append(keep, "X-Topics")
-	}
 	for f := range p.Header.Fields() {
 		octets += len(f.Raw)
-		if !contains(keep, f.Name) {
+		if !stays(f.Name) {
 			gone[strings.ToLower(f.Name)] = true
 		}
 	}
@@ -111,6 +110,28 @@ func anonymise(p *sdk.Post) bool {
 	}
 	p.Header.Replace("From", listMailbox(p.List).String())
 	return true
+}
+
+// keeper tells which fields stay on an anonymous list. By default those do that say nothing of
+// the author that the author did not write for all to read; every other field could, the
+// signatures and traces of their mail system first.
+func keeper(p *sdk.Post) func(name string) bool {
+	keep := slices.Clone(anonymous)
+	if p.Notes["topics.hits"] != "" { // then it is what stage topics wrote
+		keep = append(keep, "X-Topics")
+	}
+	var patterns []*regexp.Regexp
+	for _, line := range p.List.Lines("anonymous_list_keep_headers") {
+		if !strings.HasPrefix(line, "^") {
+			keep = append(keep, strings.TrimSuffix(line, ":"))
+		} else if re, err := regexp.Compile("(?i)" + line); err == nil { // the setting was checked when it was made
+			patterns = append(patterns, re)
+		}
+	}
+	return func(name string) bool {
+		return !contains(telling, name) &&
+			(contains(keep, name) || slices.ContainsFunc(patterns, func(re *regexp.Regexp) bool { return re.MatchString(name) }))
+	}
 }
 
 // listMailbox is the list as an author.

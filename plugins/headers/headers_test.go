@@ -22,6 +22,8 @@ var usual = map[string]string{
 	"allow_list_posts":        "true",
 	"include_sender_header":   "true",
 	"display_name":            "Dev",
+
+	"anonymous_list_keep_headers": "Subject\nDate\nTo\nReferences",
 }
 
 // settings are the usual ones with some changed: name, text, name, text.
@@ -89,6 +91,10 @@ func TestCleanse(t *testing.T) {
 		{name: "what a list may not take out", in: kept + "Content-Type: text/plain\nX-BeenThere: a@b.example\n", settings: []string{"remove_headers", "from\ncontent-type\nx-beenthere\nno name"}, want: kept + "Content-Type: text/plain\nX-BeenThere: a@b.example\n"},
 		{name: "a missing id and date", in: "From: ann@example.org\n", want: "From: ann@example.org\nMessage-ID: <test.dev.lists.example.org@lists.example.org>\nDate: Tue, 01 Jul 2025 08:20:30 +0000\n"},
 		{name: "an empty id", in: "Message-ID:\n" + "From: ann@example.org\nDate: x\n", want: "Message-ID: <test.dev.lists.example.org@lists.example.org>\nFrom: ann@example.org\nDate: x\n"},
+		{name: "fields that an anonymous list keeps, and those that none does", settings: []string{"anonymous_list", "true", "anonymous_list_keep_headers", "date\nX-Kept:\n^x-spam-\n^(broken\n^sender\n^\nReceived\nMessage-ID"},
+			in: "Received: by x\nx-kept: 1\nX-SPAM-Score: 2\nX-Spam: 3\nSender: ann@example.org\n" + kept, want: "x-kept: 1\nX-SPAM-Score: 2\nX-Spam: 3\nFrom: Dev <dev@lists.example.org>\nDate: Tue, 1 Jul 2025 10:00:00 +0200\nMessage-ID: <test.dev.lists.example.org@lists.example.org>\n"},
+		{name: "an anonymous list that keeps nothing", settings: []string{"anonymous_list", "true", "anonymous_list_keep_headers", ""},
+			in: kept + "Subject: x\nContent-Type: text/plain\nAuto-Submitted: no\n", want: "From: Dev <dev@lists.example.org>\nContent-Type: text/plain\nAuto-Submitted: no\nMessage-ID: <test.dev.lists.example.org@lists.example.org>\nDate: Tue, 01 Jul 2025 08:20:30 +0000\n"},
 		{name: "a field with an endless name on an anonymous list", settings: []string{"anonymous_list", "true"},
 			in: "X-" + strings.Repeat("a", 100) + ": ann@example.org\nFrom: ann@example.org\nDate: x\n", want: "From: Dev <dev@lists.example.org>\nDate: x\nMessage-ID: <test.dev.lists.example.org@lists.example.org>\n"},
 		{name: "an anonymous list", settings: []string{"anonymous_list", "true"},
@@ -170,6 +176,14 @@ func TestReplyToIsBounded(t *testing.T) {
 	if !strings.HasSuffix(got, "Dev <dev@lists.example.org>\r\n") {
 		t.Errorf("the list is not last: …%s", got[max(0, len(got)-80):])
 	}
+}
+
+func TestAddHeaders(t *testing.T) {
+	const in = "x-team: ann\nFrom: ann@example.org\nSender: dev-bounces@lists.example.org\nPrecedence: list\nX-Team: twice\nX-Team-Odd:  kept\n"
+	set := settings("include_rfc2369_headers", "false", "add_headers", "X-Team: web\nX-Team:\t\ttwo, at least \nOrganization: Café\nPrecedence: bulk")
+	want := "From: ann@example.org\nSender: dev-bounces@lists.example.org\nX-Team-Odd:  kept\nX-BeenThere: dev@lists.example.org\nList-Id: Dev <dev.lists.example.org>\n" +
+		"X-Team: web\nX-Team: two, at least\nOrganization: =?utf-8?q?Caf=C3=A9?=\nPrecedence: bulk\n"
+	equal(t, run(t, "list-headers", in, "", set), want)
 }
 
 func TestOneClick(t *testing.T) {

@@ -36,9 +36,24 @@ func (listHeaders) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	h.Append("X-BeenThere", l.Mark())
 	h.Append("List-Id", listIDField(l))
 	if l.Bool("include_rfc2369_headers") {
-		return sdk.Accept, commands(p)
+		if err := commands(p); err != nil {
+			return sdk.Verdict{}, err
+		}
 	}
+	added(h, l.Lines("add_headers"))
 	return sdk.Accept, nil
+}
+
+// added puts in the fields that the list wants, in place of those that are there.
+func added(h *message.Header, lines []string) {
+	for _, line := range lines {
+		name, _, _ := strings.Cut(line, ":")
+		h.Remove(name)
+	}
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, ":")
+		h.Append(name, strings.TrimSpace(value))
+	}
 }
 
 // quiet tells whether a Precedence already keeps autoresponders from answering.

@@ -14,6 +14,10 @@
 // of them. Stage topics must run before: without its note "topics.hits" everybody gets
 // the post.
 //
+// A post with the field Urgent that has the moderators' password goes to everybody at once,
+// readers of digests too, whatever its topics. Another password is refused: who is in a
+// hurry should hear of it. Where the list has no password, the field says nothing.
+//
 // It gives rules and sees no members: mlist applies the rules while it streams the
 // membership, so that a list's size does not matter here.
 package recipients
@@ -25,6 +29,7 @@ import (
 
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
+	"github.com/mlist/mlist/sdk/password"
 )
 
 // maxNamed bounds the addresses of To and Cc that are looked at; members named
@@ -49,6 +54,14 @@ func (recipients) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	if hits, sorted := p.Notes["topics.hits"]; sorted && p.List.Bool("topics_enabled") {
 		own.Topics = strings.Split(hits, "\n")
 	}
+	urgent, refused := isUrgent(p)
+	if refused {
+		return sdk.Reject("urgent-password", "The password in the field Urgent is not that of this list's moderators."), nil
+	}
+	if urgent {
+		own.Topics = nil
+		own.Modes = []string{"regular", "mime_digests", "plaintext_digests", "summary_digests"}
+	}
 	p.Recipients.Rule(own)
 	copies := copied(p)
 	if in := p.List.Lines("include_lists"); len(in) > 0 {
@@ -68,6 +81,17 @@ func (recipients) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 		p.Recipients.Exclude("no_duplicates", copies...)
 	}
 	return sdk.Accept, nil
+}
+
+// isUrgent tells whether the post has the moderators' password in Urgent, or one that is
+// refused. A moderator who let the post through has seen it.
+func isUrgent(p *sdk.Post) (urgent, refused bool) {
+	hash, text := p.List.String("moderator_password"), strings.TrimSpace(p.Header.Text("Urgent"))
+	if hash == "" || text == "" {
+		return false, false
+	}
+	urgent = password.Check(hash, text)
+	return urgent, !urgent && !p.Approved
 }
 
 // authors are the addresses that wrote the post; one in Reply-To or Sender may be

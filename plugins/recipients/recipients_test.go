@@ -8,7 +8,36 @@ import (
 
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/handlertest"
+	"github.com/mlist/mlist/sdk/password"
 )
+
+func TestUrgent(t *testing.T) {
+	hash, err := password.Hash("sesame")
+	if err != nil {
+		t.Fatal(err)
+	}
+	everybody := "regular mime_digests plaintext_digests summary_digests"
+	for _, tt := range []struct{ name, header, hash, approved, modes, topics, code string }{
+		{"the moderators' password", "Urgent:  sesame\r\n", hash, "", everybody, "", ""},
+		{"encoded", "urgent: =?utf-8?q?sesame?=\r\n", hash, "", everybody, "", ""},
+		{"another", "Urgent: Sesame\r\n", hash, "", "", "", "urgent-password"},
+		{"another, and a moderator let it through", "Urgent: Sesame\r\n", hash, "true", "regular", "bugs", ""},
+		{"nothing in it", "Urgent:\r\n", hash, "", "regular", "bugs", ""},
+		{"no such field", "", hash, "", "regular", "bugs", ""},
+		{"a list without a password", "Urgent: sesame\r\n", "", "", "regular", "bugs", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := handlertest.Run(t, recipients{}, handlertest.Case{Message: tt.header + "X: y\r\n\r\nbody\r\n", Approved: tt.approved != "",
+				Settings: map[string]string{"moderator_password": tt.hash, "topics_enabled": "true"}, Notes: map[string]string{"topics.hits": "bugs"}})
+			if got.Verdict.Code != tt.code {
+				t.Fatalf("verdict %+v", got.Verdict)
+			}
+			if tt.code == "" && (strings.Join(got.Rules[0].Modes, " ") != tt.modes || strings.Join(got.Rules[0].Topics, " ") != tt.topics) {
+				t.Errorf("rules %+v", got.Rules)
+			}
+		})
+	}
+}
 
 func TestRecipients(t *testing.T) {
 	regular := sdk.Rule{Kind: sdk.RuleSelect, Roles: []string{"member"}, Modes: []string{"regular"}, Statuses: []string{"enabled"}}

@@ -18,6 +18,7 @@ package text
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -234,4 +235,29 @@ func (l List) Value(name string) (string, bool) {
 		return local + "-" + strings.TrimSuffix(name, "_address") + l.Address[len(local):], true
 	}
 	return "", false
+}
+
+// Personal are the placeholders that stand for the member whose copy it is.
+var Personal = []string{"user_address", "user_delivered_to", "user_name", "user_name_or_address"}
+
+// Without takes out the lines that have one of the named placeholders: what a copy for many
+// cannot say it does not begin to say.
+func Without(text string, names ...string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !has(line, names) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+func has(line string, names []string) bool {
+	for {
+		_, name, rest, found := next(line)
+		if !found || slices.Contains(names, name) {
+			return found
+		}
+		line = rest
+	}
 }

@@ -119,3 +119,18 @@ func FuzzLine(f *testing.F) {
 		}
 	})
 }
+
+func TestWithout(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                "",
+		"a %(list)s\nHi %(user_name)s\nb": "a %(list)s\nb",
+		"%(list)s %(user_address)s, you\r\nb\r\n":  "b\r\n",
+		"%(user_name) and user_name stay\n":        "%(user_name) and user_name stay\n",
+		"%(user_name)x %(user_name_or_address)s\n": "",
+		"%(user_namex)s":                           "%(user_namex)s",
+	} {
+		if got := Without(in, Personal...); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+}
