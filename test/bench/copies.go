@@ -32,7 +32,7 @@ func (b *bench) copies(ctx context.Context) error {
 		return err
 	}
 	const wish, xwish, signed = "one copy a recipient, return paths of mlist's own", "return paths made by the MTA (XVERP)", "personal copies, signed with RSA-2048"
-	if err := b.copiesTo(ctx, 20_000, wish, each, "the sink, fed one recipient a transaction by a client that does nothing else", "verp_delivery_interval=1"); err != nil {
+	if err := b.copiesTo(ctx, 20_000, wish, each, "the sink, fed one recipient a transaction by a client that does nothing else", 0.6, "verp_delivery_interval=1"); err != nil {
 		return err
 	}
 	raw, err := signRate(2 * time.Second)
@@ -42,7 +42,7 @@ func (b *bench) copies(ctx context.Context) error {
 	if err := b.withKey(ctx); err != nil {
 		return err
 	}
-	if err := b.copiesTo(ctx, 4_000, signed, raw, "raw signatures on all cores", "personalize=full",
+	if err := b.copiesTo(ctx, 4_000, signed, raw, "raw signatures on all cores", 0.8, "personalize=full",
 		"footer=This copy went to %(user_name_or_address)s"); err != nil {
 		return err
 	}
@@ -59,11 +59,11 @@ func (b *bench) copies(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return b.copiesTo(ctx, 100_000, xwish, limit, "the sink, fed by a client that does nothing else", "verp_delivery_interval=1")
+	return b.copiesTo(ctx, 100_000, xwish, limit, "the sink, fed by a client that does nothing else", 0, "verp_delivery_interval=1")
 }
 
 // copiesTo measures three posts to a list with such settings.
-func (b *bench) copiesTo(ctx context.Context, members int, what string, limit float64, beside string, settings ...string) error {
+func (b *bench) copiesTo(ctx context.Context, members int, what string, limit float64, beside string, share float64, settings ...string) error {
 	list := fmt.Sprintf("copies%d@lists.test", members)
 	if _, err := b.list(ctx, list, members); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (b *bench) copiesTo(ctx context.Context, members int, what string, limit fl
 		}
 	}
 	b.add(figure{Name: fmt.Sprintf("%s, %s members", what, group(members)), Value: float64(members) / median(times).Seconds(), Unit: "deliveries/s",
-		Beside: beside, Limit: limit})
+		Beside: beside, Limit: limit, Share: share})
 	return nil
 }
 

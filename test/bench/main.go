@@ -37,6 +37,7 @@ var parts = []part{
 	{"first", (*bench).first},
 	{"fair", (*bench).fair},
 	{"memory", (*bench).memory},
+	{"postfix", (*bench).postfix},
 }
 
 // figure is one result.
@@ -47,6 +48,8 @@ type figure struct {
 	Beside string  `json:"beside,omitempty"` // the machine's own limit, in words
 	Limit  float64 `json:"limit,omitempty"`  // and in the same unit
 	Target float64 `json:"target,omitempty"` // that it promises to stay at or below; 0 is none
+	Least  float64 `json:"least,omitempty"`  // that it promises to reach; 0 is none
+	Share  float64 `json:"share,omitempty"`  // of Limit, that it promises to reach; 0 is none
 }
 
 // bench is a fresh installation for each part, with a sink for an MTA.
@@ -61,7 +64,7 @@ type bench struct {
 
 var (
 	asJSON = flag.Bool("json", false, "print one JSON object, for programs")
-	only   = flag.String("only", "", "parts to run, separated by commas (import, lmtp, idle, pipeline, sustained, milter, deliver, memory)")
+	only   = flag.String("only", "", "parts to run, separated by commas (import, lmtp, idle, pipeline, sustained, milter, deliver, copies, first, fair, memory, postfix)")
 	chart  = flag.String("chart", "", "write a chart (SVG) of deliveries/s by members to this file; needs the part deliver")
 	large  = flag.Int("large", 1_000_000, "members of the largest list")
 )
@@ -129,15 +132,27 @@ func (b *bench) print() {
 		if f.Beside != "" {
 			fmt.Printf(" %s: %s (%.0f %%)", f.Beside, number(f.Limit), 100*f.Value/f.Limit)
 		}
-		if f.Target > 0 {
-			word := "target"
-			if f.Value > f.Target {
-				word = "MISSES its target"
-			}
-			fmt.Printf(" %s: at most %s", word, number(f.Target))
-		}
-		fmt.Println()
+		fmt.Println(f.promise())
 	}
+}
+
+// promise says what the figure is to be, and whether it is.
+func (f figure) promise() string {
+	kept, what := true, ""
+	switch {
+	case f.Target > 0:
+		kept, what = f.Value <= f.Target, "at most "+number(f.Target)
+	case f.Least > 0:
+		kept, what = f.Value >= f.Least, "at least "+number(f.Least)
+	case f.Share > 0:
+		kept, what = f.Value >= f.Share*f.Limit, fmt.Sprintf("at least %.0f %%", 100*f.Share)
+	default:
+		return ""
+	}
+	if kept {
+		return " target: " + what
+	}
+	return " MISSES its target: " + what
 }
 
 func number(v float64) string {

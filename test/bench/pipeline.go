@@ -52,8 +52,8 @@ func (b *bench) pipeline(ctx context.Context) error {
 			}
 			took = append(took, d)
 		}
-		b.add(figure{"preparing a post of " + size.name + ", taken to committed, p50", ms(median(took)), "ms",
-			"disk, one write+sync+rename+syncdir", ms(disk), size.target})
+		b.add(figure{Name: "preparing a post of " + size.name + ", taken to committed, p50", Value: ms(median(took)), Unit: "ms",
+			Beside: "disk, one write+sync+rename+syncdir", Limit: ms(disk), Target: size.target})
 	}
 	if err := b.plugins(ctx); err != nil {
 		return err

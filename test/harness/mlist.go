@@ -29,6 +29,8 @@ type Options struct {
 	// Config is the name of the configuration file: several processes of one installation may
 	// differ in it. "mlist.toml" when empty.
 	Config string
+	// Under is a command that daemons are run under: it gets their command line behind its own.
+	Under []string
 	// DNS stands in for DNS: TXT records by name. No test asks the net.
 	DNS map[string][]string
 }
@@ -41,6 +43,7 @@ type Mlist struct {
 	LMTP   string // path of the LMTP socket
 	Milter string // path of the milter's socket
 	Spool  string
+	under  []string
 
 	mu     sync.Mutex
 	proc   *exec.Cmd
@@ -91,6 +94,7 @@ func Install(dir, dist string, opts Options) (*Mlist, error) {
 		LMTP:   filepath.Join(dir, "run", "lmtp.sock"),
 		Milter: filepath.Join(dir, "run", "milter.sock"),
 		Spool:  filepath.Join(dir, "spool"),
+		under:  opts.Under,
 	}
 	for _, d := range []string{"", "run"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
@@ -142,7 +146,8 @@ func (m *Mlist) Start(ctx context.Context) error { return m.StartDaemon(ctx, "se
 
 // StartDaemon runs `mlist NAME` in the foreground and waits until it is ready.
 func (m *Mlist) StartDaemon(ctx context.Context, args ...string) error {
-	cmd := exec.Command(m.Bin, append([]string{"--config", m.Config}, args...)...)
+	line := slices.Concat(m.under, []string{m.Bin, "--config", m.Config}, args)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = m.environment()
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

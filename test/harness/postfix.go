@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -31,6 +32,10 @@ type PostfixOptions struct {
 	Milter string // path of mlist's milter socket; none when empty
 	// Tuned lifts limits that would slow a benchmark down.
 	Tuned bool
+	// Discard has mail for others end here, without Relay.
+	Discard bool
+	// NoXVERP has the hand-back port not offer XVERP.
+	NoXVERP bool
 }
 
 // Postfix is a private instance.
@@ -132,9 +137,21 @@ func (p *Postfix) Queue(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
+// PID is the process id of the master, whose children do the work.
+func (p *Postfix) PID() (int, error) {
+	text, err := os.ReadFile(filepath.Join(p.Dir, "spool", "pid", "master.pid"))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+// LogFile is the path of its log.
+func (p *Postfix) LogFile() string { return filepath.Join(p.Dir, "mail.log") }
+
 // Log is Postfix's log so far.
 func (p *Postfix) Log() string {
-	b, _ := os.ReadFile(filepath.Join(p.Dir, "mail.log"))
+	b, _ := os.ReadFile(p.LogFile())
 	return string(b)
 }
 
@@ -223,7 +240,11 @@ alias_database =
 biff = no
 relay_domains = {{.Opts.Domain}}
 transport_maps = texthash:{{.Dir}}/etc/transport
+{{- if .Opts.Discard}}
+default_transport = discard
+{{- else}}
 relayhost = {{.Relay}}
+{{- end}}
 disable_dns_lookups = yes
 smtp_host_lookup = native
 smtpd_peername_lookup = no
@@ -266,6 +287,9 @@ const masterCF = `{{.SMTP}} inet n - n - - smtpd
   -o smtpd_error_sleep_time=0
   -o receive_override_options=no_unknown_recipient_checks,no_header_body_checks,no_milters
   -o local_header_rewrite_clients=
+{{- if not .Opts.NoXVERP}}
+  -o smtpd_authorized_verp_clients=127.0.0.0/8
+{{- end}}
 pickup    unix  n - n 60 1 pickup
 cleanup   unix  n - n - 0 cleanup
 qmgr      unix  n - n 300 1 qmgr
