@@ -2,13 +2,16 @@
 //
 // It runs a whole installation, posts through LMTP without pause, and kills daemons and
 // plugins with SIGKILL at random instants, so many times; a daemon is started again at
-// once. The recording sink that stands for the MTA fails at random too. When all is
-// delivered, every accepted post is compared with what the sink got. Run it by
-// `make torture ROUNDS=20`; -seed repeats a run's choices (not its instants).
+// once. The recording sink that stands for the MTA fails at random too, the disk is full
+// now and then, and syncs fail. When all is delivered, every accepted post is compared with
+// what the sink got, the archive with both, and the bounces that lists know of with those
+// that came. Run it by `make torture ROUNDS=20`; -seed repeats a run's choices (not its
+// instants).
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -31,26 +34,45 @@ var (
 	seed    = flag.Uint64("seed", uint64(time.Now().UnixNano()), "of all random choices")
 	lists   = flag.Int("lists", 4, "lists posted to")
 	members = flag.Int("members", 60, "members of each list")
+	only    = flag.String("only", "", "run only the parts with these words in their name")
 	keep    = flag.Bool("keep", false, "keep the directory when all is well, too")
 )
 
 func main() {
+	if len(os.Args) > 3 && os.Args[1] == under {
+		fail(runUnder(os.Args[2], os.Args[3:]))
+	}
 	flag.Parse()
+	if err := ownMounts(); err != nil {
+		fail(err)
+	}
 	fmt.Printf("torture: seed %d\n", *seed)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute+time.Duration(*rounds)*10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute+time.Duration(*rounds)*15*time.Second)
 	defer cancel()
 	dist, err := harness.Build(ctx)
 	if err != nil {
 		fail(err)
 	}
+	one, three := [][]string{{"serve"}}, [][]string{{"lmtpd"}, {"pipeline"}, {"outbound"}}
 	parts := []part{
-		{"one process, a sound MTA", [][]string{{"serve"}}, sink.Faults{}},
-		{"one process, an MTA that fails at random", [][]string{{"serve"}}, faults},
-		{"three processes, an MTA that fails at random", [][]string{{"lmtpd"}, {"pipeline"}, {"outbound"}}, faults},
-		{"three outbound daemons whose segments move, an MTA that fails at random",
-			[][]string{{"lmtpd"}, {"pipeline"}, {"outbound"}, {"outbound"}, {"outbound"}}, faults},
+		{name: "one process, a sound MTA", daemons: one},
+		{name: "one process, an MTA that fails at random", daemons: one, faults: faults},
+		{name: "three processes, an MTA that fails at random", daemons: three, faults: faults},
+		{name: "three outbound daemons whose segments move, an MTA that fails at random",
+			daemons: append(three, []string{"outbound"}, []string{"outbound"}), faults: faults},
+		{name: "one process, a disk that is full now and then", daemons: one, faults: faults, small: true},
+		{name: "three processes, a disk that is full now and then", daemons: three, faults: faults, small: true},
+		{name: "one process, syncs that fail", daemons: one, faults: faults, sick: 0.1},
+		{name: "three processes, syncs that fail", daemons: three, faults: faults, sick: 0.1},
 	}
 	for _, p := range parts {
+		if *only != "" && !strings.Contains(p.name, *only) {
+			continue
+		}
+		if p.small && os.Geteuid() != 0 {
+			fmt.Printf("%s: left out, for a file system to fill needs root\n", p.name)
+			continue
+		}
 		if err := p.run(ctx, dist); err != nil {
 			fail(fmt.Errorf("%s: %w", p.name, err))
 		}
@@ -72,12 +94,14 @@ type part struct {
 	name    string
 	daemons [][]string // arguments of the processes
 	faults  sink.Faults
+	small   bool    // all lies on a file system that is full now and then
+	sick    float64 // the chance that a sync fails
 }
 
 func (p part) run(ctx context.Context, dist string) error {
 	rnd := rand.New(rand.NewPCG(*seed, 2))
 	p.faults.Seed = *seed
-	mta, err := sink.Listen("127.0.0.1:0", sink.Options{Record: sink.Memory, Faults: p.faults})
+	mta, err := sink.Listen("127.0.0.1:0", sink.Options{Record: sink.Memory, Faults: p.faults, Refuse: []string{refused}})
 	if err != nil {
 		return err
 	}
@@ -86,11 +110,11 @@ func (p part) run(ctx context.Context, dist string) error {
 	if err != nil {
 		return err
 	}
-	w, err := newWorld(ctx, dir, dist, mta.Addr().String(), p.daemons)
-	if err != nil {
+	w := &world{dir: dir, dist: dist, args: p.daemons, sick: p.sick}
+	defer w.end()
+	if err := w.begin(ctx, mta.Addr().String(), p.small); err != nil {
 		return err
 	}
-	defer w.killAll()
 	accepted, kills, err := w.storm(ctx, rnd)
 	if err != nil {
 		return err
@@ -98,17 +122,21 @@ func (p part) run(ctx context.Context, dist string) error {
 	if err := w.drain(ctx); err != nil {
 		return err
 	}
+	bounces, err := w.checkBounces(ctx)
+	if err != nil {
+		return err
+	}
 	digests, err := w.checkKept(ctx, accepted, mta.Transactions)
 	if err != nil {
 		return err
 	}
 	report := checker.Compare(append(accepted, digests...), mta.Transactions())
-	fmt.Printf("%s: %d posts accepted and archived, %d digests, %d kills of daemons, %d of plugins, segments moved %d times, %d faults of the MTA: %s\n",
-		p.name, len(accepted), len(digests), kills.daemons, kills.plugins, w.moves, mta.Stats().Faults, report)
+	fmt.Printf("%s: %d posts accepted and archived, %d digests, %d bounces counted, %d kills of daemons, %d of plugins%s, %d faults of the MTA: %s\n",
+		p.name, len(accepted), len(digests), bounces, kills.daemons, kills.plugins, w.troubles(), mta.Stats().Faults, report)
 	if !report.OK() {
 		return fmt.Errorf("mail was lost or doubled; what is left is in %s", dir)
 	}
-	w.killAll()
+	w.end()
 	if !*keep {
 		remove()
 	}
@@ -119,65 +147,118 @@ func (p part) run(ctx context.Context, dist string) error {
 type world struct {
 	dir     string
 	dist    string
+	disk    *disk             // nil if it is as large as the machine's
+	syncs   *syncs            // nil if all work
+	sick    float64           // the chance that one does not
 	options []harness.Options // of each daemon
 	moves   int
 	daemons []*harness.Mlist
 	args    [][]string
 	lists   []string
 	members []string
+
+	posts, reported map[string]int // posts and reports that were accepted, by list
+	again           int            // reports that may have come twice
 }
 
-func newWorld(ctx context.Context, dir, dist, mta string, args [][]string) (*world, error) {
-	w := &world{dir: dir, dist: dist, args: args}
-	for i := range args {
+// begin installs and starts all.
+func (w *world) begin(ctx context.Context, mta string, small bool) (err error) {
+	if small {
+		if w.disk, err = mountDisk(w.dir); err != nil {
+			return err
+		}
+	}
+	var command []string
+	if w.sick > 0 {
+		if w.syncs, err = newSyncs(w.dir, *seed); err != nil {
+			return err
+		}
+		if command, err = w.syncs.command(); err != nil {
+			return err
+		}
+	}
+	for i := range w.args {
 		// Each process has a log and segments of its own; the installation is the same.
-		w.options = append(w.options, harness.Options{MTA: mta, Config: fmt.Sprintf("mlist%d.toml", i), Set: map[string]string{
+		w.options = append(w.options, harness.Options{MTA: mta, Config: fmt.Sprintf("mlist%d.toml", i), Under: command, Set: map[string]string{
 			"outbound.recipients_per_transaction": "10",
 			"outbound.retry_min":                  `"50ms"`,
 			"outbound.retry_max":                  `"500ms"`,
 			"pipeline.max_tries":                  "1000",
-			"control.listen":                      fmt.Sprintf(`"unix:%s/run/control%d.sock"`, dir, i),
+			"control.listen":                      fmt.Sprintf(`"unix:%s/run/control%d.sock"`, w.dir, i),
 		}})
 	}
 	w.cut(nil)
 	for _, o := range w.options {
-		m, err := harness.Install(dir, dist, o)
+		m, err := harness.Install(w.dir, w.dist, o)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		w.daemons = append(w.daemons, m)
 	}
 	for i := range *members {
 		w.members = append(w.members, fmt.Sprintf("member%d@net%d.test", i, i%7))
 	}
+	if err := w.makeLists(ctx); err != nil {
+		return err
+	}
+	for i, m := range w.daemons {
+		if err := m.StartDaemon(ctx, w.args[i]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeLists creates the lists, with their members and those two who bounce.
+func (w *world) makeLists(ctx context.Context) error {
+	w.members = append(w.members, reported)
 	admin := w.daemons[0]
 	for i := range *lists {
 		name := fmt.Sprintf("list%d@lists.test", i)
 		w.lists = append(w.lists, name)
-		settings := append([]string{"list", "create", name, "default_nonmember_action=accept"}, digestSettings...)
+		settings := append([]string{"list", "create", name, "default_nonmember_action=accept", "bounce_unkeyed=count"}, digestSettings...)
 		settings = append(settings, copySettings[i%len(copySettings)]...)
 		if _, err := admin.Command(ctx, nil, settings...); err != nil {
-			return nil, err
+			return err
 		}
 		if _, err := admin.Command(ctx, nil, "member", "add", name, reader(name), "--mode", "mime_digests"); err != nil {
-			return nil, err
+			return err
 		}
-		if _, err := admin.Command(ctx, strings.NewReader(strings.Join(w.members, "\n")+"\n"), "member", "add", name, "--file", "-"); err != nil {
-			return nil, err
-		}
-	}
-	for i, m := range w.daemons {
-		if err := m.StartDaemon(ctx, args[i]...); err != nil {
-			return nil, err
+		all := strings.Join(append(w.members, refused), "\n") + "\n"
+		if _, err := admin.Command(ctx, strings.NewReader(all), "member", "add", name, "--file", "-"); err != nil {
+			return err
 		}
 	}
-	return w, nil
+	return nil
 }
 
-func (w *world) killAll() {
+// end kills all, and leaves nothing mounted. It may be called again.
+func (w *world) end() {
 	for _, m := range w.daemons {
 		m.Kill()
 	}
+	if w.syncs != nil {
+		w.syncs.close()
+		w.syncs = nil
+	}
+	if w.disk != nil {
+		if err := w.disk.unmount(); err != nil {
+			fmt.Fprintln(os.Stderr, "torture: unmount:", err)
+		}
+		w.disk = nil
+	}
+}
+
+// troubles says what else went wrong on purpose.
+func (w *world) troubles() string {
+	s := ""
+	if w.moves > 0 {
+		s += fmt.Sprintf(", segments moved %d times", w.moves)
+	}
+	if w.disk != nil {
+		s += fmt.Sprintf(", the disk was full %d times", w.disk.n)
+	}
+	return s + w.syncs.String()
 }
 
 type killed struct{ daemons, plugins int }
@@ -189,7 +270,13 @@ func (w *world) storm(ctx context.Context, rnd *rand.Rand) ([]checker.Accepted, 
 	enough := make(chan struct{})
 	posting, cancel := context.WithCancel(ctx)
 	defer cancel()
-	done := make(chan error, 1)
+	w.posts, w.reported = map[string]int{}, map[string]int{}
+	if w.syncs != nil {
+		w.syncs.sickness(w.sick)
+		defer w.syncs.sickness(0)
+	}
+	done := make(chan error, 2)
+	go func() { done <- w.reports(posting, enough) }()
 	go func() {
 		_, err := inject.Run(posting, inject.Options{
 			Stop: enough,
@@ -198,6 +285,7 @@ func (w *world) storm(ctx context.Context, rnd *rand.Rand) ([]checker.Accepted, 
 			Accepted: func(id, list string, _ time.Duration) {
 				mu.Lock()
 				accepted = append(accepted, checker.Accepted{MessageID: id, Recipients: w.members})
+				w.posts[list]++
 				mu.Unlock()
 			},
 		})
@@ -216,8 +304,13 @@ func (w *world) storm(ctx context.Context, rnd *rand.Rand) ([]checker.Accepted, 
 			return nil, kills, err
 		}
 	}
+	if w.disk != nil {
+		if err := w.disk.empty(); err != nil {
+			return nil, kills, err
+		}
+	}
 	close(enough)
-	err := <-done
+	err := errors.Join(<-done, <-done)
 	return accepted, kills, err
 }
 
@@ -225,6 +318,12 @@ func (w *world) storm(ctx context.Context, rnd *rand.Rand) ([]checker.Accepted, 
 func (w *world) kill(ctx context.Context, rnd *rand.Rand, kills *killed) error {
 	if w.outbounds() > 1 && rnd.IntN(3) == 0 {
 		return w.move(rnd)
+	}
+	if w.disk != nil && rnd.IntN(2) == 0 {
+		if w.disk.full {
+			return w.disk.empty()
+		}
+		return w.disk.fill(rnd)
 	}
 	if rnd.IntN(4) == 0 {
 		kills.plugins += w.killPlugins()
@@ -244,13 +343,21 @@ func (w *world) kill(ctx context.Context, rnd *rand.Rand, kills *killed) error {
 	return nil
 }
 
-// restart starts a daemon that was killed. It is refused while another has not yet given up
-// what was moved from that to this one, as a service manager would see it, and tried again.
+// restart starts a daemon that was killed, again and again, as a service manager would: it
+// is refused while another has not yet given up what was moved from that to this one, while
+// there is no room, and if a sync fails.
 func (w *world) restart(ctx context.Context, i int) error {
 	for end := time.Now().Add(stuck); ; {
 		err := w.daemons[i].StartDaemon(ctx, w.args[i]...)
-		if err == nil || w.moves == 0 || time.Now().After(end) || !strings.Contains(w.daemons[i].Log(), "belongs to outbound") {
+		moved := w.moves > 0 && strings.Contains(w.daemons[i].Log(), "belongs to outbound")
+		full := w.disk != nil && w.disk.full
+		if err == nil || !moved && !full && w.syncs == nil || time.Now().After(end) {
 			return err
+		}
+		if full {
+			if err := w.disk.empty(); err != nil {
+				return err
+			}
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

@@ -23,6 +23,8 @@ type Options struct {
 	Messages    int
 	Connections int
 	Size        int // of a body, in bytes
+	// Text makes the n-th message; without it that is Message.
+	Text func(n int, list string) string
 	// First numbers the first message; Message-IDs are <NUMBER.TAG@inject.test>.
 	First int
 	Tag   string
@@ -120,7 +122,12 @@ var errPermanent = errors.New("refused for good")
 // post hands message n over until it is accepted.
 func (c *client) post(ctx context.Context, n int) (retries int, err error) {
 	list := c.o.Lists[n%len(c.o.Lists)]
-	text := Message(c.o, n, list)
+	text := ""
+	if c.o.Text != nil {
+		text = c.o.Text(n, list)
+	} else {
+		text = Message(c.o, n, list)
+	}
 	start := time.Now()
 	for ; ; retries++ {
 		err := c.try(list, text)
