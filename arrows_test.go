@@ -44,6 +44,8 @@ var rules = []struct {
 	{"internal/archive", nil, nil, "a leaf: the bytes of an archive; what they are stands in the store"},
 	{"internal/mailfile", nil, nil, "a leaf: the files of other mail programs"},
 	{"internal/list", []string{"internal/address"}, nil, "the domain model is pure"},
+	{"internal/listfile", []string{"internal/address", "internal/list", "internal/store", "sdk/message"}, []string{"github.com/BurntSushi/toml"},
+		"lists as text: names, types and forms; what they mean is for the store"},
 	{"internal/config", []string{"internal/segment", "internal/address", "internal/list"}, []string{"github.com/BurntSushi/toml"}, "the one reader of the configuration file"},
 	{"internal/address", nil, nil, "a leaf"},
 	{"internal/verp", []string{"internal/address"}, nil, "outbound makes return paths and the pipeline reads them, and neither knows the other"},

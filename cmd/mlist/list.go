@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,30 +25,40 @@ func (a *app) listCommand() *cobra.Command {
   mlist list show dev@lists.example.org --all
   mlist list settings`,
 	}, a.listCreate(), a.listLs(), a.listShow(), a.listSet(), a.listSettings(),
-		a.listCopy(), a.listRename(), a.listAlias(), a.listFreeze(), a.listClose(), a.listOpen(), a.listDelete(), a.listRestore())
+		a.listCopy(), a.listRename(), a.listAlias(), a.listFreeze(), a.listClose(), a.listOpen(), a.listDelete(), a.listRestore(),
+		a.listExport(), a.listPlan(), a.listApply())
 }
 
 func (a *app) listCreate() *cobra.Command {
 	var owners []string
+	var style string
 	c := &cobra.Command{
 		Use:   "create ADDRESS [SETTING=VALUE...]",
 		Short: "create a list; its addresses work at once",
 		Example: `  mlist list create dev@lists.example.org --owner you@example.org
-  mlist list create news@lists.example.org default_member_action=hold "description=What is new"`,
+  mlist list create news@lists.example.org --style announce "description=What is new"`,
 		Args: between(1, -1, "the address of the list, and settings as NAME=VALUE"),
 	}
 	c.Flags().StringArrayVar(&owners, "owner", nil, "address of an owner, once or more: they get what is for the owners, and moderate")
+	c.Flags().StringVar(&style, "style", list.DefaultStyle, "the style that the list follows in what it does not set itself: mlist style ls shows all")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		addr, err := listAddress(args[0])
 		if err != nil {
 			return err
 		}
-		l := &list.List{Address: addr, Settings: list.Defaults()}
+		styles, err := a.styles()
+		if err != nil {
+			return err
+		}
+		l := &list.List{Address: addr, Style: style}
+		if l.Settings, err = styles.Base(style); err != nil {
+			return withHint(err, "`mlist style ls` shows all.")
+		}
 		changes, err := parseChanges(args[1:], nil)
 		if err != nil {
 			return err
 		}
-		if err := changes.apply(&l.Settings); err != nil {
+		if err := changes.apply(l, styles); err != nil {
 			return err
 		}
 		members, err := parseOwners(owners)
@@ -173,10 +184,11 @@ type listJSON struct {
 	Created     time.Time `json:"created"`
 	// State is open, frozen or closed; Reason is what those who post are told of it.
 	State  list.State `json:"state"`
+	Style  string     `json:"style"`
 	Reason string     `json:"state_reason,omitempty"`
 }
 
 // headline is what every form of a list begins with.
 func headline(l *list.List) listJSON {
-	return listJSON{Address: l.Address.String(), Name: l.Name(), Description: l.Settings.Description, Created: l.Created, State: l.State, Reason: l.StateWhy}
+	return listJSON{Address: l.Address.String(), Name: l.Name(), Description: l.Settings.Description, Created: l.Created, State: l.State, Style: cmp.Or(l.Style, list.DefaultStyle), Reason: l.StateWhy}
 }

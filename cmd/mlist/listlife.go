@@ -344,9 +344,13 @@ aliases, archive and numbers stay with the one that is copied.`,
 		if err != nil {
 			return err
 		}
+		styles, err := a.styles()
+		if err != nil {
+			return err
+		}
 		return a.withList(cmd, args[0], func(st store.Store, from *list.List) error {
-			l := &list.List{Address: to, Settings: from.Settings}
-			if err := change.apply(&l.Settings); err != nil {
+			l := &list.List{Address: to, Settings: from.Settings, Style: from.Style}
+			if err := change.apply(l, styles); err != nil {
 				return err
 			}
 			if err := st.CreateList(cmd.Context(), l); err != nil {

@@ -44,6 +44,9 @@ func (a *app) showList(cmd *cobra.Command, st store.Store, l *list.List, all, he
 		fmt.Fprintf(w, "  %s\n", printable(d.Description, false))
 	}
 	fmt.Fprintf(w, "  created    %s\n", moment(d.Created))
+	if l.Style != "" {
+		fmt.Fprintf(w, "  style      %s\n", l.Style)
+	}
 	if l.State != list.Open {
 		fmt.Fprintf(w, "  state      %s since %s", l.State, moment(l.StateSince))
 		if l.StateWhy != "" {

@@ -41,7 +41,7 @@ func TestCommands(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": cmdStatus, "json": cmdJSON, "put": cmdPut, "post": cmdPost, "numbered": cmdNumbered, "timed": cmdTimed,
-			"plugins": cmdPlugins, "traced": cmdTraced, "waits": cmdWaits, "bounced": cmdBounced,
+			"plugins": cmdPlugins, "traced": cmdTraced, "waits": cmdWaits, "bounced": cmdBounced, "append": cmdAppend,
 		},
 	})
 }
@@ -167,6 +167,12 @@ func cmdTimed(ts *testscript.TestScript, _ bool, args []string) {
 	start := time.Now()
 	ts.Check(ts.Exec(args[0], args[1:]...))
 	ts.Logf("took %v", time.Since(start).Round(time.Millisecond))
+}
+
+// append FILE MORE: what MORE has comes behind what FILE has.
+func cmdAppend(ts *testscript.TestScript, _ bool, args []string) {
+	text := strings.TrimRight(ts.ReadFile(args[0]), "\n") + "\n" + ts.ReadFile(args[1])
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
 
 // plugins: the configuration has the handlers that ship with mlist.

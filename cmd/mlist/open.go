@@ -28,7 +28,11 @@ func (a *app) withStore(ctx context.Context, migrate bool, f func(st store.Store
 	if err != nil {
 		return err
 	}
-	st, err := sqlstore.Open(ctx, c.Store.URL, sqlstore.Options{Migrate: migrate})
+	styles, err := list.ReadStyles(c.Styles)
+	if err != nil {
+		return err
+	}
+	st, err := sqlstore.Open(ctx, c.Store.URL, sqlstore.Options{Migrate: migrate, Styles: styles})
 	if err != nil {
 		return err
 	}

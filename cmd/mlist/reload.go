@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/list"
 )
 
 // reload reads the configuration again. What can fail comes first, and an error, which
@@ -39,10 +40,15 @@ func (s *server) take(ctx context.Context, next *config.Config) error {
 		s.listenAsBefore()
 		return err
 	}
+	if err := s.restyle(ctx, next); err != nil {
+		s.listenAsBefore()
+		return err
+	}
 	if s.host != nil {
 		set.host.Members, set.host.State = members{s.store}, s.store
 		if err := s.host.Reload(ctx, set.host); err != nil {
 			s.listenAsBefore()
+			_ = s.restyle(ctx, s.cfg) // that was in effect before
 			return fmt.Errorf("plugins: %w", err)
 		}
 	}
@@ -55,6 +61,18 @@ func (s *server) take(ctx context.Context, next *config.Config) error {
 	s.level.Set(logLevel(next.Log))
 	s.set = set
 	return nil
+}
+
+// restyle has lists follow the styles of a configuration.
+func (s *server) restyle(ctx context.Context, c *config.Config) error {
+	if s.store == nil {
+		return nil
+	}
+	styles, err := list.ReadStyles(c.Styles)
+	if err != nil {
+		return err
+	}
+	return s.store.SetStyles(ctx, styles)
 }
 
 // relisten hands the configuration to the daemons that others connect to: they are the

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/host"
+	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/store/sqlstore"
@@ -158,9 +159,16 @@ func (s *server) open(ctx context.Context, set *settings) error {
 	}
 	s.trace = openTrace(s.cfg, s.log)
 	if s.which.lmtpd || s.which.milter || s.which.pipeline {
-		if s.store, err = sqlstore.Open(ctx, s.cfg.Store.URL, sqlstore.Options{Migrate: true}); err != nil {
+		styles, err := list.ReadStyles(s.cfg.Styles)
+		if err != nil {
+			return err
+		}
+		if s.store, err = sqlstore.Open(ctx, s.cfg.Store.URL, sqlstore.Options{Migrate: true, Styles: styles}); err != nil {
 			s.store = nil // not a nil *sqlstore.Store
 			return err
+		}
+		if err := s.store.SetStyles(ctx, styles); err != nil {
+			s.log.Error("mail to lists with a style that is not configured waits", "err", err)
 		}
 	}
 	if s.which.pipeline || s.which.milter {

@@ -62,13 +62,16 @@ func parseChanges(args, defaults []string) (changes, error) {
 	return out, nil
 }
 
-// apply changes settings that no store has yet.
-func (c changes) apply(s *list.Settings) error {
+// apply changes settings of a list that no store has yet.
+func (c changes) apply(l *list.List, styles *list.Styles) error {
 	for _, name := range slices.Sorted(maps.Keys(c)) {
 		if c[name] == nil {
-			continue // it has its default
+			continue // it has what its style has
 		}
-		if err := s.Set(name, *c[name]); err != nil {
+		if err := styles.CheckLocked(l.Style, name); err != nil {
+			return err
+		}
+		if err := l.Settings.Set(name, *c[name]); err != nil {
 			return err
 		}
 	}
@@ -77,10 +80,12 @@ func (c changes) apply(s *list.Settings) error {
 
 func (a *app) listSet() *cobra.Command {
 	var defaults []string
+	var style string
 	c := &cobra.Command{
 		Use:   "set ADDRESS SETTING=VALUE... | SETTING-",
 		Short: "change settings: all of those named, or none",
-		Long: `Changes settings: all of those named, or none. NAME- and --default NAME go back to the default.
+		Long: `Changes settings: all of those named, or none. NAME- and --default NAME go back to what the list's style has.
+With --style the list follows another one in all that it does not set itself.
 A setting of several lines is one value with line ends in it.`,
 		Example: `  mlist list set dev@lists.example.org default_nonmember_action=accept max_message_size=0
   mlist list set dev@lists.example.org footer- --default subject_prefix
@@ -88,15 +93,21 @@ A setting of several lines is one value with line ends in it.`,
 		Args: between(1, -1, "the address of the list, and settings as NAME=VALUE"),
 	}
 	c.Flags().StringArrayVar(&defaults, "default", nil, "setting that goes back to its default, once or more")
+	c.Flags().StringVar(&style, "style", "", "the style that the list is to follow: mlist style ls shows all")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		change, err := parseChanges(args[1:], defaults)
 		if err != nil {
 			return err
 		}
-		if len(change) == 0 {
+		if len(change) == 0 && style == "" {
 			return usageError{fmt.Errorf("nothing to set: want NAME=VALUE")}
 		}
 		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
+			if style != "" {
+				if _, err := st.ApplyLists(cmd.Context(), []store.ListSpec{{Address: l.Address, Style: &style}}, false); err != nil {
+					return withHint(err, "`mlist style ls` shows all.")
+				}
+			}
 			if l, err = st.ChangeList(cmd.Context(), l.Address, change); err != nil {
 				return err
 			}

@@ -79,6 +79,14 @@ func (c *Config) check(file string, at lines) error {
 			expect(key, checkPath(path))
 		}
 	}
+	if _, err := list.ReadStyles(c.Styles); err != nil {
+		var se *list.StyleError
+		if errors.As(err, &se) && se.Key != "" {
+			p.add(keyPath("styles", se.Style, se.Key), se.Err)
+		} else {
+			p.add("styles", err)
+		}
+	}
 	expect("control.listen", checkControl(c.Control.Listen))
 	return p.err()
 }

@@ -29,6 +29,7 @@ type Config struct {
 	Milter    Milter                    `toml:"milter" help:"says no while the sender is still connected, where Postfix's smtpd_milters names it"`
 	Pipeline  Pipeline                  `toml:"pipeline" help:"mail prepared: the stages that every post passes"`
 	Plugin    map[string]map[string]any `toml:"plugin" help:"[plugin.NAME] is handed to the handler of the stage NAME, which checks it"`
+	Styles    map[string]map[string]any `toml:"styles" help:"[styles.NAME] is a way of setting lists: settings, and inherits, locked and help; mlist style ls shows all"`
 	Outbound  Outbound                  `toml:"outbound" help:"mail out: the MTA's port that takes prepared mail"`
 	Trace     Trace                     `toml:"trace" help:"what happened to each message: mlist trace reads it"`
 	Control   Control                   `toml:"control" help:"how the mlist command asks a running mlist"`

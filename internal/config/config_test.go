@@ -69,6 +69,13 @@ func TestWhatIsWrongIsToldWithFileLineAndKey(t *testing.T) {
 		{"a longest wait below the first", "[pipeline]\nretry_min = \"5m\"\nretry_max = \"1m\"\n", "x.toml:3: pipeline.retry_max: 1m: want no less than pipeline.retry_min (5m)"},
 		{"a host name with a space", "hostname = \"a b\"\n", "x.toml:1: hostname: "},
 		{"a host name that is not ASCII", "hostname = \"bücher.example\"\n", "x.toml:1: hostname: "},
+		{"a style with a setting that is not there", "[styles.mine]\nfooter = \"x\"\nfoter = \"x\"\n", "x.toml:3: styles.mine.foter: no setting \"foter\": did you mean footer?"},
+		{"a style with a setting of a wrong type", "[styles.mine]\nemergency = 3\n", "x.toml:2: styles.mine.emergency: want true or false"},
+		{"a style with a setting of a bad value", "[styles.mine]\nfilter_action = \"burn\"\n", "x.toml:2: styles.mine.filter_action: "},
+		{"a style of a style that is not there", "[styles.mine]\ninherits = \"his\"\n", "x.toml:2: styles.mine.inherits: there is no style \"his\""},
+		{"styles in a circle", "[styles.a]\ninherits = \"b\"\n[styles.b]\ninherits = \"a\"\n", "that makes a circle"},
+		{"a lock on nothing", "[styles.mine]\nlocked = [\"foter\"]\n", "x.toml:2: styles.mine.locked: no setting \"foter\""},
+		{"a style with a bad name", "[styles.\"a b\"]\n", "want a name of letters"},
 		{"a plugin's table that is none", "[plugin]\nloop = 3\n", "x.toml:2: plugin.loop: want a table [plugin.loop], not 3"},
 		{"a key after strings that look like others", "hostname = \"h\" # ]\n[plugin.a]\nx = \"\"\"\n[log]\nlevel = 1\n\"\"\"\ny = ['''\n[''', \"#\"] # [\n[log]\nlevel = 1\n", "x.toml:10: log.level: want a string in quotes, not 1"},
 	}

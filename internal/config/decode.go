@@ -89,7 +89,7 @@ func (p *problems) keyIn(c *Config, s section, name string, value any) {
 	}
 }
 
-// free reads the tables of [plugin].
+// free reads the tables of a section such as [plugin].
 func (p *problems) free(c *Config, s section, tables map[string]any) {
 	out := map[string]map[string]any{}
 	for _, name := range slices.Sorted(maps.Keys(tables)) {

@@ -76,6 +76,14 @@ func (s section) table(c *Config) reflect.Value {
 	return v.Field(s.field)
 }
 
+// tables are those of a free section; nil if there are none.
+func (s section) tables(c *Config) map[string]map[string]any {
+	if !s.free {
+		return nil
+	}
+	return s.table(c).Interface().(map[string]map[string]any)
+}
+
 // defaults is the configuration that the tags alone describe.
 func defaults() *Config {
 	c := &Config{}

@@ -42,7 +42,7 @@ func (c *Config) write(w io.Writer, before string) error {
 			fmt.Fprintf(b, "# %s\n", s.help)
 		}
 		if s.free {
-			if err := writeTables(b, s.name, c.Plugin); err != nil {
+			if err := writeTables(b, s.name, s.tables(c)); err != nil {
 				return err
 			}
 			continue
@@ -141,8 +141,8 @@ func (c *Config) MarshalJSON() ([]byte, error) {
 			table = map[string]any{}
 			out[s.name] = table
 		}
-		if s.free && c.Plugin != nil {
-			out[s.name] = c.Plugin
+		if tables := s.tables(c); tables != nil {
+			out[s.name] = tables
 		}
 		for _, k := range s.keys {
 			table[k.name] = s.table(c).Field(k.field).Interface()

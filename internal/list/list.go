@@ -19,6 +19,8 @@ type List struct {
 	Settings Settings
 	Created  time.Time
 
+	Style string // that it follows in what it does not set itself; "" is DefaultStyle
+
 	State      State
 	StateWhy   string    // one line, for those who post
 	StateSince time.Time // zero: it was always Open

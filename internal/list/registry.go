@@ -506,27 +506,28 @@ func (s *Settings) Map() map[string]string {
 // MarshalJSON writes every setting, effective values included, as typed JSON.
 func (s Settings) MarshalJSON() ([]byte, error) {
 	m := make(map[string]any, len(All))
-	v := reflect.ValueOf(s)
-	for _, d := range All {
-		m[d.Name] = v.Field(d.field).Interface()
-		if d.Kind == "lines" && v.Field(d.field).IsNil() {
-			m[d.Name] = []string{} // a list is never null
-		}
+	for i := range All {
+		m[All[i].Name] = s.value(&All[i])
 	}
 	return json.Marshal(m)
+}
+
+func (s *Settings) value(d *Setting) any {
+	v := reflect.ValueOf(s).Elem().Field(d.field)
+	if d.Kind == "lines" && v.IsNil() {
+		return []string{} // a list is never null
+	}
+	return v.Interface()
 }
 
 // Overrides returns the settings that differ from the default, in text form, by
 // name: what a store keeps.
 func (s *Settings) Overrides() map[string]string {
-	m := map[string]string{}
-	for i := range All {
-		if t := s.text(&All[i]); t != All[i].Default {
-			m[All[i].Name] = t
-		}
-	}
-	return m
+	return s.beyond(&defaults)
 }
+
+// defaults are read only.
+var defaults = Defaults()
 
 // FromOverrides is the reverse of Overrides. A setting that this version does not
 // know, left by a newer one, is an error that names it.

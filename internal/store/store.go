@@ -56,13 +56,14 @@ type Lists interface {
 	// AllLists yields lists by domain and then local part; of one domain if domain is
 	// not "".
 	AllLists(ctx context.Context, domain string) iter.Seq2[*list.List, error]
-	// ChangeList sets settings from their text form; nil goes back to the default.
-	// All of them are changed, or none with an error that names the first bad one.
+	// ChangeList sets settings from their text form; nil goes back to what the list's style
+	// has. One that the style has locked is an error. All of them are changed, or none with an error that names the first bad one.
 	ChangeList(ctx context.Context, addr address.Address, changes map[string]*string) (*list.List, error)
 	// DeleteList removes the list and everything of it. The list is gone at one instant;
 	// if removing its rows is cut short, that is an error, and Prune does the rest.
 	DeleteList(ctx context.Context, addr address.Address) error
 	Lives
+	Applier
 }
 
 // Filter chooses members; an empty field means any.

@@ -19,36 +19,46 @@ import (
 
 // CreateList implements store.Lists.
 func (s *Store) CreateList(ctx context.Context, l *list.List) error {
-	if err := list.CheckAddress(l.Address); err != nil {
-		return fmt.Errorf("create: %w", err)
-	}
-	settings, err := json.Marshal(l.Settings.Overrides())
+	made := *l
+	err := s.update(ctx, func(tx *sql.Tx) error { return s.create(ctx, tx, &made) })
 	if err != nil {
 		return fmt.Errorf("create list %s: %w", l.Address, err)
+	}
+	*l = made
+	return nil
+}
+
+// create is CreateList within a transaction.
+func (s *Store) create(ctx context.Context, tx *sql.Tx, l *list.List) error {
+	if err := list.CheckAddress(l.Address); err != nil {
+		return err
+	}
+	l.Style = list.StyleName(l.Style)
+	own, err := s.styles.Load().Own(l.Style, &l.Settings)
+	if err != nil {
+		return err
+	}
+	settings, err := json.Marshal(own)
+	if err != nil {
+		return err
 	}
 	created := s.now().UTC().Truncate(time.Microsecond)
-	var id int64
-	err = s.update(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.StmtContext(ctx, s.q.addDomain).ExecContext(ctx, l.Address.Domain, created.UnixMicro()); err != nil {
-			return err
-		}
-		if err := s.checkClash(ctx, tx, l.Address); err != nil {
-			return err
-		}
-		if err := s.checkNamed(ctx, tx, l); err != nil {
-			return err
-		}
-		return tx.StmtContext(ctx, s.q.addList).QueryRowContext(ctx,
-			key(l.Address), l.Address.Domain, l.Address.Local, string(settings), created.UnixMicro()).Scan(&id)
-	})
+	if _, err := tx.StmtContext(ctx, s.q.addDomain).ExecContext(ctx, l.Address.Domain, created.UnixMicro()); err != nil {
+		return err
+	}
+	if err := s.checkClash(ctx, tx, l.Address); err != nil {
+		return err
+	}
+	if err := s.checkNamed(ctx, tx, l); err != nil {
+		return err
+	}
+	l.Created, l.State = created, list.Open
+	err = tx.StmtContext(ctx, s.q.addList).QueryRowContext(ctx,
+		key(l.Address), l.Address.Domain, l.Address.Local, string(settings), created.UnixMicro(), l.Style).Scan(&l.ID)
 	if s.dialect.isDuplicate(err) {
-		err = store.ErrExists
+		return store.ErrExists
 	}
-	if err != nil {
-		return fmt.Errorf("create list %s: %w", l.Address, err)
-	}
-	l.ID, l.Created, l.State = id, created, list.Open
-	return nil
+	return err
 }
 
 // checkClash refuses an address that another list has, one that is a role address of
@@ -93,14 +103,14 @@ func (s *Store) listsOf(ctx context.Context, tx *sql.Tx, from, to string) iter.S
 			yield(nil, err)
 			return
 		}
-		yieldLists(rows, yield)
+		s.yieldLists(rows, yield)
 	}
 }
 
-func yieldLists(rows *sql.Rows, yield func(*list.List, error) bool) {
+func (s *Store) yieldLists(rows *sql.Rows, yield func(*list.List, error) bool) {
 	defer rows.Close()
 	for rows.Next() {
-		l, err := scanList(rows)
+		l, err := s.scanList(rows)
 		if !yield(l, err) || err != nil {
 			return
 		}
@@ -112,14 +122,14 @@ func yieldLists(rows *sql.Rows, yield func(*list.List, error) bool) {
 
 type scanner interface{ Scan(...any) error }
 
-func scanList(row scanner) (*list.List, error) {
+func (s *Store) scanList(row scanner) (*list.List, error) {
 	var (
 		l                  list.List
 		k, local, settings string
 		created, since     int64
 		state              int64
 	)
-	if err := row.Scan(&l.ID, &k, &local, &settings, &created, &state, &l.StateWhy, &since); err != nil {
+	if err := row.Scan(&l.ID, &k, &local, &settings, &created, &state, &l.StateWhy, &since, &l.Style); err != nil {
 		return nil, err
 	}
 	l.Address = unkey(k, local)
@@ -135,7 +145,7 @@ func scanList(row scanner) (*list.List, error) {
 	if err := json.Unmarshal([]byte(settings), &overrides); err != nil {
 		return nil, fmt.Errorf("settings of %s: %w", l.Address, err)
 	}
-	if l.Settings, err = list.FromOverrides(overrides); err != nil {
+	if l.Settings, err = s.styles.Load().Settings(l.Style, overrides); err != nil {
 		return nil, fmt.Errorf("settings of %s: %w", l.Address, err)
 	}
 	return &l, nil
@@ -143,7 +153,7 @@ func scanList(row scanner) (*list.List, error) {
 
 // List implements store.Lists.
 func (s *Store) List(ctx context.Context, addr address.Address) (*list.List, error) {
-	l, err := scanList(s.q.list.QueryRowContext(ctx, key(addr)))
+	l, err := s.scanList(s.q.list.QueryRowContext(ctx, key(addr)))
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", addr, notFound(err))
 	}
@@ -176,7 +186,7 @@ func (s *Store) AllLists(ctx context.Context, domain string) iter.Seq2[*list.Lis
 			}
 			defer rows.Close()
 			for rows.Next() {
-				l, err := scanList(rows)
+				l, err := s.scanList(rows)
 				if err = cmp.Or(ctx.Err(), err); err != nil {
 					return err
 				}
@@ -197,28 +207,19 @@ func (s *Store) ChangeList(ctx context.Context, addr address.Address, changes ma
 	var l *list.List
 	err := s.update(ctx, func(tx *sql.Tx) error {
 		var err error
-		if l, err = scanList(tx.StmtContext(ctx, s.q.lockList).QueryRowContext(ctx, key(addr))); err != nil {
+		if l, err = s.scanList(tx.StmtContext(ctx, s.q.lockList).QueryRowContext(ctx, key(addr))); err != nil {
 			return notFound(err)
 		}
 		before := l.Settings.Overrides()
-		if err := apply(&l.Settings, changes); err != nil {
+		if err := s.apply(l, changes); err != nil {
 			return err
 		}
 		after := l.Settings.Overrides()
-		if maps.Equal(before, after) {
+		resets := slices.Contains(slices.Collect(maps.Values(changes)), nil)
+		if maps.Equal(before, after) && !resets { // a reset may end what only a lock keeps from showing
 			return errUnchanged
 		}
-		if before["include_lists"] != after["include_lists"] || before["exclude_lists"] != after["exclude_lists"] {
-			if err := s.checkNamed(ctx, tx, l); err != nil {
-				return err
-			}
-		}
-		settings, err := json.Marshal(after)
-		if err != nil {
-			return err
-		}
-		_, err = tx.StmtContext(ctx, s.q.setSettings).ExecContext(ctx, l.ID, string(settings))
-		return err
+		return s.saveSettings(ctx, tx, l, before["include_lists"] != after["include_lists"] || before["exclude_lists"] != after["exclude_lists"])
 	})
 	if err != nil {
 		return nil, fmt.Errorf("change list %s: %w", addr, err)
@@ -228,17 +229,24 @@ func (s *Store) ChangeList(ctx context.Context, addr address.Address, changes ma
 
 // apply makes changes in the order of their names, so that the same one is always the
 // first bad one.
-func apply(settings *list.Settings, changes map[string]*string) error {
+func (s *Store) apply(l *list.List, changes map[string]*string) error {
+	styles := s.styles.Load()
+	base, err := styles.Base(l.Style)
+	if err != nil {
+		return err
+	}
 	for _, name := range slices.Sorted(maps.Keys(changes)) {
 		text := changes[name]
 		if text == nil {
-			d, err := list.Describe(name)
+			inherited, err := base.Get(name)
 			if err != nil {
 				return err
 			}
-			text = &d.Default
+			text = &inherited
+		} else if err := styles.CheckLocked(l.Style, name); err != nil {
+			return err
 		}
-		if err := settings.Set(name, *text); err != nil {
+		if err := l.Settings.Set(name, *text); err != nil {
 			return err
 		}
 	}

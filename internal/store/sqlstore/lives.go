@@ -24,7 +24,7 @@ func (s *Store) SetState(ctx context.Context, addr address.Address, state list.S
 	var l *list.List
 	err = s.update(ctx, func(tx *sql.Tx) error {
 		var err error
-		if l, err = scanList(tx.StmtContext(ctx, s.q.lockList).QueryRowContext(ctx, key(addr))); err != nil {
+		if l, err = s.scanList(tx.StmtContext(ctx, s.q.lockList).QueryRowContext(ctx, key(addr))); err != nil {
 			return notFound(err)
 		}
 		if l.State == state && l.StateWhy == why {
@@ -48,7 +48,7 @@ func (s *Store) RenameList(ctx context.Context, from, to address.Address) (*list
 	var l *list.List
 	err := s.update(ctx, func(tx *sql.Tx) error {
 		var err error
-		if l, err = scanList(tx.StmtContext(ctx, s.q.lockList).QueryRowContext(ctx, key(from))); err != nil {
+		if l, err = s.scanList(tx.StmtContext(ctx, s.q.lockList).QueryRowContext(ctx, key(from))); err != nil {
 			return notFound(err)
 		}
 		if l.Address == to {
@@ -107,7 +107,7 @@ func (s *Store) AddAlias(ctx context.Context, addr, alias address.Address) error
 	err := list.CheckAddress(alias)
 	if err == nil {
 		err = s.update(ctx, func(tx *sql.Tx) error {
-			l, err := scanList(tx.StmtContext(ctx, s.q.lockList).QueryRowContext(ctx, key(addr)))
+			l, err := s.scanList(tx.StmtContext(ctx, s.q.lockList).QueryRowContext(ctx, key(addr)))
 			if err != nil {
 				return notFound(err)
 			}
@@ -180,7 +180,7 @@ func (s *Store) RestoreList(ctx context.Context, addr address.Address) (*list.Li
 		if err := s.move(ctx, tx, &list.List{ID: id}, a); err != nil {
 			return err
 		}
-		l, err = scanList(tx.StmtContext(ctx, s.q.lockList).QueryRowContext(ctx, key(a)))
+		l, err = s.scanList(tx.StmtContext(ctx, s.q.lockList).QueryRowContext(ctx, key(a)))
 		return err
 	})
 	if err != nil {

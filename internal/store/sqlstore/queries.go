@@ -19,13 +19,14 @@ type queries struct {
 	peekRequest                                                                  *sql.Stmt
 	// on the stream
 	bans, requests                              *sql.Stmt
-	deletedLists                                *sql.Stmt
+	usedStyles, deletedLists                    *sql.Stmt
 	lists, members, recipients, bounceEvents    *sql.Stmt
 	bounceStates, dueBounces, bounceTasks       *sql.Stmt
 	archived, archivedHash, waitingDigests      *sql.Stmt
 	digests, unfiledDigests, issuePosts, owedOf *sql.Stmt
 	// on the writer
 	addDomain, addList, listsOf, lockList, setSettings           *sql.Stmt
+	aliasesOf, inRole                                            *sql.Stmt
 	setListState, setAddress, addAlias, countAliases, dropAlias  *sql.Stmt
 	dropAliasOf, dropDeadAlias, deletedList                      *sql.Stmt
 	buryList, clearMembers, clearPosts, clearBounces, deleteList *sql.Stmt
@@ -63,10 +64,10 @@ type queries struct {
 
 const (
 	// listColumns are what scanList reads.
-	listColumns = `id, address_key, local, settings, created, state, state_why, state_since`
+	listColumns = `id, address_key, local, settings, created, state, state_why, state_since, style`
 
 	// aliasColumns are listColumns, with an alias in place of the list's own address.
-	aliasColumns = `l.id, a.address_key, a.local, l.settings, l.created, l.state, l.state_why, l.state_since`
+	aliasColumns = `l.id, a.address_key, a.local, l.settings, l.created, l.state, l.state_why, l.state_since, l.style`
 
 	// listOf is the number of the list with address or alias $1. Deleted lists keep their
 	// aliases, so that they can come back with them.
@@ -172,6 +173,7 @@ func (s *Store) queries() []query {
 			WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2 ORDER BY number`},
 		{&s.q.owedOf, s.stream, `SELECT address_key, local FROM owed_digests WHERE list_id = $1 AND volume = $2 AND issue = $3 AND mode = $4 ORDER BY address_key`},
 		{&s.q.lists, s.stream, `SELECT ` + listColumns + ` FROM lists WHERE address_key >= $1 AND address_key < $2 ORDER BY address_key`},
+		{&s.q.usedStyles, s.stream, `SELECT address_key, local, style FROM lists WHERE style <> '' AND address_key < $1`},
 		{&s.q.deletedLists, s.stream, `SELECT domain, local, purge_at FROM lists WHERE address_key >= $1 AND purge_at > $2 ORDER BY domain, local, id DESC`},
 		{&s.q.members, s.stream, `SELECT ` + memberColumns + ` ` + chosen + ` ORDER BY address_key`},
 		{&s.q.recipients, s.stream, `SELECT ` + recipientColumns + ` ` + chosen + ` ORDER BY address_key`},
@@ -187,8 +189,8 @@ func (s *Store) queries() []query {
 			FROM bounce_tasks t JOIN lists l ON l.id = t.list_id WHERE t.id > 0 AND l.address_key < $1 ORDER BY t.id`},
 
 		{&s.q.addDomain, s.writer, `INSERT INTO domains (name, created) VALUES ($1, $2) ON CONFLICT DO NOTHING`},
-		{&s.q.addList, s.writer, `INSERT INTO lists (address_key, domain, local, settings, posts, created)
-			VALUES ($1, $2, $3, $4, 0, $5) RETURNING id`},
+		{&s.q.addList, s.writer, `INSERT INTO lists (address_key, domain, local, settings, posts, created, style)
+			VALUES ($1, $2, $3, $4, 0, $5, $6) RETURNING id`},
 		{&s.q.listsOf, s.writer, `SELECT ` + listColumns + ` FROM lists WHERE address_key >= $1 AND address_key < $2 UNION ALL
 			SELECT ` + aliasColumns + ` FROM list_aliases a JOIN lists l ON l.id = a.list_id WHERE a.address_key >= $1 AND a.address_key < $2 AND l.address_key < '` + lastKey + `'`},
 		{&s.q.lockList, s.writer, `UPDATE lists SET settings = settings WHERE id = ` + listOf + ` RETURNING ` + listColumns},
@@ -200,7 +202,9 @@ func (s *Store) queries() []query {
 		{&s.q.dropDeadAlias, s.writer, `DELETE FROM list_aliases WHERE address_key = $1 AND list_id IN (SELECT id FROM lists WHERE address_key >= $2)`},
 		{&s.q.dropAliasOf, s.writer, `DELETE FROM list_aliases WHERE address_key = $1 AND list_id = $2`},
 		{&s.q.deletedList, s.writer, `SELECT id, local FROM lists WHERE address_key >= $1 AND purge_at > $2 AND domain = $3`},
-		{&s.q.setSettings, s.writer, `UPDATE lists SET settings = $2 WHERE id = $1`},
+		{&s.q.setSettings, s.writer, `UPDATE lists SET settings = $2, style = $3 WHERE id = $1`},
+		{&s.q.aliasesOf, s.writer, `SELECT address_key, local FROM list_aliases WHERE list_id = $1 ORDER BY address_key`},
+		{&s.q.inRole, s.writer, `SELECT address_key, local FROM members WHERE list_id = $1 AND role = $2`},
 		{&s.q.buryList, s.writer, `UPDATE lists SET address_key = $2 || id, purge_at = $3 WHERE address_key = $1 RETURNING id`},
 		{&s.q.clearMembers, s.writer, fmt.Sprintf(part, "members", "list_id, role, address_key", "list_id = $1")},
 		{&s.q.clearPosts, s.writer, fmt.Sprintf(part, "posts", "list_id, entry", "list_id = $1")},

@@ -10,14 +10,17 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
 )
 
@@ -29,6 +32,8 @@ type Options struct {
 	Migrate bool
 	// FileMode is the permissions of a new database file; 0 means 0600.
 	FileMode fs.FileMode
+	// Styles are what lists follow; nil means the built-in ones.
+	Styles *list.Styles
 	// Now is the clock for creation times; nil means time.Now.
 	Now func() time.Time
 }
@@ -38,6 +43,7 @@ type Store struct {
 	url     string
 	dialect *dialect
 	now     func() time.Time
+	styles  atomic.Pointer[list.Styles]
 
 	writer *sql.DB // one connection: writes queue here rather than at the database's lock
 	reader *sql.DB // point reads
@@ -61,7 +67,11 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.Styles == nil {
+		opts.Styles = list.BuiltinStyles()
+	}
 	s := &Store{url: url, now: opts.Now, dialect: &sqliteDialect}
+	s.styles.Store(opts.Styles)
 	if err := s.openSQLite(ctx, rest, opts); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open store %s: %w", url, err)
@@ -71,6 +81,33 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", url, err)
 	}
 	return s, nil
+}
+
+// SetStyles has lists follow other styles from now on. It fails, and changes nothing, if a list
+// has one that is not there.
+func (s *Store) SetStyles(ctx context.Context, styles *list.Styles) error {
+	var missing error
+	err := s.snapshot(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.Stmt(s.q.usedStyles).Query(lastKey)
+		if err != nil {
+			return err
+		}
+		return eachRow(ctx, rows, func(rows *sql.Rows) error {
+			var k, local, style string
+			if err := rows.Scan(&k, &local, &style); err != nil {
+				return err
+			}
+			if _, err := styles.Base(style); err != nil && missing == nil {
+				missing = fmt.Errorf("list %s: %w", unkey(k, local), err)
+			}
+			return nil
+		})
+	})
+	if err = cmp.Or(err, missing); err != nil {
+		return fmt.Errorf("styles: %w", err)
+	}
+	s.styles.Store(styles)
+	return nil
 }
 
 // Ping reads a row, so that a database that is gone or broken is noticed.

@@ -27,6 +27,8 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 	}{
 		{"lists", listTests},
 		{"lives", lifeTests},
+		{"styles", styleTests},
+		{"apply", applyTests},
 		{"members", memberTests},
 		{"journal", journalTests},
 		{"state", stateTests},
