@@ -1,11 +1,11 @@
 package pipeline
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"strconv"
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
@@ -13,6 +13,7 @@ import (
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/internal/verp"
 	"github.com/mlist/mlist/sdk"
@@ -123,73 +124,70 @@ func (d *Daemon) doBounceTask(ctx context.Context, t store.BounceTask) error {
 
 // bounceMail is what a task tells, and to whom; ok is false if nobody wants to know.
 func (d *Daemon) bounceMail(l *list.List, t store.BounceTask) (n bounceNotice, env spool.Envelope, ok bool) {
-	s, name := &l.Settings, l.Address.String()
-	n = bounceNotice{kind: t.Kind, at: t.At, data: bounceData{Address: t.Address.String(), Reason: oneLine(t.Reason), Score: t.Score, Number: t.Number}}
-	owners := func(wanted bool, format string, args ...any) (bounceNotice, spool.Envelope, bool) {
-		n.to, n.subject = address.Sub(l.Address, address.RoleOwner).String(), fmt.Sprintf(format, args...)
+	s := &l.Settings
+	n = bounceNotice{kind: t.Kind, at: t.At, values: templates.Values{"user_address": t.Address.String(), "reason": t.Reason,
+		"score": strconv.FormatFloat(t.Score, 'f', -1, 64), "number": strconv.Itoa(t.Number)}}
+	owners := func(wanted bool, text string) (bounceNotice, spool.Envelope, bool) {
+		n.to, n.text = address.Sub(l.Address, address.RoleOwner).String(), text
 		return n, spool.Envelope{Role: roleNotice, Recipient: "moderators"}, wanted
 	}
 	switch t.Kind {
 	case store.TaskDisabled:
-		return owners(s.BounceNotifyOwnerOnDisable, "%s: delivery to %s is disabled", name, t.Address)
+		return owners(s.BounceNotifyOwnerOnDisable, "bounce_disabled_owners")
 	case store.TaskRemoved:
-		return owners(s.BounceNotifyOwnerOnRemoval, "%s: %s is removed because of bounces", name, t.Address)
+		return owners(s.BounceNotifyOwnerOnRemoval, "bounce_removed_owners")
 	case store.TaskIncrement:
-		return owners(true, "%s: mail to %s bounced", name, t.Address)
+		return owners(true, "bounce_increment_owners")
 	case store.TaskBlamed:
-		return owners(true, "%s: many members' mail systems refuse a post", name)
+		return owners(true, "bounce_blamed_owners")
 	case store.TaskProbe:
-		n.to, n.subject = t.Address.String(), fmt.Sprintf("Does mail from %s reach you?", name)
+		n.member, n.to, n.text = t.Address, t.Address.String(), "bounce_probe"
 		return n, spool.Envelope{Role: roleProbe, Detail: t.Token, Recipient: n.to}, true
 	case store.TaskWarning:
-		confirm := l.TokenAddress(address.RoleConfirm, t.Token)
-		n.data.Confirm, n.data.Warnings, n.data.Days = confirm.String(), s.BounceYouAreDisabledWarnings, s.BounceYouAreDisabledWarningsInterval
-		n.replyTo = n.data.Confirm
-		n.to, n.subject = t.Address.String(), fmt.Sprintf("You do not receive %s any more", name)
+		n.replyTo = l.TokenAddress(address.RoleConfirm, t.Token).String()
+		n.values["confirm_address"], n.values["warnings"] = n.replyTo, strconv.Itoa(s.BounceYouAreDisabledWarnings)
+		n.values["days"] = strconv.Itoa(s.BounceYouAreDisabledWarningsInterval)
+		if t.Number >= s.BounceYouAreDisabledWarnings {
+			n.values["last"] = "yes"
+		}
+		n.member, n.to, n.text = t.Address, t.Address.String(), "bounce_warning"
 		return n, spool.Envelope{Role: roleNotice, Recipient: n.to}, true
 	}
-	d.log.Error("a task of no known kind", "kind", t.Kind, "list", name) // a newer version's
+	d.log.Error("a task of no known kind", "kind", t.Kind, "list", l.Address) // a newer version's
 	return n, env, false
 }
 
 // bounceNotice is a message about bounces, to be written.
 type bounceNotice struct {
-	kind, id, to, replyTo, subject string
-	at                             time.Time
-	data                           bounceData
-}
-
-// bounceData is what the texts in notices/bounce-*.txt may use.
-type bounceData struct {
-	List, Owner, Address, Reason, Confirm string
-	Score                                 float64
-	Number, Warnings, Days                int
+	kind, id, to, replyTo string
+	text                  string          // its name
+	member                address.Address // who reads it, if it is a member
+	at                    time.Time
+	values                templates.Values
 }
 
 // memberNotice writes a message from the list's owner address.
-func (d *Daemon) memberNotice(l *list.List, n bounceNotice) (*notice, error) {
+func (d *Daemon) memberNotice(ctx context.Context, l *list.List, n bounceNotice) (*notice, error) {
+	reader, err := d.language(ctx, l, n.member)
+	if err != nil {
+		return nil, err
+	}
+	letter := d.texts().Letter(l, reader, n.text, n.values)
 	owner := address.Sub(l.Address, address.RoleOwner)
-	n.data.List, n.data.Owner = l.Address.String(), owner.String()
 	h := message.ParseHeader(nil)
 	h.Append("From", message.Mailbox{Name: l.Name(), Address: owner.String()}.String())
 	h.Append("To", n.to)
 	if n.replyTo != "" {
 		h.Append("Reply-To", n.replyTo)
 	}
-	h.Append("Subject", n.subject)
+	h.Append("Subject", message.EncodeText(letter.Subject))
 	h.Append("Date", n.at.UTC().Format(time.RFC1123Z))
 	h.Append("Message-ID", fmt.Sprintf("<bounce-%s.%s@%s>", n.kind, n.id, l.Address.Domain))
 	h.Append("Auto-Submitted", "auto-generated")
 	h.Append("Precedence", "bulk")
 	h.Append(loopField, owner.String())
 	h.Append("MIME-Version", "1.0")
-	h.Append("Content-Type", "text/plain; charset=utf-8")
-	h.Append("Content-Transfer-Encoding", "8bit")
-	var text bytes.Buffer
-	if err := noticeTexts.ExecuteTemplate(&text, "bounce-"+n.kind+".txt", n.data); err != nil {
-		return nil, fmt.Errorf("write the notice %s: %w", n.kind, err)
-	}
-	return &notice{h.Bytes(), crlf(text.Bytes())}, nil
+	return textNotice(h, letter), nil
 }
 
 // putMemberNotice puts a notice into incoming, under an id that follows from the task.
@@ -199,7 +197,7 @@ func (d *Daemon) putMemberNotice(ctx context.Context, l *list.List, n bounceNoti
 	sum := h.Sum32()
 	id := spool.MakeID(uint64(t.At.UnixMicro()), sum^sum>>25)
 	n.id = string(id)
-	m, err := d.memberNotice(l, n)
+	m, err := d.memberNotice(ctx, l, n)
 	if err != nil {
 		return err
 	}

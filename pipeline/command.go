@@ -3,8 +3,8 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +12,7 @@ import (
 	"github.com/mlist/mlist/internal/command"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/sdk/message"
 )
@@ -38,20 +39,25 @@ type commander struct {
 	decision command.Decision
 
 	letters []letter
-	report  []string // lines for the author
+	reader  string   // the author's language
+	report  []string // lines for the author, in it
 	// quiet: who gets a letter already is told nothing else.
 	quiet bool
 }
 
-func (d *Daemon) commander(p *post) *commander {
-	c := &commander{d: d, p: p, from: p.author}
+func (d *Daemon) commander(ctx context.Context, p *post) (*commander, error) {
+	reader, err := d.language(ctx, p.list, p.author)
+	if err != nil {
+		return nil, err
+	}
+	c := &commander{d: d, p: p, from: p.author, reader: reader}
 	for _, box := range p.header.Mailboxes("From") {
 		if a, err := address.Parse(box.Address); err == nil {
 			c.from, c.name = a, displayName(box.Name)
 			break
 		}
 	}
-	return c
+	return c, nil
 }
 
 // displayName is a name out of a header, as a member may have it.
@@ -70,7 +76,10 @@ func (d *Daemon) joinOrLeave(ctx context.Context, p *post, want store.Want) erro
 		d.note(p, trace.Done, "reason", "a request that no person wrote")
 		return p.owner.Done(ctx, p.entry)
 	}
-	c := d.commander(p)
+	c, err := d.commander(ctx, p)
+	if err != nil {
+		return err
+	}
 	c.quiet = true
 	r := store.Request{Want: want, Address: c.from, DisplayName: c.name}
 	switch p.entry.Detail { // of list+COMMAND@
@@ -105,13 +114,16 @@ func (d *Daemon) request(ctx context.Context, p *post) error {
 	if len(commands) == 0 {
 		return d.forward(ctx, p)
 	}
-	c := d.commander(p)
+	c, err := d.commander(ctx, p)
+	if err != nil {
+		return err
+	}
 	for _, cmd := range commands {
-		c.say("> %s", cmd.Line)
+		c.line("> " + cmd.Line)
 		if err := c.do(ctx, cmd); err != nil {
 			return err
 		}
-		c.say("")
+		c.line("")
 	}
 	return c.send(ctx)
 }
@@ -146,14 +158,14 @@ func firstPlain(part *message.Part) *message.Part {
 func (c *commander) do(ctx context.Context, cmd command.Command) error {
 	switch cmd.Verb {
 	case command.Help:
-		c.say("%s", strings.TrimRight(helpText, "\n"))
+		c.line(c.text("help"))
 	case command.Echo:
-		c.say("%s", strings.Join(cmd.Args, " "))
+		c.line(strings.Join(cmd.Args, " "))
 	case command.Confirm:
 		token, _, _ := strings.Cut(strings.ToLower(cmd.Args[0]), "@")
 		known, err := c.confirm(ctx, token)
 		if err == nil && !known {
-			c.say("Nothing waits for this token, or not any more.")
+			c.say("token_unknown")
 		}
 		return err
 	case command.Join:
@@ -162,7 +174,7 @@ func (c *commander) do(ctx context.Context, cmd command.Command) error {
 		options, bad := cmd.Options("address")
 		who, ok := c.who(options)
 		if bad != "" || !ok {
-			c.say("Not understood: leave [address=ADDRESS]")
+			c.say("not_understood", "usage", "leave [address=ADDRESS]")
 			return nil
 		}
 		return c.ask(ctx, store.Request{Want: store.WantLeave, Address: who})
@@ -177,7 +189,8 @@ func (c *commander) do(ctx context.Context, cmd command.Command) error {
 	case command.Status:
 		return c.status(ctx)
 	default:
-		c.say("No command. These are:\n\n%s", strings.TrimRight(helpText, "\n"))
+		c.say("no_command")
+		c.line("\n" + c.text("help"))
 	}
 	return nil
 }
@@ -192,7 +205,7 @@ func (c *commander) join(ctx context.Context, cmd command.Command) error {
 	mode, known := digestModes[strings.ToLower(options["digest"])]
 	who, ok := c.who(options)
 	if bad != "" || !known || !ok {
-		c.say("Not understood: join [digest=no|mime|plain|summary] [address=ADDRESS]")
+		c.say("not_understood", "usage", "join [digest=no|mime|plain|summary] [address=ADDRESS]")
 		return nil
 	}
 	r := store.Request{Want: store.WantJoin, Address: who, Mode: mode}
@@ -220,10 +233,10 @@ func (c *commander) step() store.Step {
 
 // ask files a request, and has the right people told.
 func (c *commander) ask(ctx context.Context, r store.Request) error {
-	policy, verb := c.p.list.Settings.SubscriptionPolicy, "join"
+	policy, refusal := c.p.list.Settings.SubscriptionPolicy, "cannot_join"
 	switch r.Want {
 	case store.WantLeave:
-		policy, verb = c.p.list.Settings.UnsubscriptionPolicy, "leave"
+		policy, refusal = c.p.list.Settings.UnsubscriptionPolicy, "cannot_leave"
 	case store.WantChange: // it takes what leaving takes, and no moderator
 		if policy = c.p.list.Settings.UnsubscriptionPolicy; policy != "open" {
 			policy = "confirm"
@@ -234,7 +247,7 @@ func (c *commander) ask(ctx context.Context, r store.Request) error {
 		return err
 	}
 	if refused {
-		c.say("%s cannot %s %s by mail. Its owners can help: %s", r.Address, verb, c.p.list.Address, c.owner())
+		c.say(refusal, "user_address", r.Address.String())
 		return nil
 	}
 	proven := r.Address.Key() == c.p.author.Key()
@@ -295,7 +308,7 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 			return false, err
 		}
 		if banned || c.p.list.State == list.Closed {
-			c.say("%s cannot join %s by mail. Its owners can help: %s", r.Address, c.p.list.Address, c.owner())
+			c.say("cannot_join", "user_address", r.Address.String())
 			return true, nil
 		}
 	}
@@ -303,7 +316,7 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 	operator := c.p.entry.Role == roleDecision
 	if err == nil && (operator || r.Phase == store.PhaseModerate) {
 		if c.decision.Verb == command.Unknown {
-			c.say("To decide, answer with one of these as the first line:\n\n  accept\n  reject [REASON]\n  discard")
+			c.line(c.text("decide_help"))
 			return true, nil
 		}
 		a.Phase, a.Final, a.Refuse = r.Phase, true, c.decision.Verb != command.Accept
@@ -323,7 +336,7 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 	c.p.log.Info("request confirmed", "want", res.Request.Want, "address", res.Request.Address, "outcome", res.Outcome)
 	c.outcome(res, true, true)
 	if !operator && res.Request.Phase == store.PhaseModerate && res.Outcome == store.OutcomeDone {
-		c.say("It is done: %s is to %s.", res.Request.Address, c.wish(res.Request))
+		c.say("decided_done", "user_address", res.Request.Address.String(), "wish", c.wish(c.reader, res.Request))
 	}
 	return true, nil
 }
@@ -331,7 +344,7 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 // outcome has people told what became of a request. proven: the author is the one whom it
 // is about; others are not told whether somebody is a member. confirmed: by its token.
 func (c *commander) outcome(res store.RequestResult, proven, confirmed bool) {
-	r := res.Request
+	r, who := res.Request, res.Request.Address.String()
 	switch res.Outcome {
 	case store.OutcomeDone:
 		c.done(r, confirmed)
@@ -345,7 +358,7 @@ func (c *commander) outcome(res store.RequestResult, proven, confirmed bool) {
 			c.askModerators(r)
 		}
 		if proven {
-			c.say("A moderator decides whether %s is to %s. You hear of it.", r.Address, c.wish(r))
+			c.say("waits_for_moderator", "user_address", who, "wish", c.wish(c.reader, r))
 		} else {
 			c.asked(r)
 		}
@@ -356,31 +369,29 @@ func (c *commander) outcome(res store.RequestResult, proven, confirmed bool) {
 		case !proven:
 			c.asked(r)
 		case r.Want == store.WantJoin:
-			c.say("%s is a member of %s already.", r.Address, c.p.list.Address)
+			c.say("member_already", "user_address", who)
 		case r.Want == store.WantChange:
-			c.say("Nothing has changed: %s is no member of %s, or a moderator has stopped delivery.", r.Address, c.p.list.Address)
+			c.say("nothing_changed", "user_address", who)
 		default:
-			c.say("%s is no member of %s. Is there another address at which you receive it?", r.Address, c.p.list.Address)
+			c.say("no_member", "user_address", who)
 		}
 	case store.OutcomeFull:
-		c.say("Too many requests wait to be confirmed. Please try again in a few days, or write to %s.", c.owner())
+		c.say("too_many_requests")
 	}
 }
 
 // asked says that a request waits, in words that are the same if it does not.
 func (c *commander) asked(r store.Request) {
 	if !c.quiet {
-		c.say("%s was sent what to do next, unless there is nothing to do.", r.Address)
+		c.say("asked", "user_address", r.Address.String())
 	}
 }
 
 // askToConfirm writes to the address that a request is about.
 func (c *commander) askToConfirm(r store.Request) {
 	confirm := c.p.list.TokenAddress(address.RoleConfirm, r.Token)
-	c.write(letter{
-		to: r.Address, replyTo: confirm.String(), text: "confirm", subject: fmt.Sprintf(confirmSubjects[r.Want], c.p.list.Address),
-		data: letterData{Wish: c.wish(r), Address: r.Address.String(), Confirm: confirm.String(), Token: r.Token, Days: int(confirmLife.Hours() / 24)},
-	})
+	c.write(letter{to: r.Address, about: r, replyTo: confirm.String(), text: "confirm_" + string(r.Want),
+		values: templates.Values{"confirm_address": confirm.String(), "token": r.Token, "days": inDays(confirmLife)}})
 }
 
 // askModerators tells the moderators that they are to decide.
@@ -389,89 +400,94 @@ func (c *commander) askModerators(r store.Request) {
 		return
 	}
 	confirm := c.p.list.TokenAddress(address.RoleConfirm, r.Token)
-	c.write(letter{
-		owners: true, replyTo: confirm.String(), text: "moderate", subject: fmt.Sprintf("%s wants to %s %s", r.Address, r.Want, c.p.list.Address),
-		data: letterData{Wish: c.wish(r), Address: r.Address.String(), DisplayName: r.DisplayName, Confirm: confirm.String(), Days: int(moderateLife.Hours() / 24)},
-	})
+	c.write(letter{owners: true, about: r, replyTo: confirm.String(), text: "request_moderators",
+		values: templates.Values{"user_name": r.DisplayName, "confirm_address": confirm.String(), "days": inDays(moderateLife)}})
 }
 
 // refuse tells what a moderator has decided: whoever asked, unless it was discarded.
 func (c *commander) refuse(r store.Request) {
 	if c.decision.Verb == command.Reject {
-		c.write(letter{
-			to: r.Address, text: "refused", subject: fmt.Sprintf("Your request to %s %s was rejected", r.Want, c.p.list.Address), certain: true,
-			data: letterData{Wish: c.wish(r), Address: r.Address.String(), Reason: c.decision.Reason},
-		})
+		c.write(letter{to: r.Address, about: r, text: "request_refused", certain: true, values: templates.Values{"reason": c.decision.Reason}})
 	}
-	c.say("It is done: the request of %s to %s ends.", r.Address, c.wish(r))
+	c.say("decided_refused", "user_address", r.Address.String(), "wish", c.wish(c.reader, r))
 }
 
-var confirmSubjects = map[store.Want]string{
-	store.WantJoin:   "Please confirm that you want to join %s",
-	store.WantLeave:  "Please confirm that you want to leave %s",
-	store.WantChange: "Please confirm how you want to receive %s",
-}
+// inDays is a time in whole days.
+func inDays(d time.Duration) string { return strconv.Itoa(int(d.Hours() / 24)) }
 
-// wish is what a request is for, after "to".
-func (c *commander) wish(r store.Request) string {
-	name := c.p.list.Address
+// wish is what a request is for, in words that stand within a sentence.
+func (c *commander) wish(reader string, r store.Request) string {
+	say := func(name string, v templates.Values) string { return c.d.texts().Phrase(c.p.list, reader, name, v) }
 	switch r.Want {
 	case store.WantJoin:
-		return fmt.Sprintf("join the list %s", name)
+		return say("wish_join", nil)
 	case store.WantLeave:
-		return fmt.Sprintf("leave the list %s", name)
+		return say("wish_leave", nil)
 	}
 	var changes []string
 	switch r.Status {
 	case list.ByUser:
-		changes = append(changes, "be sent nothing for now")
+		changes = append(changes, say("wish_stop", nil))
 	case list.Enabled:
-		changes = append(changes, "be sent its posts again")
+		changes = append(changes, say("wish_resume", nil))
 	}
 	if r.Mode != "" {
-		changes = append(changes, "receive "+modeWords[r.Mode])
+		changes = append(changes, say("wish_mode", templates.Values{"mode": say("mode_"+string(r.Mode), nil)}))
 	}
-	return fmt.Sprintf("stay a member of the list %s, and %s", name, strings.Join(changes, ", and "))
-}
-
-var modeWords = map[list.Mode]string{
-	list.Regular: "each post", list.MIMEDigest: "MIME digests", list.PlaintextDigest: "digests in plain text", list.SummaryDigest: "summaries",
+	if len(changes) == 2 {
+		changes = []string{say("wish_both", templates.Values{"one": changes[0], "other": changes[1]})}
+	}
+	return say("wish_change", templates.Values{"changes": strings.Join(changes, "")})
 }
 
 // done tells that a request is done.
 func (c *commander) done(r store.Request, confirmed bool) {
-	s, name := &c.p.list.Settings, c.p.list.Address
+	s, who := &c.p.list.Settings, r.Address.String()
 	if r.Want == store.WantChange {
-		c.say("%s is to %s. It is done.", r.Address, c.wish(r))
+		c.say("changed", "user_address", who, "wish", c.wish(c.reader, r))
 		return
 	}
-	told, verb := s.SendWelcomeMessage, "joined"
-	l := letter{to: r.Address, text: "welcome", subject: fmt.Sprintf("Welcome to %s", name), certain: confirmed}
+	told, text, done := s.SendWelcomeMessage, "welcome", "joined"
 	if r.Want == store.WantLeave {
-		told, verb = s.SendGoodbyeMessage, "left"
-		l.text, l.subject = "goodbye", fmt.Sprintf("You have left %s", name)
+		told, text, done = s.SendGoodbyeMessage, "goodbye", "left"
 	}
-	l.data = letterData{Address: r.Address.String(), Description: s.Description}
 	if told {
-		c.write(l)
+		c.write(letter{to: r.Address, about: r, text: text, certain: confirmed})
 	}
 	if s.AdminNotifyMchanges {
-		c.write(letter{owners: true, text: "changed", subject: fmt.Sprintf("%s: %s has %s", name, r.Address, verb), data: letterData{Address: r.Address.String(), Want: verb}})
+		c.write(letter{owners: true, about: r, text: done + "_owners"})
 	}
 	if !told || !c.quiet {
-		c.say("%s has %s %s.", r.Address, verb, name)
+		c.say(done, "user_address", who)
 	}
 }
 
-func (c *commander) say(format string, args ...any) {
-	c.report = append(c.report, fmt.Sprintf(format, args...))
+// say tells the author a phrase in their language; values are the names of placeholders and
+// what stands there in turn.
+func (c *commander) say(phrase string, values ...string) { c.line(c.phrase(phrase, values...)) }
+
+// phrase is what say says.
+func (c *commander) phrase(name string, values ...string) string {
+	v := templates.Values{}
+	for i := 0; i+1 < len(values); i += 2 {
+		v[values[i]] = values[i+1]
+	}
+	return c.d.texts().Phrase(c.p.list, c.reader, name, v)
 }
+
+// text is a text of several lines in the author's language.
+func (c *commander) text(name string) string {
+	return strings.TrimRight(c.d.texts().Text(c.p.list, c.reader, name, nil), "\n")
+}
+
+// line tells the author something that has no language.
+func (c *commander) line(s string) { c.report = append(c.report, s) }
 
 func (c *commander) owner() string { return address.Sub(c.p.list.Address, address.RoleOwner).String() }
 
 func (c *commander) write(l letter) {
 	// Two commands of one entry may ask for the same.
-	if !slices.ContainsFunc(c.letters, func(have letter) bool { return have == l }) {
+	if !slices.ContainsFunc(c.letters, l.same) {
 		c.letters = append(c.letters, l)
 	}
 }

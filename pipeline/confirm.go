@@ -9,6 +9,7 @@ import (
 	"github.com/mlist/mlist/internal/command"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/internal/trace"
 )
 
@@ -25,7 +26,10 @@ func (d *Daemon) confirm(ctx context.Context, p *post) error {
 	token := strings.ToLower(p.entry.Detail)
 	member, err := d.store.EnableByToken(ctx, p.list.ID, token, p.entry.Received)
 	if errors.Is(err, store.ErrNotFound) {
-		c := d.commander(p)
+		c, err := d.commander(ctx, p)
+		if err != nil {
+			return err
+		}
 		c.quiet = true
 		text, err := p.commandText()
 		if err != nil {
@@ -50,7 +54,7 @@ func (d *Daemon) confirm(ctx context.Context, p *post) error {
 		if !has(ms, list.Owner, list.Moderator) {
 			return d.forward(ctx, p)
 		}
-		c.say("Somebody has decided already, or the request has expired.")
+		c.say("decided_already")
 		return c.send(ctx)
 	}
 	if err != nil {
@@ -59,8 +63,8 @@ func (d *Daemon) confirm(ctx context.Context, p *post) error {
 	p.log.Info("delivery enabled by the member", "member", member)
 	d.note(p, trace.Done, "reason", fmt.Sprintf("delivery to %s is enabled again", member))
 	to := p.author.String()
-	n, err := d.memberNotice(p.list, bounceNotice{kind: "enabled", id: string(p.entry.ID), to: to, subject: fmt.Sprintf("You receive %s again", p.list.Address), at: p.entry.Received,
-		data: bounceData{Address: member.String()}})
+	n, err := d.memberNotice(ctx, p.list, bounceNotice{kind: "enabled", id: string(p.entry.ID), to: to, text: "bounce_enabled", member: member, at: p.entry.Received,
+		values: templates.Values{"user_address": member.String()}})
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,10 @@ func (d *Daemon) decide(ctx context.Context, p *post) error {
 	if err != nil {
 		return err
 	}
-	c := d.commander(p)
+	c, err := d.commander(ctx, p)
+	if err != nil {
+		return err
+	}
 	c.quiet, c.decision = true, command.ParseDecision(text)
 	known, err := c.confirm(ctx, p.entry.Detail)
 	if err != nil {

@@ -253,7 +253,7 @@ func (d *Daemon) fileForm(ctx context.Context, l *list.List, issue store.Digest,
 		return err
 	}
 	defer draft.Close()
-	m := digestMail{list: l, issue: issue, form: form, id: id}
+	m := digestMail{list: l, issue: issue, form: form, id: id, texts: d.texts()}
 	if err := d.writeDigest(ctx, draft, m, posts); err != nil {
 		return err
 	}

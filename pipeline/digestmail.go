@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
@@ -15,6 +16,7 @@ import (
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/sdk/message"
 )
 
@@ -25,6 +27,17 @@ type digestMail struct {
 	issue store.Digest
 	form  string
 	id    spool.ID
+	texts *templates.Set
+}
+
+// say writes a phrase in the list's language.
+func (m digestMail) say(phrase string, v templates.Values) string {
+	return m.texts.Phrase(m.list, "", phrase, v)
+}
+
+// name is what people call the issue.
+func (m digestMail) name() string {
+	return m.say("digest_name", templates.Values{"volume": fmt.Sprint(m.issue.Volume), "issue": fmt.Sprint(m.issue.Issue.Issue)})
 }
 
 // header is the message's header block. From is an address of the list: the authors' domains
@@ -35,7 +48,7 @@ func (m digestMail) header(boundary string) *message.Header {
 	h.Append("From", message.Mailbox{Name: m.list.Name(), Address: message.ASCIIAddress(request)}.String())
 	h.Append("To", message.ASCIIAddress(m.list.Address.String()))
 	h.Append("Reply-To", message.ASCIIAddress(m.list.Address.String()))
-	h.Append("Subject", message.EncodeText(fmt.Sprintf("%s Digest, Vol %d, Issue %d", m.list.Name(), m.issue.Volume, m.issue.Issue.Issue)))
+	h.Append("Subject", message.EncodeText(m.name()))
 	h.Append("Date", m.issue.Closed.UTC().Format(time.RFC1123Z))
 	h.Append("Message-ID", "<"+message.ASCIIAddress(fmt.Sprintf("digest-%s-%d-%d.%s@%s", m.form, m.issue.Volume, m.issue.Issue.Issue, m.id, m.list.Address.Domain))+">")
 	h.Append("MIME-Version", "1.0")
@@ -56,7 +69,7 @@ func (d *Daemon) writeDigest(ctx context.Context, to io.Writer, m digestMail, po
 	}
 	for _, i := range archive.Threads(order) {
 		w.WriteString("--" + boundary + "\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\n")
-		if err := d.copyPost(ctx, w, posts[i]); err != nil {
+		if err := d.copyPost(ctx, w, m, posts[i]); err != nil {
 			return err
 		}
 		w.WriteString("\r\n")
@@ -67,10 +80,11 @@ func (d *Daemon) writeDigest(ctx context.Context, to io.Writer, m digestMail, po
 
 // copyPost writes a post as it was kept. One that is damaged, or was removed meanwhile, does
 // not stop the digest, which says so in its place.
-func (d *Daemon) copyPost(ctx context.Context, w io.Writer, a store.Archived) error {
+func (d *Daemon) copyPost(ctx context.Context, w io.Writer, m digestMail, a store.Archived) error {
 	if !a.Removed.IsZero() {
-		_, err := io.WriteString(w, "Subject: (removed)\r\n\r\nThis post was removed from the archive.\r\n")
-		return err
+		h := message.ParseHeader(nil)
+		h.Append("Subject", message.EncodeText(m.say("digest_removed_subject", nil)))
+		return m.remark(w, h, "digest_removed")
 	}
 	place := a.DigestPlace
 	if place == "" { // an issue that is filed again
@@ -83,8 +97,7 @@ func (d *Daemon) copyPost(ctx context.Context, w io.Writer, a store.Archived) er
 		h.Append("Date", a.Date.Format(time.RFC1123Z))
 		h.Append("From", message.Mailbox{Name: a.FromName, Address: a.From}.String())
 		h.Append("Subject", message.EncodeText(a.Subject))
-		_, err = fmt.Fprintf(w, "%s\r\nThis post is damaged in the archive.\r\n", h.Bytes())
-		return err
+		return m.remark(w, h, "digest_damaged")
 	}
 	if err != nil {
 		return err
@@ -93,8 +106,20 @@ func (d *Daemon) copyPost(ctx context.Context, w io.Writer, a store.Archived) er
 	_, err = io.Copy(w, r)
 	if errors.Is(err, archive.ErrDamaged) {
 		d.log.Error("a post of a digest cannot be read to its end", "number", a.Number, "entry", a.Entry, "err", err)
-		_, err = io.WriteString(w, "\r\nThe rest of this post is damaged in the archive.\r\n")
+		_, err = io.WriteString(w, "\r\n"+m.say("digest_rest_damaged", nil)+"\r\n")
 	}
+	return err
+}
+
+// remark writes a message that says something in the place of a post.
+func (m digestMail) remark(w io.Writer, h *message.Header, phrase string) error {
+	text := m.say(phrase, nil)
+	if strings.ContainsFunc(text, func(r rune) bool { return r >= 0x80 }) {
+		h.Append("MIME-Version", "1.0")
+		h.Append("Content-Type", "text/plain; charset=utf-8")
+		h.Append("Content-Transfer-Encoding", "8bit")
+	}
+	_, err := fmt.Fprintf(w, "%s\r\n%s\r\n", h.Bytes(), text)
 	return err
 }
 

@@ -1,18 +1,17 @@
 package pipeline
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	_ "embed"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/internal/trace"
 )
-
-//go:embed notices/help.txt
-var helpText string
 
 // maxReport bounds what answers a message, in octets.
 const maxReport = 64 << 10
@@ -22,21 +21,16 @@ type letter struct {
 	to      address.Address
 	owners  bool // to the owners and moderators instead
 	replyTo string
-	subject string
-	text    string // of notices/command-*.txt
-	data    letterData
+	text    string        // its name
+	about   store.Request // the request that it is about, if it is
+	values  templates.Values
 	// certain: the address has asked for it by a token, so that no limit is needed.
 	certain bool
 }
 
-// letterData is what the texts in notices/command-*.txt may use.
-type letterData struct {
-	List, Name, Owner, Request, Leave string
-	Address, Want, Wish               string
-	Confirm, Token                    string
-	DisplayName, Reason               string
-	Description, Report               string
-	Days                              int
+// same tells whether two letters say the same to the same people.
+func (l letter) same(other letter) bool {
+	return l.to == other.to && l.owners == other.owners && l.replyTo == other.replyTo && l.text == other.text && l.about.Address == other.about.Address && maps.Equal(l.values, other.values)
 }
 
 // send makes all that people are to be told the outgoing post of the entry: one commit.
@@ -46,7 +40,7 @@ func (c *commander) send(ctx context.Context) error {
 		if len(text) > maxReport {
 			text = strings.ToValidUTF8(text[:maxReport], "") + "\n[...]"
 		}
-		c.letters = append(c.letters, letter{to: p.author, subject: fmt.Sprintf("Your message to %s", c.to()), text: "results", data: letterData{Report: text}})
+		c.letters = append(c.letters, letter{to: p.author, text: "results", values: templates.Values{"recipient": c.to().String(), "report": text}})
 	}
 	var letters []letter
 	for _, l := range c.letters {
@@ -73,7 +67,7 @@ func (c *commander) send(ctx context.Context) error {
 	}
 	var sum written
 	for i, l := range letters {
-		n, err := c.compose(l, i+1)
+		n, err := c.compose(ctx, l, i+1)
 		if err == nil {
 			rules := ownersAndModerators
 			if !l.owners {
@@ -114,16 +108,25 @@ func (c *commander) to() address.Address {
 }
 
 // compose writes a letter. A second run writes the same.
-func (c *commander) compose(l letter, number int) (*notice, error) {
-	p := c.p
-	l.data.List, l.data.Name, l.data.Owner = p.list.Address.String(), oneLine(p.list.Name()), c.owner()
-	l.data.Request, l.data.Leave = address.Sub(p.list.Address, address.RoleRequest).String(), address.Sub(p.list.Address, address.RoleLeave).String()
-	to := l.to.String()
+func (c *commander) compose(ctx context.Context, l letter, number int) (*notice, error) {
+	to, reader := l.to.String(), ""
 	if l.owners {
 		to = c.owner()
+	} else {
+		var err error
+		if reader, err = c.d.language(ctx, c.p.list, l.to); err != nil {
+			return nil, err
+		}
+		reader = cmp.Or(reader, c.reader)
 	}
-	h := c.d.noticeHeader(p, fmt.Sprintf("command-%d", number), to, l.subject)
-	if l.owners || l.to.Key() != p.author.Key() {
+	v := templates.Values{}
+	if l.about.Want != "" {
+		v["user_address"], v["wish"] = l.about.Address.String(), c.wish(reader, l.about)
+	}
+	maps.Copy(v, l.values)
+	text := c.d.texts().Letter(c.p.list, reader, l.text, v)
+	h := c.d.noticeHeader(c.p, fmt.Sprintf("command-%d", number), to, text.Subject)
+	if l.owners || l.to.Key() != c.p.author.Key() {
 		// It is no answer to who receives it, who gets nothing that a stranger wrote.
 		h.Remove("In-Reply-To")
 		h.Remove("References")
@@ -131,11 +134,5 @@ func (c *commander) compose(l letter, number int) (*notice, error) {
 	if l.replyTo != "" {
 		h.Append("Reply-To", l.replyTo)
 	}
-	h.Append("Content-Type", "text/plain; charset=utf-8")
-	h.Append("Content-Transfer-Encoding", "8bit")
-	var text bytes.Buffer
-	if err := noticeTexts.ExecuteTemplate(&text, "command-"+l.text+".txt", l.data); err != nil {
-		return nil, fmt.Errorf("write the letter %s: %w", l.text, err)
-	}
-	return &notice{h.Bytes(), crlf(text.Bytes())}, nil
+	return textNotice(h, text), nil
 }

@@ -3,26 +3,21 @@ package pipeline
 import (
 	"bytes"
 	"context"
-	"embed"
 	"fmt"
 	"io"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
+	"github.com/mlist/mlist/sdk/text"
 )
-
-//go:embed notices/*.txt
-var noticeFiles embed.FS
-
-var noticeTexts = template.Must(template.ParseFS(noticeFiles, "notices/*.txt"))
 
 // roleNotice is the role of an entry that mlist put into incoming itself: a notice
 // about a held post, ready to go out as it is.
@@ -43,44 +38,48 @@ func (n *notice) body() *message.Body {
 	return message.NewBody(bytes.NewReader(n.text), 0, int64(len(n.text)))
 }
 
-// noticeData is what the texts in notices/ may use.
-type noticeData struct {
-	List, Owner, Entry, Reason, From, Subject, Date string
+// values are what a notice may say of the post, for a reader of the language.
+func (d *Daemon) values(p *post, reader string, v sdk.Verdict) templates.Values {
+	subject := p.header.Text("Subject")
+	if strings.TrimSpace(subject) == "" {
+		subject = d.texts().Phrase(p.list, reader, "no_subject", nil)
+	}
+	reason := v.Reason
+	if reason == rejectedByModerator {
+		reason = d.texts().Phrase(p.list, reader, "rejected_by_moderator", nil)
+	}
+	return templates.Values{
+		"entry": string(p.entry.ID), "reason": reason, "subject": subject,
+		"from": message.DecodeText(p.header.Get("From")), "date": p.header.Get("Date"),
+	}
 }
 
-func (p *post) noticeData(v sdk.Verdict) noticeData {
-	subject := p.header.Text("Subject")
-	if subject == "" {
-		subject = "(no subject)"
+// language is that of an address on the list: its member's, or "" for the list's.
+func (d *Daemon) language(ctx context.Context, l *list.List, a address.Address) (string, error) {
+	if a.Local == "" {
+		return "", nil
 	}
-	return noticeData{
-		List:    p.list.Address.String(),
-		Owner:   address.Sub(p.list.Address, address.RoleOwner).String(),
-		Entry:   string(p.entry.ID),
-		Reason:  oneLine(v.Reason),
-		From:    oneLine(message.DecodeText(p.header.Get("From"))),
-		Subject: oneLine(subject),
-		Date:    oneLine(p.header.Get("Date")),
+	ms, err := d.store.Memberships(ctx, l.ID, []address.Address{a})
+	if err != nil {
+		return "", storeFailed("look a language up", err)
 	}
+	for _, m := range ms {
+		if m.Language != "" {
+			return m.Language, nil
+		}
+	}
+	return "", nil
 }
 
 // oneLine keeps what strangers wrote from shaping a notice.
-func oneLine(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
-	if len(s) > 500 {
-		s = strings.ToValidUTF8(s[:500], "") + "…"
-	}
-	return s
-}
+func oneLine(s string) string { return text.Line(s, 500) }
 
-func (d *Daemon) rejectNotice(p *post, v sdk.Verdict) (*notice, error) {
-	return d.notice(p, "reject", "reject.txt", v, p.entry.Sender,
-		fmt.Sprintf("Your message to %s was rejected", p.list.Address), true)
+func (d *Daemon) rejectNotice(ctx context.Context, p *post, v sdk.Verdict) (*notice, error) {
+	reader, err := d.language(ctx, p.list, p.author)
+	if err != nil {
+		return nil, err
+	}
+	return d.notice(p, "reject", "rejected", reader, v, p.entry.Sender, true)
 }
 
 // noticeHeader is the header block of what mlist answers (RFC 3834 section 3), without the
@@ -90,7 +89,7 @@ func (d *Daemon) noticeHeader(p *post, kind, to, subject string) *message.Header
 	h := message.ParseHeader(nil)
 	h.Append("From", message.Mailbox{Name: p.list.Name(), Address: owner.String()}.String())
 	h.Append("To", to)
-	h.Append("Subject", subject)
+	h.Append("Subject", message.EncodeText(subject))
 	h.Append("Date", p.entry.Received.UTC().Format(time.RFC1123Z))
 	h.Append("Message-ID", fmt.Sprintf("<%s.%s@%s>", kind, p.entry.ID, p.list.Address.Domain))
 	if id := p.header.Get("Message-ID"); id != "" && len(id) < 500 {
@@ -110,16 +109,11 @@ func (d *Daemon) noticeHeader(p *post, kind, to, subject string) *message.Header
 
 // notice writes a message from the list's owner address. kind makes its Message-ID,
 // which a second run repeats.
-func (d *Daemon) notice(p *post, kind, text string, v sdk.Verdict, to, subject string, attach bool) (*notice, error) {
-	h := d.noticeHeader(p, kind, to, subject)
-	var out bytes.Buffer
-	if err := noticeTexts.ExecuteTemplate(&out, text, p.noticeData(v)); err != nil {
-		return nil, fmt.Errorf("write the notice %s: %w", text, err)
-	}
+func (d *Daemon) notice(p *post, kind, name, reader string, v sdk.Verdict, to string, attach bool) (*notice, error) {
+	letter := d.texts().Letter(p.list, reader, name, d.values(p, reader, v))
+	h := d.noticeHeader(p, kind, to, letter.Subject)
 	if !attach {
-		h.Append("Content-Type", "text/plain; charset=utf-8")
-		h.Append("Content-Transfer-Encoding", "8bit")
-		return &notice{h.Bytes(), crlf(out.Bytes())}, nil
+		return textNotice(h, letter), nil
 	}
 	boundary := "=_mlist_" + string(p.entry.ID)
 	h.Append("Content-Type", `multipart/mixed; boundary="`+boundary+`"`)
@@ -129,7 +123,7 @@ func (d *Daemon) notice(p *post, kind, text string, v sdk.Verdict, to, subject s
 	}
 	var body bytes.Buffer
 	fmt.Fprintf(&body, "--%s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n", boundary)
-	body.Write(crlf(out.Bytes()))
+	body.WriteString(crlf(letter.Body))
 	fmt.Fprintf(&body, "\r\n--%s\r\nContent-Type: %s\r\nContent-Disposition: attachment\r\n\r\n", boundary, kindOf)
 	body.Write(original)
 	fmt.Fprintf(&body, "\r\n--%s--\r\n", boundary)
@@ -150,16 +144,19 @@ func (p *post) quote() (text []byte, kind string, err error) {
 	return text, kind, nil
 }
 
-func crlf(text []byte) []byte {
-	return bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))
+// textNotice is a notice that is nothing but text.
+func textNotice(h *message.Header, l templates.Letter) *notice {
+	h.Append("Content-Type", "text/plain; charset=utf-8")
+	h.Append("Content-Transfer-Encoding", "8bit")
+	return &notice{h.Bytes(), []byte(crlf(l.Body))}
 }
+
+func crlf(text string) string { return strings.ReplaceAll(text, "\n", "\r\n") }
 
 // holdNotices tells the moderators and the author that the post waits.
 func (d *Daemon) holdNotices(ctx context.Context, p *post, v sdk.Verdict) error {
-	name := p.list.Address.String()
 	if p.list.Settings.AdminImmedNotify && !p.noticeCameBack() {
-		n, err := d.notice(p, "held-moderators", "held-moderators.txt", v,
-			address.Sub(p.list.Address, address.RoleOwner).String(), fmt.Sprintf("A message to %s waits for you", name), true)
+		n, err := d.notice(p, "held-moderators", "held_moderators", "", v, address.Sub(p.list.Address, address.RoleOwner).String(), true)
 		if err != nil {
 			return err
 		}
@@ -174,8 +171,11 @@ func (d *Daemon) holdNotices(ctx context.Context, p *post, v sdk.Verdict) error 
 	if err != nil || !may {
 		return err
 	}
-	n, err := d.notice(p, "held-author", "held-author.txt", v, p.entry.Sender,
-		fmt.Sprintf("Your message to %s waits for a moderator", name), false)
+	reader, err := d.language(ctx, p.list, p.author)
+	if err != nil {
+		return err
+	}
+	n, err := d.notice(p, "held-author", "held_author", reader, v, p.entry.Sender, false)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
@@ -33,16 +33,16 @@ const responder = "autorespond"
 // respondsAlone says why mail is thrown away.
 const respondsAlone = "The list answers such mail and throws it away."
 
-// autorespond returns the settings of the responses to the post's kind of mail: what to do, and the text.
+// autorespond returns what to do with the post's kind of mail, and the name of the text.
 func (p *post) autorespond() (action, text string) {
 	s := &p.list.Settings
 	switch address.Role(p.entry.Role) {
 	case address.RolePost:
-		return s.AutorespondPostings, s.AutoresponsePostings
+		return s.AutorespondPostings, "autoresponse_postings_text"
 	case address.RoleOwner:
-		return s.AutorespondOwner, s.AutoresponseOwner
+		return s.AutorespondOwner, "autoresponse_owner_text"
 	case address.RoleRequest:
-		return s.AutorespondRequests, s.AutoresponseRequest
+		return s.AutorespondRequests, "autoresponse_request_text"
 	}
 	return "none", ""
 }
@@ -114,18 +114,12 @@ func (d *Daemon) responseNotice(ctx context.Context, p *post) (*notice, error) {
 	if !allowed {
 		return nil, nil
 	}
-	owner := address.Sub(p.list.Address, address.RoleOwner).String()
-	if strings.TrimSpace(text) == "" {
-		text = "This is an automatic answer: your message to %(list_address)s was received.\n"
+	reader, err := d.language(ctx, p.list, p.author)
+	if err != nil {
+		return nil, err
 	}
-	text = strings.NewReplacer("%(display_name)s", p.list.Name(), "%(list_address)s", p.list.Address.String(), "%(owner_address)s", owner).Replace(text)
-	if !strings.HasSuffix(text, "\n") {
-		text += "\n"
-	}
-	h := d.noticeHeader(p, "response", p.author.String(), fmt.Sprintf("Automatic answer to your message to %s", p.list.Address))
-	h.Append("Content-Type", "text/plain; charset=utf-8")
-	h.Append("Content-Transfer-Encoding", "8bit")
-	return &notice{h.Bytes(), crlf([]byte(text))}, nil
+	letter := d.texts().Letter(p.list, reader, text, templates.Values{"recipient": address.Sub(p.list.Address, address.Role(p.entry.Role)).String()})
+	return textNotice(d.noticeHeader(p, "response", p.author.String(), letter.Subject), letter), nil
 }
 
 // maxReferences and maxReference bound what a reply takes over of a long thread.

@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mlist/mlist/internal/address"
@@ -35,7 +37,7 @@ func (c *commander) set(ctx context.Context, cmd command.Command) error {
 		ok = ok && r.Status != ""
 	}
 	if !ok {
-		c.say("Not understood: set [delivery=on|off] [digest=no|mime|plain|summary]")
+		c.say("not_understood", "usage", "set [delivery=on|off] [digest=no|mime|plain|summary]")
 		return nil
 	}
 	return c.ask(ctx, r)
@@ -69,7 +71,7 @@ func (c *commander) roster(ctx context.Context, cmd command.Command) error {
 		visible = visible || has(ms, list.Member)
 	}
 	if !visible {
-		c.say("The list does not tell %s who its members are.", c.p.author)
+		c.say("roster_closed", "user_address", c.p.author.String())
 		return nil
 	}
 	f := store.Filter{Roles: []list.Role{list.Member}}
@@ -81,7 +83,7 @@ func (c *commander) roster(ctx context.Context, cmd command.Command) error {
 		f.Statuses = []list.Status{list.Status(strings.ToLower(status))}
 	}
 	if bad != "" || len(options) > 0 && !moderator || !within(f.Modes, list.Modes) || !within(f.Statuses, list.Statuses) {
-		c.say("Not understood: who, or for moderators who [mode=%s] [delivery=%s]", join(list.Modes), join(list.Statuses))
+		c.say("not_understood_who", "usage", fmt.Sprintf("[mode=%s] [delivery=%s]", join(list.Modes), join(list.Statuses)))
 		return nil
 	}
 	return c.listMembers(ctx, f)
@@ -113,16 +115,16 @@ func (c *commander) listMembers(ctx context.Context, f store.Filter) error {
 			break
 		}
 		n++
-		c.say("%s", line)
+		c.line(line)
 	}
 	all, err := c.d.store.CountMembers(ctx, c.p.list.ID, f)
 	if err != nil {
 		return storeFailed("count the members", err)
 	}
 	if all > n {
-		c.say("and %d more.", all-n)
+		c.say("and_more", "number", strconv.FormatInt(all-n, 10))
 	} else {
-		c.say("%d in all.", n)
+		c.say("in_all", "number", strconv.FormatInt(n, 10))
 	}
 	return nil
 }
@@ -138,17 +140,17 @@ func (c *commander) lists(ctx context.Context) error {
 			continue
 		}
 		if n++; n > maxLists {
-			c.say("and more.")
+			c.say("lists_more")
 			break
 		}
 		line := "  " + l.Address.String()
 		if l.Settings.Description != "" {
 			line += ": " + oneLine(l.Settings.Description)
 		}
-		c.say("%s", line)
+		c.line(line)
 	}
 	if n == 0 {
-		c.say("No lists of %s are made known.", c.p.list.Address.Domain)
+		c.say("lists_none")
 	}
 	return nil
 }
@@ -157,23 +159,20 @@ func (c *commander) lists(ctx context.Context) error {
 func (c *commander) info() {
 	l := c.p.list
 	if l.Settings.Description != "" {
-		c.say("%s: %s", l.Address, oneLine(l.Settings.Description))
+		c.line(l.Address.String() + ": " + oneLine(l.Settings.Description))
 	}
 	if _, reason := l.Refusal(); reason != "" {
-		c.say("%s", reason)
+		c.line(reason)
 	}
-	sub := func(r address.Role) string { return address.Sub(l.Address, r).String() }
-	c.say("To write to its members:  %s", l.Address)
-	c.say("To join:                  %s (%s)", sub(address.RoleJoin), policyWords[l.Settings.SubscriptionPolicy])
-	c.say("To leave:                 %s (%s)", sub(address.RoleLeave), policyWords[l.Settings.UnsubscriptionPolicy])
-	c.say("To reach its owners:      %s", c.owner())
+	policy := func(of string) string { return c.phrase("policy_" + of) }
+	c.say("info_post")
+	c.say("info_join", "policy", policy(l.Settings.SubscriptionPolicy))
+	c.say("info_leave", "policy", policy(l.Settings.UnsubscriptionPolicy))
+	c.say("info_owner")
 	if l.Settings.ArchiveURL != "" && l.Settings.ArchivePolicy == "public" {
-		c.say("Its archive:              %s", l.Settings.ArchiveURL)
+		c.say("info_archive", "url", l.Settings.ArchiveURL)
 	}
 }
-
-var policyWords = map[string]string{"open": "at once", "confirm": "you are asked to confirm", "moderate": "a moderator decides",
-	"confirm_then_moderate": "you are asked to confirm, and a moderator decides", "closed": "only by its owners"}
 
 // status tells the author what the list knows of them.
 func (c *commander) status(ctx context.Context) error {
@@ -186,31 +185,26 @@ func (c *commander) status(ctx context.Context) error {
 		switch m.Role {
 		case list.Member:
 			told = true
-			c.say("%s is a member since %s, and receives %s; delivery is %s.", m.Address, m.Added.Format("2006-01-02"), modeWords[m.Mode], statusWords[m.Status])
+			c.say("status_member", "user_address", m.Address.String(), "date", m.Added.Format("2006-01-02"),
+				"mode", c.phrase("mode_"+string(m.Mode)), "delivery", c.phrase("delivery_"+string(m.Status)))
 			for _, more := range []struct {
-				is   bool
-				text string
+				is     bool
+				phrase string
 			}{
-				{m.NoOwnPosts, "Your own posts are not sent to you."},
-				{m.NoDuplicates, "What names you in To or Cc is not sent to you by the list."},
-				{m.AcknowledgePosts, "You are told when your posts have come in."},
-				{m.Topics != "", "You have chosen topics: " + oneLine(strings.ReplaceAll(m.Topics, "\n", ", "))},
+				{m.NoOwnPosts, "status_no_own_posts"}, {m.NoDuplicates, "status_no_duplicates"},
+				{m.AcknowledgePosts, "status_acknowledge"}, {m.Topics != "", "status_topics"},
 			} {
 				if more.is {
-					c.say("%s", more.text)
+					c.say(more.phrase, "topics", strings.ReplaceAll(m.Topics, "\n", ", "))
 				}
 			}
 		case list.Owner, list.Moderator:
 			told = true
-			c.say("%s is %s.", m.Address, map[list.Role]string{list.Owner: "an owner", list.Moderator: "a moderator"}[m.Role])
+			c.say("status_"+string(m.Role), "user_address", m.Address.String())
 		}
 	}
 	if !told {
-		c.say("%s is no member of %s.", c.p.author, c.p.list.Address)
+		c.say("status_none", "user_address", c.p.author.String())
 	}
 	return nil
-}
-
-var statusWords = map[list.Status]string{
-	list.Enabled: "on", list.ByUser: "off, as you wished", list.ByBounces: "off, because mail to you came back", list.ByModerator: "off, by a moderator",
 }

@@ -28,12 +28,16 @@ func RejectFlags(reason string) []string {
 	return flags
 }
 
+// rejectedByModerator is the reason where the moderator gave none. The author reads it in their
+// own language.
+const rejectedByModerator = "A moderator of the list rejected the message."
+
 // rejection reads what RejectFlags wrote.
 func rejection(flags []string) (reason string, rejected bool) {
 	if !hasFlag(flags, FlagRejected) {
 		return "", false
 	}
-	reason = "A moderator of the list rejected the message."
+	reason = rejectedByModerator
 	for _, f := range flags {
 		if text, ok := strings.CutPrefix(f, reasonFlag); ok {
 			if b, err := base64.RawURLEncoding.DecodeString(text); err == nil {
@@ -75,7 +79,7 @@ func (d *Daemon) reject(ctx context.Context, p *post, v sdk.Verdict) error {
 		d.note(p, trace.Done, "reason", "rejected, and nobody is told")
 		return p.owner.Done(ctx, p.entry)
 	}
-	n, err := d.rejectNotice(p, v)
+	n, err := d.rejectNotice(ctx, p, v)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,148 @@
+package pipeline
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/templates"
+	"github.com/mlist/mlist/sdk/message"
+)
+
+// named are the functions whose argument is the name of a text, and which one it is.
+var named = map[string]int{"say": 0, "phrase": 0, "text": 0, "Phrase": 2, "Letter": 2, "Text": 2, "remark": 2, "owners": 1, "notice": 2}
+
+// Every text that the pipeline writes is there: what names one is looked for in its source.
+func TestEveryTextOfThePipelineIsThere(t *testing.T) {
+	used := map[string]bool{}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				name := ""
+				switch fun := n.Fun.(type) {
+				case *ast.SelectorExpr:
+					name = fun.Sel.Name
+				case *ast.Ident:
+					name = fun.Name
+				}
+				if at, ok := named[name]; ok && at < len(n.Args) {
+					note(t, used, n.Args[at])
+				}
+			case *ast.KeyValueExpr:
+				if k, ok := n.Key.(*ast.Ident); ok && k.Name == "text" {
+					note(t, used, n.Value)
+				}
+			case *ast.AssignStmt: // told, text, done := …, "welcome", "joined"
+				for _, v := range n.Rhs {
+					if lit, ok := v.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+						s, _ := strconv.Unquote(lit.Value)
+						if _, ok := templates.Describe(s); ok {
+							used[s] = true
+						}
+					}
+				}
+			}
+			return true
+		})
+	}
+	// Those that are put together.
+	for _, policy := range []string{"open", "confirm", "moderate", "confirm_then_moderate", "closed"} {
+		used["policy_"+policy] = true
+	}
+	for _, m := range list.Modes {
+		used["mode_"+string(m)] = true
+	}
+	for _, s := range list.Statuses {
+		used["delivery_"+string(s)] = true
+	}
+	for _, w := range []store.Want{store.WantJoin, store.WantLeave, store.WantChange} {
+		used["confirm_"+string(w)] = true
+	}
+	for _, name := range []string{"joined_owners", "left_owners", "status_owner", "status_moderator", "status_no_own_posts", "status_no_duplicates", "status_acknowledge", "status_topics", "cannot_join", "cannot_leave"} {
+		used[name] = true
+	}
+	for name := range used {
+		if _, ok := templates.Describe(name); !ok {
+			t.Errorf("there is no text %q", name)
+		}
+	}
+	if len(used) < 80 {
+		t.Errorf("the source names only %d texts: %v", len(used), slices.Sorted(maps.Keys(used)))
+	}
+	// And nothing is translated that nobody writes.
+	for _, name := range templates.Names() {
+		if d, _ := templates.Describe(name); !d.Handlers && !used[name] && !strings.HasPrefix(name, "autoresponse_") {
+			t.Errorf("nobody writes %s", name)
+		}
+	}
+}
+
+// note notes a name that stands in the source.
+func note(t *testing.T, used map[string]bool, e ast.Expr) {
+	t.Helper()
+	if lit, ok := e.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+		s, err := strconv.Unquote(lit.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		used[s] = true
+	}
+}
+
+// speak makes the list's texts those of a directory of templates with these files.
+func (w *world) speak(language string, files map[string]string) {
+	w.t.Helper()
+	dir := w.t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	texts, err := templates.Load(dir, language)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cfg := *w.daemon.cfg.Load()
+	cfg.Texts = texts
+	w.daemon.Reload(cfg)
+}
+
+// A list's own text goes out with its subject encoded; the others are those of its language.
+func TestNoticesAreInTheListsLanguage(t *testing.T) {
+	w, out := commandWorld(t, "preferred_language=de")
+	w.speak("fr", map[string]string{"list/dev@lists.test/welcome.txt": "Subject: Grüße an %(user_address)s\n\nSchön, %(display_name)s.\n"})
+	w.wrote("dev-request@lists.test", "ann@net.test", "", "join", "status")
+	ask := out.to("ann@net.test", "die Liste dev@lists.test abonnieren")
+	out.to("ann@net.test", "An ann@net.test ging, was als Nächstes zu tun ist")
+	w.wrote(tokenIn(t, ask.text), "ann@net.test", "", "Re: x", "")
+	got := out.to("ann@net.test", "Schön, dev.\r\n")
+	if h := message.ParseHeader([]byte(got.text)); h.Text("Subject") != "Grüße an ann@net.test" {
+		t.Errorf("%s", got.text)
+	}
+	out.none()
+}
