@@ -21,10 +21,6 @@ func (s *Spool) Chunks(ctx context.Context, recipients bool) iter.Seq2[spool.Chu
 				if errors.Is(err, os.ErrNotExist) {
 					return true // done meanwhile
 				}
-				if errors.Is(err, unix.ENOTDIR) {
-					s.foreign(spool.Outgoing, n.String())
-					return true
-				}
 				if err == nil {
 					err = ctx.Err()
 				}
@@ -115,7 +111,7 @@ func (s *Spool) retryChunks(id spool.ID) error {
 			return err
 		}
 	}
-	if err := s.fs.syncDir(s.chunksPath(n)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := s.fs.syncDir(s.chunksPath(n)); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 		return err
 	}
 	return s.poke(n)
@@ -147,6 +143,16 @@ func (s *Spool) removeChunks(id spool.ID) error {
 	// A settlement under way may put one more chunk there, but each chunk only one.
 	for range 100 {
 		for name, err := range sortedNames(s.chunksPath(n), "", window) {
+			if errors.Is(err, unix.ENOTDIR) {
+				small, err := s.removeSmall(n)
+				if small && err == nil {
+					return s.removed(n)
+				}
+				if err != nil {
+					return err
+				}
+				break // it has become a directory
+			}
 			if errors.Is(err, os.ErrNotExist) {
 				return spool.ErrNotFound
 			}
@@ -167,7 +173,12 @@ func (s *Spool) removeChunks(id spool.ID) error {
 	if err := s.fs.syncDir(s.postPath(n)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	// With an owner at rest nobody else would remove what is left.
+	return s.removed(n)
+}
+
+// removed takes away what is left of a post whose chunks an operator has removed.
+func (s *Spool) removed(n entryName) error {
+	// With an owner at rest nobody else would.
 	if s.entryGone(n) {
 		return s.bury(n)
 	}

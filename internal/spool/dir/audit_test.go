@@ -56,13 +56,16 @@ func (a *auditor) moves(from, to string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for f := range a.dirty {
+		if !a.visible(filepath.Dir(to)) {
+			break
+		}
 		if f == from || strings.HasPrefix(f, from+"/") {
 			a.blame("rule 1: %s is renamed to %s, and %s was not synced", from, to, f)
 			delete(a.dirty, f)
 		}
 	}
 	for d, names := range a.made {
-		if (d == from || strings.HasPrefix(d, from+"/")) && len(names) > 0 {
+		if (d == from || strings.HasPrefix(d, from+"/")) && len(names) > 0 && a.visible(filepath.Dir(to)) {
 			a.blame("rule 1: %s is renamed to %s, and %d names in %s were not synced", from, to, len(names), d)
 			delete(a.made, d)
 		}
@@ -89,10 +92,25 @@ func (a *auditor) removed(path string) {
 	a.name(a.gone, path)
 	delete(a.made[filepath.Dir(path)], filepath.Base(path))
 	delete(a.dirty, path)
+	if small, ok := strings.CutSuffix(path, doneSuffix); ok {
+		a.forgotten(path, small)
+		if _, unsynced := a.gone[filepath.Dir(small)][filepath.Base(small)]; unsynced {
+			a.blame("rule 4: %s is removed, and a power cut may bring back its chunk", path)
+		}
+		return
+	}
 	post := filepath.Dir(path)
 	if filepath.Dir(post) != filepath.Join(a.root, string(spool.Outgoing)) || !strings.HasPrefix(filepath.Base(path), contentPrefix) {
 		return
 	}
+	a.forgotten(path, post)
+	if _, unsynced := a.gone[post][chunksDir]; unsynced {
+		a.blame("rule 4: %s is removed, and a power cut may bring back its chunks", path)
+	}
+}
+
+// forgotten is told when the content of a post goes.
+func (a *auditor) forgotten(path, post string) {
 	for _, q := range []spool.Queue{spool.Incoming, spool.Bounces, spool.Held, spool.Failed} {
 		dir, name := filepath.Join(a.root, string(q)), filepath.Base(post)
 		if _, unsynced := a.gone[dir][name]; unsynced {
@@ -101,9 +119,6 @@ func (a *auditor) removed(path string) {
 		if there, _ := exists(filepath.Join(dir, name)); there {
 			a.blame("rule 4: %s is removed, and its entry is in %s", path, q)
 		}
-	}
-	if _, unsynced := a.gone[post][chunksDir]; unsynced {
-		a.blame("rule 4: %s is removed, and a power cut may bring back its chunks", path)
 	}
 }
 
@@ -114,7 +129,7 @@ func (a *auditor) ack(what string, takes bool) {
 	defer a.mu.Unlock()
 	for dir, names := range a.made {
 		for n := range names {
-			if a.visible(dir) {
+			if a.visible(dir) && !strings.HasSuffix(n, doneSuffix) { // like a chunk that went
 				a.blame("rule 2: %s was acknowledged, and %s/%s was not synced", what, dir, n)
 				delete(names, n)
 			}
@@ -213,6 +228,16 @@ func (a *auditor) files() files {
 			return err
 		}
 	}
+	fs.exchange = func(x, y string) error {
+		err := system.exchange(x, y)
+		if err == nil {
+			a.moves(x, y)
+			a.mu.Lock()
+			a.appears(x) // what y was
+			a.mu.Unlock()
+		}
+		return err
+	}
 	fs.remove = func(path string) error {
 		err := system.remove(path)
 		if err == nil {
@@ -269,7 +294,7 @@ func TestTheAuditorNoticesAMissingSync(t *testing.T) {
 	for deaf, rule := range map[string]string{
 		"/draft-": "rule 1", "/entry-": "rule 1", "/state-": "rule 1", "/chunk-": "rule 1",
 		"/content.": "rule 1", "/chunks/": "rule 1", "/chunks": "rule 1",
-		"/entry.": "rule 1", "/incoming": "rule 2", "/held": "rule 2", "/outgoing": "rule 2", "/bounces": "rule 4",
+		"/small-": "rule 1", "/entry.": "rule 1", "/incoming": "rule 2", "/held": "rule 2", "/outgoing": "rule 2", "/bounces": "rule 4",
 	} {
 		t.Run(deaf, func(t *testing.T) {
 			t.Parallel()
@@ -359,11 +384,28 @@ func walk(t *testing.T, a *auditor) {
 	check("put", nil)
 	commitOne(t, bounces, "r") // a post made of it goes by the same rules
 	check("commit", nil)
-	c, err := out.Next(soon(t))
+	c, err := out.Next(soon(t)) // of a small post
 	if err != nil {
 		t.Fatal(err)
 	}
+	check("progress", out.Progress(c, 0))
 	check("settle", out.Settle(t.Context(), c, spool.Settlement{}))
+	for _, deferred := range [][]string{{"r"}, nil} {
+		putFor(t, s, spool.Bounces, "", "dev@l.test")
+		check("put", nil)
+		commitOne(t, bounces, "r")
+		check("commit", nil)
+		if c, err = out.Next(soon(t)); err != nil {
+			t.Fatal(err)
+		}
+		check("settle", out.Settle(t.Context(), c, spool.Settlement{Deferred: deferred}))
+		if deferred != nil {
+			if c, err = out.Next(soon(t)); err != nil {
+				t.Fatal(err)
+			}
+			check("settle", out.Settle(t.Context(), c, spool.Settlement{}))
+		}
+	}
 	check("close", out.Close())
 	if left, _ := os.ReadDir(s.path(spool.Outgoing, "")); len(left) > 0 {
 		t.Errorf("left in outgoing: %v", left)

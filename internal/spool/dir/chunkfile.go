@@ -1,6 +1,7 @@
 package dir
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +25,16 @@ func chunkBytes(c *spool.Chunk) []byte { return appendChunk(nil, c) }
 
 // appendChunk appends what chunkBytes returns.
 func appendChunk(to []byte, c *spool.Chunk) []byte {
-	h := newHead("chunk")
+	return appendLines(to, newHead(chunkKind), c)
+}
+
+// Kinds of file that have a chunk.
+const (
+	chunkKind = "chunk"
+	smallKind = "post" // and its content after it: see small.go
+)
+
+func appendLines(to []byte, h *head, c *spool.Chunk) []byte {
 	h.add("list", c.List)
 	h.add("variant", c.Variant)
 	h.add("sender", c.Sender)
@@ -96,14 +106,22 @@ func done(line string, count int) (i int, ok bool) {
 // parseChunk reads a chunk's file; what its name tells is left to the caller. index has the
 // number in the file of each recipient, if some are served already; else it is nil.
 func parseChunk(data []byte) (c *spool.Chunk, index []int, err error) {
-	lines, rest, ok := strings.Cut(string(data), "\n\n")
+	c, index, _, err = parseChunkOf(chunkKind, data)
+	return c, index, err
+}
+
+// parseChunkOf reads a file of this kind, and tells how many octets of content are at its end.
+func parseChunkOf(kind string, data []byte) (c *spool.Chunk, index []int, content int, err error) {
+	lines, rest, ok := bytes.Cut(data, []byte("\n\n"))
 	if !ok {
-		return nil, nil, damaged("the header has no end")
+		return nil, nil, 0, damaged("the header has no end")
 	}
 	c = &spool.Chunk{}
 	count, names := -1, 0
-	err = parseHead("chunk", []byte(lines+"\n"), func(key, value string) (err error) {
+	err = parseHead(kind, append(lines[:len(lines):len(lines)], '\n'), func(key, value string) (err error) {
 		switch key {
+		case "content":
+			content, err = strconv.Atoi(value)
 		case "list":
 			c.List = unescape(value)
 		case "variant":
@@ -138,9 +156,12 @@ func parseChunk(data []byte) (c *spool.Chunk, index []int, err error) {
 		return err
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, 0, err
 	}
-	served, err := readRecipients(c, rest, count, names)
+	if content < 0 || content > len(rest) || content > 0 && kind != smallKind {
+		return nil, nil, 0, damaged("a content of %d octets in %d", content, len(rest))
+	}
+	served, err := readRecipients(c, string(rest[:len(rest)-content]), count, names)
 	if err == nil {
 		err = checkVariant(c.Variant)
 	}
@@ -148,12 +169,12 @@ func parseChunk(data []byte) (c *spool.Chunk, index []int, err error) {
 		err = checkPersonal(c)
 	}
 	if err != nil {
-		return nil, nil, damaged("%v", err)
+		return nil, nil, 0, damaged("%v", err)
 	}
 	if len(served) > 0 {
 		index = leaveOut(c, served)
 	}
-	return c, index, nil
+	return c, index, content, nil
 }
 
 // readRecipients reads what follows the header of a chunk, and tells who is served already.
@@ -215,7 +236,11 @@ func leaveOut(c *spool.Chunk, served map[int]bool) (index []int) {
 
 // loadChunk reads a chunk of a post.
 func (s *Spool) loadChunk(post entryName, file chunkFile) (c *spool.Chunk, index []int, err error) {
-	f, info, err := s.fs.openRegular(s.chunkPath(post, file.String()))
+	path, kind := s.chunkPath(post, file.String()), chunkKind
+	if file.small {
+		path, kind = s.postPath(post), smallKind
+	}
+	f, info, err := s.fs.openRegular(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -234,8 +259,7 @@ func (s *Spool) loadChunk(post entryName, file chunkFile) (c *spool.Chunk, index
 	if _, err := io.ReadFull(io.NewSectionReader(f, from, size), data); err != nil {
 		return nil, nil, err
 	}
-	c, index, err = parseChunk(data)
-	if err != nil {
+	if c, index, _, err = parseChunkOf(kind, data); err != nil {
 		return nil, nil, err
 	}
 	c.Post, c.Name, c.Key = post.id, file.name, file.key

@@ -127,7 +127,7 @@ func prepareOne(ctx context.Context, o spool.Owner) error {
 	groups, of := [][]string{{"a"}, {"b", "c"}, {"d"}}, string(e.ID)
 	made := len(e.Flags) > 0
 	if made {
-		groups, of = [][]string{{"new"}}, strings.TrimPrefix(e.Flags[0], "of=")
+		groups, of = [][]string{{"new", "late"}}, strings.TrimPrefix(e.Flags[0], "of=")
 	}
 	for _, group := range groups {
 		c := spool.Chunk{Variant: "plain"}
@@ -215,8 +215,8 @@ func TestKilledAtAnyInstantNothingIsLostOrDoubled(t *testing.T) {
 	}
 	doubled := 0
 	for _, id := range h.acked {
-		for _, r := range []string{"a.", "b.", "c.", "d.", "new."} {
-			if r == "new." && !makesNew(id) {
+		for _, r := range []string{"a.", "b.", "c.", "d.", "new.", "late."} {
+			if (r == "new." || r == "late.") && !makesNew(id) {
 				continue
 			}
 			n := h.sent[r+id]

@@ -103,6 +103,15 @@ func (f *faults) files() files {
 		}
 		return system.noReplace(from, to)
 	}
+	fs.exchange = func(x, y string) error {
+		if f.nfs {
+			return unix.EINVAL
+		}
+		if err := f.call("exchange " + y); err != nil {
+			return err
+		}
+		return system.exchange(x, y)
+	}
 	fs.link = func(from, to string) error {
 		if err := f.call("link " + to); err != nil {
 			return err
@@ -242,6 +251,14 @@ var steps = []step{
 	{"settle with a deferral", func(ctx context.Context, x *world) error {
 		return x.out.Settle(ctx, x.chunk, spool.Settlement{Deferred: []string{"r2"}, Due: time.Now().Add(time.Hour)})
 	}, "r2", false},
+	{"settle of a directory", func(ctx context.Context, x *world) error {
+		return x.out.Settle(ctx, x.chunk, spool.Settlement{})
+	}, "", false},
+	{"settle of a directory, with a deferral", func(ctx context.Context, x *world) error {
+		return x.out.Settle(ctx, x.chunk, spool.Settlement{Deferred: []string{"r2"}, Due: time.Now().Add(time.Hour)})
+	}, "r2", false},
+	{"first progress of a small post", func(ctx context.Context, x *world) error { return x.out.Progress(x.chunk, 0) }, "r2", true},
+	{"pause of a small post", func(ctx context.Context, x *world) error { return x.s.PausePost(ctx, x.chunk.Post) }, "r1 r2", true},
 	{"retry of a parked entry", func(ctx context.Context, x *world) error {
 		e, err := x.s.Find(ctx, x.entry.ID)
 		if err != nil {
@@ -369,6 +386,10 @@ func newWorld(t *testing.T, f *faults, name string) *world {
 			check(err)
 		}
 	}
+	if out, ok := x.out.(*outgoing); ok && strings.Contains(name, "of a directory") && out.out[x.chunk.ID()].file.small {
+		_, err := out.spread(x.chunk, out.out[x.chunk.ID()])
+		check(err)
+	}
 	if strings.HasPrefix(name, "retry the chunks") {
 		check(x.out.Settle(ctx, x.chunk, spool.Settlement{Deferred: []string{"r2"}, Due: time.Now().Add(time.Hour)}))
 	}
@@ -407,7 +428,9 @@ func TestEachCallFails(t *testing.T) {
 }
 
 // canFail tells whether a step makes any call that can fail.
-func canFail(st step, removals bool) bool { return removals || st.name != "settle" }
+func canFail(st step, removals bool) bool {
+	return removals || st.name != "settle" && st.name != "settle of a directory"
+}
 
 // failAt has the n-th call fail, and tells whether there was one.
 func failAt(t *testing.T, st step, n int, f *faults) bool {

@@ -21,6 +21,7 @@ type files struct {
 	close     func(f *os.File) error
 	rename    func(from, to string) error
 	noReplace func(from, to string) error // rename, but unix.EEXIST rather than replace
+	exchange  func(a, b string) error     // of two that are there, each takes the other's name, in one step
 	link      func(from, to string) error
 	remove    func(path string) error
 	mkdir     func(path string) error
@@ -41,6 +42,9 @@ var system = files{
 	space:  space,
 	noReplace: func(from, to string) error {
 		return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	},
+	exchange: func(a, b string) error {
+		return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 	},
 	link:   os.Link,
 	remove: os.Remove,

@@ -138,6 +138,7 @@ type chunkFile struct {
 	name string // digits
 	state
 	from, to int64 // its octets; to is 0 if all of the file is the chunk's
+	small    bool  // the post is one file, which has this chunk alone
 }
 
 func (c chunkFile) base() string { return c.key.String() + "-" + c.name }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +33,7 @@ type handed struct {
 	file  chunkFile
 	index []int    // the numbers in the file of its recipients; nil if they are those of the chunk
 	log   *journal // nil until there is progress
+	fresh bool     // the post has become a directory, and that is not synced
 }
 
 var _ spool.OutgoingOwner = (*outgoing)(nil)
@@ -302,6 +302,10 @@ func (o *outgoing) back(p *post, file chunkFile, due time.Time) {
 // setAside moves a chunk that cannot be read out of the way, where it keeps the
 // post's content with it.
 func (o *outgoing) setAside(p *post, file chunkFile, why error) {
+	if file.small {
+		o.s.setAsideSmall(p.name, why)
+		return
+	}
 	to := filepath.Join(o.s.postPath(p.name), damagedPrefix+file.String())
 	o.s.opts.Log.Error("a chunk is damaged: set aside", "entry", p.name.id, "path", to, "err", why)
 	if err := o.s.fs.rename(o.s.chunkPath(p.name, file.String()), to); err != nil {
@@ -375,12 +379,13 @@ func (o *outgoing) apply(names []string) {
 	defer o.mu.Unlock()
 	o.turns.makeRoom(time.Now().Add(o.s.opts.Rescan).UnixMicro())
 	for _, s := range names {
-		n, st, err := parseName(strings.TrimSuffix(s, pokeSuffix))
-		if err != nil || st.side {
+		n, beside, err := parsePost(s)
+		switch {
+		case err != nil:
 			o.s.foreign(spool.Outgoing, s)
-			continue
+		case beside == "" || beside == pokeSuffix:
+			o.turns.see(n)
 		}
-		o.turns.see(n)
 	}
 	o.cond.Broadcast()
 }

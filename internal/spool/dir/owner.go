@@ -68,7 +68,8 @@ func (t *tenure) end() error {
 // owner is a spool.Owner.
 type owner struct {
 	*tenure
-	kick chan struct{} // the table has changed: when is the next one due?
+	kick  chan struct{} // the table has changed: when is the next one due?
+	small bool          // a small post may be one file
 
 	mu     sync.Mutex
 	cond   *sync.Cond
@@ -85,7 +86,7 @@ func (s *Spool) Own(ctx context.Context, q spool.Queue, set segment.Set, name st
 	if err != nil {
 		return nil, err
 	}
-	o := &owner{tenure: t, kick: make(chan struct{}, 1), table: newTable(s.opts.MaxReady)}
+	o := &owner{tenure: t, kick: make(chan struct{}, 1), table: newTable(s.opts.MaxReady), small: s.canExchange()}
 	o.cond = sync.NewCond(&o.mu)
 	go o.w.run(o.stop)
 	go o.run()

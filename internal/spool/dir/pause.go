@@ -14,8 +14,10 @@ import (
 	"github.com/mlist/mlist/internal/spool"
 )
 
-// pausedFile lies in the directory of a post that an operator has paused.
-const pausedFile = "paused"
+// pausedSuffix is that of a file beside a post that an operator has paused.
+const pausedSuffix = ".paused"
+
+func (s *Spool) pausedPath(n entryName) string { return s.postPath(n) + pausedSuffix }
 
 // pauseLook is how often an owner looks whether a paused post is to go on.
 const pauseLook = 2 * time.Second
@@ -39,6 +41,9 @@ func (s *Spool) findRunning(id spool.ID) (entryName, error) {
 		return n, err
 	}
 	there, err := exists(s.chunksPath(n))
+	if errors.Is(err, unix.ENOTDIR) {
+		return n, nil // a small one
+	}
 	if err == nil && !there {
 		err = spool.ErrNotFound
 	}
@@ -46,11 +51,9 @@ func (s *Spool) findRunning(id spool.ID) (entryName, error) {
 }
 
 func (s *Spool) pause(n entryName) error {
-	f, err := s.fs.create(filepath.Join(s.postPath(n), pausedFile))
+	f, err := s.fs.create(s.pausedPath(n))
 	switch {
 	case errors.Is(err, os.ErrExist):
-	case errors.Is(err, os.ErrNotExist):
-		return spool.ErrNotFound
 	case err != nil:
 		return err
 	default:
@@ -58,17 +61,17 @@ func (s *Spool) pause(n entryName) error {
 			return err
 		}
 	}
-	return s.fs.syncDir(s.postPath(n))
+	return s.syncs[spool.Outgoing].sync()
 }
 
 // ResumePost implements spool.Admin.
 func (s *Spool) ResumePost(_ context.Context, id spool.ID) error {
 	n, err := s.findRunning(id)
 	if err == nil {
-		err = s.fs.removeIf(filepath.Join(s.postPath(n), pausedFile))
+		err = s.fs.removeIf(s.pausedPath(n))
 	}
 	if err == nil {
-		err = s.fs.syncDir(s.postPath(n))
+		err = s.syncs[spool.Outgoing].sync()
 	}
 	if err == nil {
 		err = s.poke(n)
@@ -81,7 +84,7 @@ func (s *Spool) ResumePost(_ context.Context, id spool.ID) error {
 
 // isPaused tells whether an operator has paused a post.
 func (s *Spool) isPaused(n entryName) bool {
-	there, err := exists(filepath.Join(s.postPath(n), pausedFile))
+	there, err := exists(s.pausedPath(n))
 	return err == nil && there
 }
 

@@ -1,27 +1,33 @@
 package dir
 
 import (
+	"errors"
 	"iter"
 	"os"
-	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mlist/mlist/internal/spool"
 )
 
-// eachPost calls f for the posts in outgoing after a name, oldest first.
+// eachPost calls f for the posts in outgoing after a name, oldest first, those that are done
+// included.
 func (s *Spool) eachPost(after string, f func(entryName) bool) error {
 	for name, err := range sortedNames(s.path(spool.Outgoing, ""), after, window) {
 		if err != nil {
 			return err
 		}
-		if strings.HasSuffix(name, pokeSuffix) {
-			s.sweepPoke(name)
+		n, beside, err := parsePost(name)
+		if err != nil {
+			s.foreign(spool.Outgoing, name)
 			continue
 		}
-		n, st, err := parseName(name)
-		if err != nil || st.side {
-			s.foreign(spool.Outgoing, name)
+		switch beside {
+		case pokeSuffix, pausedSuffix:
+			s.sweepBeside(n, beside)
+			continue
+		case damagedSuffix:
 			continue
 		}
 		if !f(n) {
@@ -42,12 +48,20 @@ func (s *Spool) poke(n entryName) error {
 	return s.fs.removeIf(path)
 }
 
-// sweepPoke removes what a poke left that was killed.
-func (s *Spool) sweepPoke(name string) {
-	path := s.path(spool.Outgoing, name)
-	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > time.Minute {
-		_ = s.fs.removeIf(path) // else the next scan does it
+// sweepBeside removes what a poke left that was killed, or a pause of a post that was just
+// about to go.
+func (s *Spool) sweepBeside(n entryName, suffix string) {
+	path := s.postPath(n) + suffix
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) < time.Minute {
+		return
 	}
+	if suffix == pausedSuffix {
+		if there, err := exists(s.postPath(n)); there || err != nil {
+			return
+		}
+	}
+	_ = s.fs.removeIf(path) // else the next scan does it
 }
 
 // chunkGroup is a chunk: its newest file, and those that it outdoes.
@@ -62,6 +76,10 @@ func (s *Spool) chunkGroups(n entryName) iter.Seq2[chunkGroup, error] {
 		var g chunkGroup
 		open := false
 		for name, err := range sortedNames(s.chunksPath(n), "", window) {
+			if errors.Is(err, unix.ENOTDIR) {
+				yield(chunkGroup{newest: smallFile(n)}, nil)
+				return
+			}
 			if err != nil {
 				yield(chunkGroup{}, err)
 				return

@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
@@ -44,11 +46,14 @@ func checkVariant(v string) error {
 	return nil
 }
 
-// prepared is a spool.Prepared: a directory in tmp that Commit renames.
+// prepared is a spool.Prepared: a directory in tmp that Commit renames. As long as it may
+// become a small post it is in memory alone, and what Commit renames is one file.
 type prepared struct {
 	o        *owner
 	it       *item
-	dir      string
+	dir      string         // "" as long as it may be small
+	first    *content       // the content of a small post
+	chunk    spool.Chunk    // and its chunk, which is in pack, too
 	syncs    errgroup.Group // files are synced while the next are written
 	writing  int            // contents not closed
 	variants map[string]bool
@@ -70,23 +75,46 @@ func (o *owner) Prepare(ctx context.Context, e spool.Entry) (spool.Prepared, err
 	defer o.life.RUnlock()
 	p := &prepared{o: o, it: it, variants: map[string]bool{}}
 	p.syncs.SetLimit(parallelSyncs)
-	if p.dir, err = o.s.temp("post-" + it.name.String()); err == nil {
-		if err = o.s.fs.mkdir(p.dir); err == nil {
-			err = o.s.fs.mkdir(filepath.Join(p.dir, chunksDir))
+	if !o.small {
+		if err := p.spread(); err != nil {
+			_ = os.RemoveAll(p.dir)
+			return nil, fmt.Errorf("prepare entry %s: %w", e.ID, err)
 		}
-	}
-	if err != nil {
-		_ = os.RemoveAll(p.dir)
-		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, err)
 	}
 	return p, nil
 }
 
+// spread makes a directory of what is in memory: the post is not small.
+func (p *prepared) spread() error {
+	if p.dir != "" {
+		return nil
+	}
+	dir, err := p.o.s.temp("post-" + p.it.name.String())
+	if err != nil {
+		return err
+	}
+	p.dir = dir
+	for _, d := range []string{dir, filepath.Join(dir, chunksDir)} {
+		if err := p.o.s.fs.mkdir(d); err != nil {
+			return err
+		}
+	}
+	if p.first != nil {
+		if err := p.first.spread(); err != nil {
+			return err
+		}
+	}
+	return p.unpack()
+}
+
 // content writes a variant's file.
 type content struct {
-	p *prepared
-	f *os.File
-	w *bufio.Writer
+	p       *prepared
+	variant string
+	small   []byte // as long as there is no file
+	closed  bool
+	f       *os.File
+	w       *bufio.Writer
 }
 
 func (p *prepared) wrap(err error) error {
@@ -105,15 +133,35 @@ func (p *prepared) Content(variant string) (io.WriteCloser, error) {
 	if err != nil {
 		return nil, p.wrap(err)
 	}
-	f, err := p.o.s.fs.create(filepath.Join(p.dir, contentPrefix+variant))
+	c := &content{p: p, variant: variant}
+	if p.dir == "" && p.first == nil {
+		p.first = c
+	} else if err = p.spread(); err == nil {
+		err = c.spread()
+	}
 	if err != nil {
 		return nil, p.wrap(err)
 	}
 	p.variants[variant] = true
 	p.writing++
-	c := &content{p: p, f: f}
-	c.w = bufio.NewWriterSize(fileWriter{p.o.s, f}, 64<<10)
 	return c, nil
+}
+
+// spread makes a file of what is in memory.
+func (c *content) spread() error {
+	f, err := c.p.o.s.fs.create(filepath.Join(c.p.dir, contentPrefix+c.variant))
+	if err != nil {
+		return err
+	}
+	if c.closed {
+		_, err = c.p.o.s.fs.write(f, c.small)
+		c.p.finish(f, err)
+		return err
+	}
+	c.f, c.w = f, bufio.NewWriterSize(fileWriter{c.p.o.s, f}, 64<<10)
+	_, err = c.w.Write(c.small)
+	c.small = nil
+	return err
 }
 
 // fileWriter writes through the seam.
@@ -125,16 +173,29 @@ type fileWriter struct {
 func (w fileWriter) Write(b []byte) (int, error) { return w.s.fs.write(w.f, b) }
 
 func (c *content) Write(b []byte) (int, error) {
+	if c.f == nil && len(c.small)+len(b) <= smallContent {
+		c.small = append(c.small, b...)
+		return len(b), nil
+	}
+	if c.f == nil {
+		if err := c.p.spread(); err != nil {
+			return 0, c.p.wrap(err)
+		}
+	}
 	n, err := c.w.Write(b)
 	return n, c.p.wrap(err)
 }
 
 func (c *content) Close() error {
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	c.p.writing--
 	if c.f == nil {
 		return nil
 	}
 	err := c.w.Flush()
-	c.p.writing--
 	c.p.finish(c.f, err)
 	c.f = nil
 	return c.p.wrap(err)
@@ -157,7 +218,13 @@ func (p *prepared) AddChunk(ctx context.Context, c spool.Chunk) error {
 		return p.wrap(err)
 	}
 	c.Reason = ""
-	name := fmt.Sprintf("%06d", p.chunks+1)
+	small := p.dir == "" && p.chunks == 0
+	if !small {
+		if err := p.spread(); err != nil {
+			return p.wrap(err)
+		}
+	}
+	name := chunkNumber(p.chunks + 1)
 	if err := p.pack.add(chunkFile{key: segment.KeyOf(string(p.it.name.id), name), name: name}, &c); err != nil {
 		return p.wrap(err)
 	}
@@ -165,12 +232,23 @@ func (p *prepared) AddChunk(ctx context.Context, c spool.Chunk) error {
 	if !p.variants[c.Variant] {
 		p.variants[c.Variant] = false // it is needed
 	}
+	if small && fitsSmall(&c, p.pack.data) {
+		p.chunk = c
+		p.chunk.Recipients = slices.Clone(c.Recipients) // they are the caller's
+		return nil
+	}
+	if err := p.spread(); err != nil {
+		return p.wrap(err)
+	}
 	// The first is synced while the journal is written; most posts have no other.
 	if p.chunks == 1 || p.pack.full() {
 		return p.wrap(p.unpack())
 	}
 	return nil
 }
+
+// chunkNumber names the n-th chunk of a post.
+func chunkNumber(n int) string { return fmt.Sprintf("%06d", n) }
 
 // AddEntry implements spool.Prepared. The entry is a file beside the contents, which
 // publish moves to where it belongs.
@@ -192,6 +270,9 @@ func (p *prepared) AddEntry(ctx context.Context, env spool.Envelope, message ...
 		return "", p.wrap(fmt.Errorf("an envelope of %d bytes: more than %d", h.Len(), maxHead-1))
 	}
 	h.WriteByte('\n')
+	if err := p.spread(); err != nil {
+		return "", p.wrap(err)
+	}
 	f, err := p.o.s.fs.create(filepath.Join(p.dir, entryPrefix+name.String()))
 	if err != nil {
 		return "", p.wrap(err)
@@ -209,7 +290,9 @@ func (p *prepared) AddEntry(ctx context.Context, env spool.Envelope, message ...
 // Commit implements spool.Prepared.
 func (p *prepared) Commit(ctx context.Context) error {
 	err := p.commit(ctx)
-	_ = os.RemoveAll(p.dir) // gone if it was renamed
+	if p.dir != "" {
+		_ = os.RemoveAll(p.dir) // gone if it was renamed
+	}
 	if err != nil {
 		return fmt.Errorf("commit entry %s: %w", p.it.name.id, err)
 	}
@@ -217,18 +300,26 @@ func (p *prepared) Commit(ctx context.Context) error {
 }
 
 func (p *prepared) commit(ctx context.Context) error {
-	if err := p.unpack(); err != nil {
-		return err
+	if p.chunks == 0 && p.entries == 0 && p.dir == "" {
+		return p.publish(ctx) // just the removal
 	}
-	if p.shared {
-		if err := p.syncs.Wait(); err != nil { // only then have all chunks a name
+	if p.first == nil && p.dir == "" {
+		return fmt.Errorf("a chunk refers to variant %s, which has no content", p.chunk.Variant)
+	}
+	if p.dir != "" {
+		if err := p.unpack(); err != nil {
 			return err
 		}
-	}
-	// The directories' entries are complete, so that all can be synced together:
-	// nothing is visible before the rename.
-	for _, d := range []string{p.dir, filepath.Join(p.dir, chunksDir)} {
-		p.syncs.Go(func() error { return p.o.s.fs.syncDir(d) })
+		if p.shared {
+			if err := p.syncs.Wait(); err != nil { // only then have all chunks a name
+				return err
+			}
+		}
+		// The directories' entries are complete, so that all can be synced together:
+		// nothing is visible before the rename.
+		for _, d := range []string{p.dir, filepath.Join(p.dir, chunksDir)} {
+			p.syncs.Go(func() error { return p.o.s.fs.syncDir(d) })
+		}
 	}
 	if err := p.syncs.Wait(); err != nil {
 		return err
@@ -241,9 +332,28 @@ func (p *prepared) commit(ctx context.Context) error {
 			return fmt.Errorf("a chunk refers to variant %s, which has no content", v)
 		}
 	}
+	if p.dir == "" {
+		return p.commitSmall(ctx)
+	}
 	if err := p.complete(); err != nil {
 		return err
 	}
+	return p.publish(ctx)
+}
+
+// commitSmall writes the post's one file.
+func (p *prepared) commitSmall(ctx context.Context) (err error) {
+	if p.dir, err = p.o.s.temp("small-" + p.it.name.String()); err != nil {
+		return err
+	}
+	content := p.first.small
+	if err := p.o.s.fs.writeFile(p.dir, smallBytes(&p.chunk, len(content)), content); err != nil {
+		return err
+	}
+	return p.publish(ctx)
+}
+
+func (p *prepared) publish(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -280,7 +390,11 @@ func (o *owner) publish(it *item, dir string, chunks, entries int) error {
 	}
 	visible := chunks+entries > 0
 	if visible {
-		err := s.fs.renameNew(dir, s.postPath(it.name))
+		// A small post that is done would not be in the way of another of its name.
+		there, err := s.isFinished(it.name)
+		if err == nil && !there {
+			err = s.fs.renameNew(dir, s.postPath(it.name))
+		}
 		if err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
@@ -311,6 +425,9 @@ func (o *owner) publish(it *item, dir string, chunks, entries int) error {
 // gone from here for good, too, before anything becomes of them.
 func (s *Spool) putEntries(n entryName) error {
 	files, err := os.ReadDir(s.postPath(n))
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, os.ErrNotExist) {
+		return nil // a small post, which has none
+	}
 	if err != nil {
 		return err
 	}
@@ -337,6 +454,9 @@ func (s *Spool) putEntries(n entryName) error {
 // Abort implements spool.Prepared.
 func (p *prepared) Abort() error {
 	_ = p.syncs.Wait() // nobody cares for these files any more
+	if p.dir == "" {
+		return nil
+	}
 	return p.wrap(os.RemoveAll(p.dir))
 }
 
@@ -347,7 +467,7 @@ func (o *owner) Finished(_ context.Context, e spool.Entry) (bool, error) {
 		return false, fmt.Errorf("look for the post of entry %s: %w", e.ID, err)
 	}
 	defer o.life.RUnlock()
-	there, err := exists(o.s.postPath(it.name))
+	there, err := o.s.isFinished(it.name)
 	if err == nil && there {
 		err = o.s.syncs[spool.Outgoing].sync() // the run before may not have come that far
 		if err == nil {

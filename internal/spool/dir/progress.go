@@ -39,6 +39,9 @@ func (o *outgoing) Progress(c *spool.Chunk, i int) error {
 func (o *outgoing) progress(c *spool.Chunk, h handed, i int) error {
 	if h.log == nil {
 		var err error
+		if h, err = o.spread(c, h); err != nil {
+			return err
+		}
 		if h.file.to > 0 {
 			if h.file, err = o.detach(h); err != nil {
 				return err

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mlist/mlist/internal/spool"
 )
 
@@ -102,6 +104,11 @@ func (r *reaper) round() bool {
 			r.s.opts.Log.Error("a power cut may repeat deliveries", "entry", n.id, "err", err)
 		}
 	}
+	// That small posts are done is a name in outgoing.
+	if err := r.s.syncs[spool.Outgoing].sync(); err != nil {
+		r.s.opts.Log.Error("cannot remove the posts that are done, and a power cut may repeat deliveries", "posts", len(graves), "err", err)
+		return left // a scan finds them again
+	}
 	var ready []entryName
 	for n := range graves {
 		if r.s.entryGone(n) {
@@ -144,13 +151,17 @@ func (s *Spool) removePost(n entryName) error {
 	dir := s.postPath(n)
 	files, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // another owner was quicker
+		// A small one, or another owner was quicker.
+		return errors.Join(s.fs.removeIf(s.pausedPath(n)), s.fs.removeIf(s.donePath(n)))
+	}
+	if errors.Is(err, unix.ENOTDIR) {
+		return nil // it is not done at all
 	}
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		if !strings.HasPrefix(f.Name(), contentPrefix) && f.Name() != pausedFile {
+		if !strings.HasPrefix(f.Name(), contentPrefix) {
 			return nil
 		}
 	}
@@ -162,5 +173,5 @@ func (s *Spool) removePost(n entryName) error {
 			return err
 		}
 	}
-	return s.fs.removeIf(dir)
+	return errors.Join(s.fs.removeIf(s.pausedPath(n)), s.fs.removeIf(dir))
 }

@@ -50,6 +50,9 @@ func (o *outgoing) content(ctx context.Context, c *spool.Chunk) (spool.Message, 
 		return nil, err
 	}
 	defer o.life.RUnlock()
+	if h.file.small {
+		return o.s.smallMessage(ctx, h.post.name, c.Variant)
+	}
 	f, info, err := o.s.fs.openRegular(filepath.Join(o.s.postPath(h.post.name), contentPrefix+c.Variant))
 	if err != nil {
 		return nil, err
@@ -69,7 +72,11 @@ func (o *outgoing) Settle(_ context.Context, c *spool.Chunk, r spool.Settlement)
 	defer o.life.RUnlock()
 	var due int64
 	if len(r.Deferred) > 0 {
-		due, err = o.replace(h, c, r)
+		if h, err = o.spread(c, h); errors.Is(err, spool.ErrNotFound) {
+			err = nil // an operator removed the post
+		} else if err == nil {
+			due, err = o.replace(h, c, r)
+		}
 	} else if err = o.removeChunk(h); err == nil {
 		o.reaper.wrote(h.post.name)
 	}
@@ -94,6 +101,9 @@ func (o *outgoing) forgetChunk(c *spool.Chunk) {
 // removeChunk unlinks the file, which an operator's retry may have renamed meanwhile. Of one
 // that shares its file, detach may have left another that it could not remove.
 func (o *outgoing) removeChunk(h handed) error {
+	if h.file.small {
+		return o.endSmall(h.post.name)
+	}
 	if h.file.to > 0 {
 		own := h.file
 		own.from, own.to = 0, 0

@@ -84,7 +84,7 @@ func TestOnePostThatCannotBeRemovedDoesNotKeepTheOthers(t *testing.T) {
 	sick.Store("none")
 	fs := system
 	fs.remove = func(path string) error {
-		if strings.Contains(path, sick.Load().(string)) && strings.Contains(path, contentPrefix) {
+		if strings.Contains(path, sick.Load().(string)) && strings.HasSuffix(path, doneSuffix) {
 			return &os.PathError{Op: "remove", Path: path, Err: unix.EIO}
 		}
 		return system.remove(path)

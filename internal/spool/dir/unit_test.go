@@ -277,6 +277,10 @@ func TestOutdoneChunkIsNotSentAgain(t *testing.T) {
 	x := newWorld(t, f, "settle")
 	post := entryName{x.entry.ID, x.entry.Key}
 	old := filepath.Join(t.TempDir(), "old")
+	out := x.out.(*outgoing)
+	if _, err := out.spread(x.chunk, out.out[x.chunk.ID()]); err != nil {
+		t.Fatal(err)
+	}
 	names, _ := filepath.Glob(filepath.Join(x.s.chunksPath(post), "*"))
 	if err := os.Link(names[0], old); err != nil {
 		t.Fatal(err)
@@ -289,15 +293,15 @@ func TestOutdoneChunkIsNotSentAgain(t *testing.T) {
 	if err := os.Link(old, names[0]); err != nil {
 		t.Fatal(err)
 	}
-	out, err := x.s.OwnOutgoing(t.Context(), segment.All, "test")
+	again, err := x.s.OwnOutgoing(t.Context(), segment.All, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := out.Next(t.Context())
+	c, err := again.Next(t.Context())
 	if err != nil || !slices.Equal(c.Recipients, []string{"r2"}) {
 		t.Fatalf("got %+v, %v", c, err)
 	}
-	if err := out.Settle(t.Context(), c, spool.Settlement{}); err != nil {
+	if err := again.Settle(t.Context(), c, spool.Settlement{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := x.look(); got != "" {
