@@ -37,7 +37,7 @@ var rules = []struct {
 	{"sdk", []string{"sdk/"}, []string{"github.com/hashicorp/go-plugin"}, "handler authors get nothing of mlist's inside"},
 	{"internal/host", []string{"sdk", "sdk/"}, []string{"github.com/hashicorp/go-plugin"}, "the one place that runs plugin processes"},
 	{"internal/spool", []string{"internal/segment", "internal/spool"}, nil, "a queue knows nothing of lists"},
-	{"internal/store", []string{"internal/address", "internal/list", "internal/store"}, []string{"modernc.org/sqlite", "github.com/pressly/goose"},
+	{"internal/store", []string{"internal/address", "internal/list", "internal/store"}, []string{"modernc.org/sqlite", "github.com/pressly/goose", "github.com/jackc/pgx"},
 		"the one place that speaks SQL"},
 	{"internal/archive/dir", []string{"internal/archive"}, nil, "the bytes of an archive; what they are stands in the store"},
 	{"internal/archive/archivetest", []string{"internal/archive"}, nil, "the suite of any archive"},
@@ -63,7 +63,7 @@ var rules = []struct {
 }
 
 // guarded are modules that only packages whose rule names them may import.
-var guarded = []string{"github.com/hashicorp/go-plugin", "github.com/emersion/go-milter", "modernc.org/sqlite", "github.com/pressly/goose", "github.com/BurntSushi/toml"}
+var guarded = []string{"github.com/hashicorp/go-plugin", "github.com/emersion/go-milter", "modernc.org/sqlite", "github.com/pressly/goose", "github.com/jackc/pgx", "github.com/BurntSushi/toml"}
 
 func TestArrowsPointOneWay(t *testing.T) {
 	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()

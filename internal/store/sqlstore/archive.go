@@ -148,7 +148,7 @@ func (s *Store) RemoveArchived(ctx context.Context, listID, number int64, at tim
 			return notFound(err)
 		}
 		places = slices.DeleteFunc(slices.Compact([]string{place, digest}), func(p string) bool { return p == "" })
-		_, err := tx.StmtContext(ctx, s.q.removeArchived).ExecContext(ctx, listID, number, at.UnixMicro())
+		_, err := tx.StmtContext(ctx, s.q.removeArchived).ExecContext(ctx, listID, number, at.UnixMicro(), []byte{})
 		return err
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"database/sql"
 	"embed"
 
 	"github.com/pressly/goose/v3"
@@ -23,6 +24,11 @@ type dialect struct {
 
 	// bulkParam is the placeholder of parameter n in a statement that has many, in order.
 	bulkParam func(n int) string
+
+	// lockWrites begins a transaction that writes, where beginning does not lock; "" for none.
+	lockWrites string
+	// snapshot is the isolation that shows all of a transaction one instant.
+	snapshot sql.IsolationLevel
 
 	// These tell from other errors: a broken unique constraint; a row whose list is not
 	// there; a lock that another process holds.

@@ -151,7 +151,7 @@ func (s *Store) queries() []query {
 			WHERE list_id = $1 AND role IN (1, 2, 3, 4) AND address_key IN ($2, $3, $4, $5, $6) ORDER BY role, address_key`},
 		{&s.q.countMembers, s.reader, `SELECT count(*) ` + chosen},
 		{&s.q.peekPost, s.reader, filed},
-		{&s.q.state, s.reader, `SELECT 0 AS place, value IS NOT NULL, value FROM plugin_state_before WHERE list_id = $1 AND entry = $2 AND plugin = $3 AND name = $4
+		{&s.q.state, s.reader, `SELECT 0 AS place, CASE WHEN value IS NULL THEN 0 ELSE 1 END, value FROM plugin_state_before WHERE list_id = $1 AND entry = $2 AND plugin = $3 AND name = $4
 			UNION ALL SELECT 1, 1, value FROM plugin_state WHERE list_id = $1 AND plugin = $3 AND name = $4 ORDER BY place LIMIT 1`},
 
 		{&s.q.inArchive, s.reader, `SELECT EXISTS (SELECT 1 FROM archive WHERE entry = $1 AND $2 IN (place, digest_place))`},
@@ -164,8 +164,8 @@ func (s *Store) queries() []query {
 			AND date >= $4 AND date < $5 AND (place <> '' OR removed IS NOT NULL OR $6 = 1) ORDER BY number`},
 		{&s.q.archivedHash, s.stream, `SELECT ` + archiveColumns + ` FROM archive WHERE list_id = $1 AND hash = $7 AND number >= $2 AND number <= $3
 			AND date >= $4 AND date < $5 AND (place <> '' OR removed IS NOT NULL OR $6 = 1) ORDER BY number`},
-		{&s.q.waitingDigests, s.stream, `SELECT a.list_id, l.address_key, l.local, count(*), sum(a.digest_size), min(a.received)
-			FROM archive a JOIN lists l ON l.id = a.list_id WHERE a.digest = 1 AND l.address_key < $1 GROUP BY a.list_id`},
+		{&s.q.waitingDigests, s.stream, `SELECT l.id, l.address_key, l.local, count(*), sum(a.digest_size), min(a.received)
+			FROM archive a JOIN lists l ON l.id = a.list_id WHERE a.digest = 1 AND l.address_key < $1 GROUP BY l.id`},
 		{&s.q.digests, s.stream, `SELECT ` + digestColumns + `, '', '' FROM digests d WHERE list_id = $1 ORDER BY volume DESC, issue DESC`},
 		{&s.q.unfiledDigests, s.stream, `SELECT ` + digestColumns + `, l.address_key, l.local FROM digests d JOIN lists l ON l.id = d.list_id
 			WHERE d.filed IS NULL AND l.address_key < $1 ORDER BY d.closed`},
@@ -205,7 +205,7 @@ func (s *Store) queries() []query {
 		{&s.q.setSettings, s.writer, `UPDATE lists SET settings = $2, style = $3 WHERE id = $1`},
 		{&s.q.aliasesOf, s.writer, `SELECT address_key, local FROM list_aliases WHERE list_id = $1 ORDER BY address_key`},
 		{&s.q.inRole, s.writer, `SELECT address_key, local FROM members WHERE list_id = $1 AND role = $2`},
-		{&s.q.buryList, s.writer, `UPDATE lists SET address_key = $2 || id, purge_at = $3 WHERE address_key = $1 RETURNING id`},
+		{&s.q.buryList, s.writer, `UPDATE lists SET address_key = CAST($2 AS TEXT) || id, purge_at = $3 WHERE address_key = $1 RETURNING id`},
 		{&s.q.clearMembers, s.writer, fmt.Sprintf(part, "members", "list_id, role, address_key", "list_id = $1")},
 		{&s.q.clearPosts, s.writer, fmt.Sprintf(part, "posts", "list_id, entry", "list_id = $1")},
 		{&s.q.clearBounces, s.writer, fmt.Sprintf(part, "bounce_events", "list_id, entry, address_key", "list_id = $1")},
@@ -275,7 +275,7 @@ func (s *Store) queries() []query {
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0, 0, NULL)`},
 		{&s.q.archivedEntry, s.writer, `SELECT number FROM archive WHERE entry = $2 AND list_id = $1`},
 		{&s.q.places, s.writer, `SELECT place, digest_place FROM archive WHERE list_id = $1 AND number = $2`},
-		{&s.q.removeArchived, s.writer, `UPDATE archive SET message_id = '', refs = '', from_address = '', from_name = '', subject = '', size = 0, sha256 = x'',
+		{&s.q.removeArchived, s.writer, `UPDATE archive SET message_id = '', refs = '', from_address = '', from_name = '', subject = '', size = 0, sha256 = $4,
 			place = '', digest = CASE digest WHEN 1 THEN 0 ELSE digest END, digest_place = '', digest_size = 0, removed = coalesce(removed, $3)
 			WHERE list_id = $1 AND number = $2`},
 		{&s.q.clearArchive, s.writer, fmt.Sprintf(part, "archive", "list_id, number", "list_id = $1")},

@@ -53,13 +53,17 @@ type Store struct {
 	patterns banPatterns
 }
 
-// Open opens the store at url, "sqlite:PATH". An error says what to do about it; a
-// store of another schema than this version's is a *SchemaError.
+// Open opens the store at a URL: "sqlite:PATH", or "postgres://USER@HOST/DATABASE" with what
+// else libpq takes there. An error says what to do about it; a store of another schema than
+// this version's is a *SchemaError.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	scheme, rest, _ := strings.Cut(url, ":")
-	if scheme != "sqlite" || rest == "" {
+	if scheme == "postgresql" {
+		scheme = "postgres"
+	}
+	if scheme != "sqlite" && scheme != "postgres" || rest == "" {
 		// Only the scheme is printed: what follows it may hold a password.
-		return nil, fmt.Errorf("store url of scheme %q: want sqlite:PATH", scheme)
+		return nil, fmt.Errorf("store url of scheme %q: want sqlite:PATH or postgres://USER@HOST/DATABASE", scheme)
 	}
 	if opts.FileMode == 0 {
 		opts.FileMode = 0o600
@@ -72,13 +76,19 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	}
 	s := &Store{url: url, now: opts.Now, dialect: &sqliteDialect}
 	s.styles.Store(opts.Styles)
-	if err := s.openSQLite(ctx, rest, opts); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("open store %s: %w", url, err)
+	var err error
+	if scheme == "sqlite" {
+		err = s.openSQLite(ctx, rest, opts)
+	} else {
+		s.url, s.dialect = withoutPassword(url), &postgresDialect
+		err = s.openPostgres(ctx, url, opts)
 	}
-	if err := s.prepare(ctx); err != nil {
+	if err == nil {
+		err = s.prepare(ctx)
+	}
+	if err != nil {
 		s.Close()
-		return nil, fmt.Errorf("open store %s: %w", url, err)
+		return nil, fmt.Errorf("open store %s: %w", s.url, err)
 	}
 	return s, nil
 }
@@ -148,6 +158,12 @@ func (s *Store) update(ctx context.Context, f func(tx *sql.Tx) error) error {
 	})
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
+	}
+	if s.dialect.lockWrites != "" {
+		if _, err := tx.ExecContext(ctx, s.dialect.lockWrites); err != nil {
+			tx.Rollback()
+			return fmt.Errorf("wait for other writers: %w", err)
+		}
 	}
 	if err := f(tx); err != nil {
 		tx.Rollback() // its own error adds nothing: the transaction is over either way

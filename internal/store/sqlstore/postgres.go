@@ -1,0 +1,128 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"runtime"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+)
+
+var postgresDialect = dialect{
+	goose:       goose.DialectPostgres,
+	migrations:  "postgres",
+	countTables: `SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = $1`,
+	// nullif: the server may look at the parameter before it knows that it is not wanted.
+	hasTopic:    `EXISTS (SELECT 1 FROM json_array_elements_text(nullif($7, '')::json) AS topic WHERE strpos(topics, topic) > 0)`,
+	bulkParam:   func(n int) string { return fmt.Sprintf("$%d", n) },
+	lockWrites:  fmt.Sprintf(`SELECT pg_advisory_xact_lock(%d)`, writeLock),
+	snapshot:    sql.LevelRepeatableRead,
+	isDuplicate: func(err error) bool { return isState(err, "23505") }, // unique_violation
+	isOrphan:    func(err error) bool { return isState(err, "23503") }, // foreign_key_violation
+	isBusy:      func(error) bool { return false },                     // the server waits, as long as lock_timeout says
+}
+
+func isState(err error, code string) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == code
+}
+
+const (
+	// writeLock is the advisory lock that each transaction that writes holds, and migrateLock
+	// the one of who makes tables: "mlist" and a number. With the first, the transactions of
+	// all processes on all hosts come one after the other, as SQLite has it, and each sees
+	// what the one before it wrote. A write takes well under a millisecond and there are a few
+	// for each post, so that the lock is free nearly always; deliveries do not take it.
+	writeLock   = 0x6d6c697374 << 8
+	migrateLock = writeLock + 1
+
+	// statementTime ends a statement that no write and no look-up of mlist's takes. Streams
+	// have no such bound: they last as long as their reader.
+	statementTime = time.Minute
+	// connectTime bounds the wait for a server that does not answer.
+	connectTime = 10 * time.Second
+	// idleTime is how long a connection that nobody uses stays open.
+	idleTime = 5 * time.Minute
+)
+
+// openPostgres opens the pools. Tables are made under a lock, so that of several processes
+// that start at once, on whichever hosts, one does it.
+func (s *Store) openPostgres(ctx context.Context, text string, opts Options) error {
+	config, err := pgx.ParseConfig(text)
+	if err != nil {
+		return err // without the password
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTime
+	}
+	given := config.RuntimeParams
+	pool := func(defaults map[string]string) *sql.DB {
+		c := config.Copy()
+		for name, value := range defaults {
+			if _, ok := given[name]; !ok {
+				c.RuntimeParams[name] = value
+			}
+		}
+		db := stdlib.OpenDB(*c)
+		db.SetConnMaxIdleTime(idleTime)
+		return db
+	}
+	bounded := map[string]string{
+		"application_name":  "mlist",
+		"lock_timeout":      milliseconds(busyTimeout),
+		"statement_timeout": milliseconds(statementTime),
+	}
+	s.writer = pool(bounded)
+	s.writer.SetMaxOpenConns(1)
+	s.reader = pool(bounded)
+	readers := max(2, min(runtime.GOMAXPROCS(0), 4))
+	s.reader.SetMaxOpenConns(readers)
+	s.reader.SetMaxIdleConns(readers)
+	s.stream = pool(map[string]string{"application_name": "mlist"})
+	s.stream.SetMaxOpenConns(streams)
+	s.stream.SetMaxIdleConns(2)
+
+	migrator := pool(map[string]string{"application_name": "mlist"})
+	return errors.Join(migratePostgres(ctx, migrator, s.dialect, opts.Migrate), migrator.Close())
+}
+
+// migratePostgres is migrate, while no other process does it.
+func migratePostgres(ctx context.Context, db *sql.DB, d *dialect, may bool) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // and with it the lock
+	if may {
+		if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, int64(migrateLock)); err != nil {
+			return fmt.Errorf("wait for another mlist that makes the tables: %w", err)
+		}
+		defer conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, int64(migrateLock)) //nolint:errcheck // closing unlocks, too
+	}
+	return migrate(ctx, db, d, may)
+}
+
+func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
+
+// withoutPassword is a URL as it may be printed.
+func withoutPassword(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "postgres://…"
+	}
+	q := u.Query()
+	for _, secret := range []string{"password", "sslpassword"} {
+		if q.Has(secret) {
+			q.Set(secret, "xxxxx")
+		}
+	}
+	u.RawQuery = q.Encode()
+	return u.Redacted()
+}

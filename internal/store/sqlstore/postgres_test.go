@@ -1,0 +1,77 @@
+package sqlstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/store/storetest"
+	"github.com/mlist/mlist/test/postgres"
+)
+
+// schemas hands out names of schemas: each test has its tables in its own.
+var schemas atomic.Int64
+
+// startPostgres starts a server for one test and those within it.
+func startPostgres(t *testing.T) *postgres.Server {
+	t.Helper()
+	server, err := postgres.Start(t.Context(), false)
+	if errors.Is(err, postgres.ErrMissing) {
+		fmt.Fprintf(os.Stderr, "THE STORE ON POSTGRESQL IS NOT TESTED: %v\n", err)
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
+}
+
+// freshSchema is the URL of a schema with nothing in it.
+func freshSchema(t *testing.T, server *postgres.Server) string {
+	t.Helper()
+	name := fmt.Sprint("test", schemas.Add(1))
+	if err := server.Run(t.Context(), "CREATE SCHEMA "+name); err != nil {
+		t.Fatal(err)
+	}
+	return server.URL(name)
+}
+
+func TestPostgres(t *testing.T) {
+	server := startPostgres(t)
+	storetest.Run(t, "postgres", func(t *testing.T) storetest.Open {
+		url := freshSchema(t, server)
+		return func(t *testing.T) store.Store {
+			s, err := Open(t.Context(), url, Options{Migrate: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+	})
+}
+
+func TestAPasswordIsNotPrinted(t *testing.T) {
+	for _, url := range []string{
+		"postgres://mlist:hunter2@127.0.0.1:1/mlist?connect_timeout=1",
+		"postgres://mlist@127.0.0.1:1/mlist?password=hunter2&connect_timeout=1",
+		"postgres://mlist:hunter2@127.0.0.1:1/mlist?sslmode=nonsense",
+		"postgres://mlist:hunter2@127.0.0.1:port/mlist",
+	} {
+		_, err := Open(t.Context(), url, Options{})
+		if err == nil {
+			t.Fatalf("%s was opened", url)
+		}
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("the error shows the password: %v", err)
+		}
+	}
+}
