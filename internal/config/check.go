@@ -32,7 +32,7 @@ func (c *Config) check(file string, at lines) error {
 		}
 	}
 	expect("hostname", checkHostname(c.Hostname))
-	expect("store.url", checkPathURL(c.Store.URL, "sqlite"))
+	expect("store.url", checkStoreURL(c.Store.URL))
 	expect("spool.url", checkPathURL(c.Spool.URL, "dir"))
 	if c.Templates.Dir != "" {
 		expect("templates.dir", checkPath(c.Templates.Dir))
@@ -135,6 +135,30 @@ func checkPathURL(s, scheme string) error {
 		return fmt.Errorf("%q: want %s:PATH", have, scheme)
 	}
 	return checkPath(path)
+}
+
+// checkStoreURL takes a file, or a server without a password: the configuration is printed,
+// and read by more than the daemons.
+func checkStoreURL(s string) error {
+	scheme, _, _ := strings.Cut(s, ":")
+	switch scheme {
+	case "sqlite":
+		return checkPathURL(s, scheme)
+	case "postgres", "postgresql":
+	default:
+		return fmt.Errorf("%q: want sqlite:PATH or postgres://USER@HOST/DATABASE", scheme)
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return errors.New("no URL, or one with characters that need %XX") // the text may hold a password
+	}
+	if _, has := u.User.Password(); has || u.Query().Has("password") || u.Query().Has("sslpassword") {
+		return errors.New("a password belongs in a file that passfile=PATH names in the URL, as libpq has it")
+	}
+	if u.Opaque != "" || u.Host == "" && !u.Query().Has("host") {
+		return errors.New("want postgres://USER@HOST/DATABASE, or ?host=DIRECTORY of the server's socket")
+	}
+	return nil
 }
 
 func checkListen(listen []string) error {

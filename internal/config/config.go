@@ -38,7 +38,7 @@ type Config struct {
 
 // Store is [store].
 type Store struct {
-	URL string `toml:"url" default:"sqlite:/var/lib/mlist/mlist.db" help:"sqlite:PATH"`
+	URL string `toml:"url" default:"sqlite:/var/lib/mlist/mlist.db" help:"sqlite:PATH, or postgres://USER@HOST/DATABASE?passfile=PATH"`
 }
 
 // Templates is [templates].

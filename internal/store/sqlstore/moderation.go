@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -97,7 +98,7 @@ func heldArgs(listID int64, f store.HeldFilter) []any {
 
 // Held implements store.Moderation.
 func (s *Store) Held(ctx context.Context, listID int64, f store.HeldFilter) iter.Seq2[store.HeldPost, error] {
-	limit := int64(-1)
+	limit := int64(math.MaxInt64)
 	if f.Limit > 0 {
 		limit = int64(f.Limit)
 	}

@@ -23,7 +23,7 @@ func TestOpenSaysWhatToDo(t *testing.T) {
 		opts Options
 		want []string // parts of the error
 	}{
-		{"a scheme of a later version", func(*testing.T, string) string { return "postgres://mlist:secret@db/mlist" }, Options{}, []string{`"postgres"`, "sqlite:PATH"}},
+		{"a scheme of a later version", func(*testing.T, string) string { return "mysql://mlist:secret@db/mlist" }, Options{}, []string{`"mysql"`, "sqlite:PATH"}},
 		{"no scheme", func(_ *testing.T, dir string) string { return dir + "/mlist.db" }, Options{}, []string{"sqlite:PATH"}},
 		{"no path", func(*testing.T, string) string { return "sqlite:" }, Options{}, []string{"sqlite:PATH"}},
 		{"no directory", func(_ *testing.T, dir string) string { return "sqlite:" + dir + "/no/mlist.db" }, Options{Migrate: true}, []string{"/no: make it"}},

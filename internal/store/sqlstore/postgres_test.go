@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/store/storetest"
 	"github.com/mlist/mlist/test/postgres"
@@ -57,6 +61,62 @@ func TestPostgres(t *testing.T) {
 			return s
 		}
 	})
+}
+
+func TestBothDialectsHaveTheSameSchema(t *testing.T) {
+	if s, p := latestSchema(&sqliteDialect), latestSchema(&postgresDialect); s != p {
+		t.Errorf("SQLite's last migration is %d, PostgreSQL's %d: each change is made in both", s, p)
+	}
+}
+
+func TestTheServerGoesAway(t *testing.T) {
+	server := startPostgres(t)
+	s, err := Open(t.Context(), freshSchema(t, server), Options{Migrate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	dev := &list.List{Address: address.Address{Local: "dev", Domain: "l.test"}, Settings: list.Defaults()}
+	if err := s.CreateList(t.Context(), dev); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The first use of each connection may find out that it is gone, and fail; none hangs, and
+	// then all is well without anybody's doing.
+	post := store.Post{ListID: dev.ID, Entry: "1", Digest: []byte("d"), At: time.Unix(1e9, 0)}
+	for tries := 0; ; tries++ {
+		_, readErr := s.List(t.Context(), dev.Address)
+		r, writeErr := s.FilePost(t.Context(), post, true, time.Hour)
+		if readErr == nil && writeErr == nil {
+			if r.Number != 1 {
+				t.Errorf("the post has number %d", r.Number)
+			}
+			return
+		}
+		if tries == 10 {
+			t.Fatalf("after ten tries: read %v, write %v", readErr, writeErr)
+		}
+	}
+}
+
+func TestManyStartAtOnce(t *testing.T) {
+	url := freshSchema(t, startPostgres(t))
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			s, err := Open(t.Context(), url, Options{Migrate: true})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
 }
 
 func TestAPasswordIsNotPrinted(t *testing.T) {

@@ -2,11 +2,11 @@
 //
 // A write is one transaction that is on stable storage when the method returns.
 // Writes of one process queue behind one connection, those of several processes
-// behind the database's lock, and no method holds that lock while it waits for its
-// caller. Iterators read from a snapshot as the caller consumes, each over a
-// connection of its own; point reads have others, so that a caller may read while
-// it iterates. An iterator that stays open keeps the write-ahead log from being
-// cut: do not wait for the network within one.
+// behind the database's lock, on PostgreSQL an advisory one, and no method holds that
+// lock while it waits for its caller. Iterators read from a snapshot as the caller
+// consumes, each over a connection of its own; point reads have others, so that a caller
+// may read while it iterates. An iterator that stays open keeps SQLite's write-ahead log
+// from being cut, and PostgreSQL from vacuuming: do not wait for the network within one.
 package sqlstore
 
 import (
