@@ -43,6 +43,10 @@ const (
 	lingerSize = 64 << 20
 )
 
+// freshTime is how long one who connected just before we stop may take to begin a
+// transaction: to be told 421 then costs the MTA minutes.
+const freshTime = time.Second
+
 // conn stands between the socket and the SMTP library. It lets pass only lines that
 // end in CRLF, of bounded length; keeps the deadlines; and ends connections at
 // shutdown. After a failure no further octet gets past it, so whatever a broken or
@@ -59,6 +63,7 @@ type conn struct {
 	inData   bool
 	busy     bool // between MAIL and the last reply to DATA
 	stopping bool
+	fresh    time.Time // until then a peer that has just connected may begin; zero once it has
 	greeted  bool
 	failure  error
 	told     bool      // the peer knows of the failure
@@ -69,7 +74,7 @@ type conn struct {
 }
 
 func newConn(d *Daemon, raw net.Conn) *conn {
-	return &conn{Conn: raw, daemon: d, peer: peerName(raw), alive: time.Now(), lines: lineCheck{limit: maxCommandLine}}
+	return &conn{Conn: raw, daemon: d, peer: peerName(raw), alive: time.Now(), fresh: time.Now().Add(freshTime), lines: lineCheck{limit: maxCommandLine}}
 }
 
 func peerName(c net.Conn) string {
@@ -102,7 +107,7 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) beforeRead() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stopping && !c.busy && c.failure == nil {
+	if c.stopping && !c.busyLocked() && c.failure == nil {
 		c.failure = errStopping
 	}
 	if c.failure != nil {
@@ -115,6 +120,9 @@ func (c *conn) beforeRead() error {
 		if c.dataEnd.Before(deadline) {
 			deadline = c.dataEnd
 		}
+	}
+	if c.stopping && !c.busy && c.fresh.Before(deadline) {
+		deadline = c.fresh
 	}
 	return c.Conn.SetReadDeadline(deadline)
 }
@@ -199,16 +207,22 @@ func (c *conn) leaveData() {
 func (c *conn) setBusy(busy bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.busy = busy
+	c.busy, c.fresh = busy, time.Time{}
 }
+
+// busyLocked tells whether there is, or is about to be, a transaction.
+func (c *conn) busyLocked() bool { return c.busy || time.Now().Before(c.fresh) }
 
 // stop ends the connection now if it is idle, else when it becomes so.
 func (c *conn) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopping = true
-	if !c.busy {
+	switch {
+	case !c.busyLocked():
 		_ = c.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes Read
+	case !c.busy:
+		_ = c.Conn.SetReadDeadline(c.fresh)
 	}
 }
 

@@ -23,6 +23,17 @@ func TestStopTellsIdlePeers(t *testing.T) {
 	}
 }
 
+func TestStopLetsOneWhoHasJustConnectedBegin(t *testing.T) {
+	w := start(t, nil, nil)
+	p := w.greet(t)
+	w.cancel()
+	p.send("MAIL FROM:<ann@net.test>\r\n")
+	p.want("250")
+	p.send("RCPT TO:<dev@l.test>\r\nDATA\r\n" + hello + ".\r\n")
+	p.want("250", "354", "250", "421 4.3.2", "EOF")
+	w.stopAndWait(t)
+}
+
 func TestStopLetsATransactionEnd(t *testing.T) {
 	w := start(t, nil, &memory{gate: make(chan struct{})})
 	p := w.greet(t)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,13 +19,16 @@ import (
 )
 
 // controlPath is the control socket of a process that runs these daemons, or "".
-func controlPath(c *config.Config, which parts) string {
+func controlPath(c *config.Config, which parts, instance string) string {
 	path := strings.TrimPrefix(c.Control.Listen, "unix:")
 	if path == "" {
 		return ""
 	}
 	for name, alone := range map[string]parts{"lmtpd": {lmtpd: true}, "milter": {milter: true}, "pipeline": {pipeline: true}, "outbound": {outbound: true}} {
 		if which == alone {
+			if instance != "" {
+				name += "-" + instance
+			}
 			return strings.TrimSuffix(path, ".sock") + "-" + name + ".sock"
 		}
 	}
@@ -34,7 +38,7 @@ func controlPath(c *config.Config, which parts) string {
 // listenControl makes the control socket, or returns nil. Mail flows without it, so its
 // trouble ends nothing.
 func (s *server) listenControl(ctx context.Context) net.Listener {
-	path := controlPath(s.cfg, s.which)
+	path := controlPath(s.cfg, s.which, s.instance)
 	if path == "" {
 		return nil
 	}
@@ -105,8 +109,13 @@ func ask(ctx context.Context, c *config.Config) ([]running, error) {
 	if c.Control.Listen == "" {
 		return nil, nil
 	}
-	for _, which := range []parts{everything, {lmtpd: true}, {milter: true}, {pipeline: true}, {outbound: true}} {
-		path := controlPath(c, which)
+	path := controlPath(c, everything, "")
+	// A single daemon's name stands before .sock. A pattern is only bad if the path has [ in it.
+	alone, err := filepath.Glob(strings.TrimSuffix(path, ".sock") + "-*.sock")
+	if err != nil {
+		return nil, fmt.Errorf("control.listen: %w", err)
+	}
+	for _, path := range append([]string{path}, alone...) {
 		st, err := control.Ask(ctx, path)
 		switch {
 		case err == nil:

@@ -12,6 +12,9 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/listen"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -23,7 +26,7 @@ all of them work. SIGTERM and SIGINT let what is under way finish; a second one 
 ` + "`mlist reload`" + ` and SIGHUP read the configuration again: a bad file changes nothing.`,
 		Example: "  mlist serve\n  mlist --config /tmp/try/mlist.toml serve",
 		Args:    between(0, 0, "nothing"),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), everything) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), everything, "") },
 	}
 }
 
@@ -39,14 +42,20 @@ func (a *app) daemonCommands() []*cobra.Command {
 		{"pipeline", "run only the daemon that prepares mail", parts{pipeline: true}},
 		{"outbound", "run only the daemon that hands mail to the MTA", parts{outbound: true}},
 	} {
-		out = append(out, &cobra.Command{
+		var segments string
+		c := &cobra.Command{
 			Use:     d.name,
 			Short:   d.short,
 			Long:    "As `mlist serve`, with this daemon alone. Daemons in processes of their own meet in the spool.",
 			Example: "  mlist " + d.name,
 			Args:    between(0, 0, "nothing"),
-			RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), d.parts) },
-		})
+			RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), d.parts, segments) },
+		}
+		if d.parts.outbound {
+			c.Example += "\n  mlist outbound --segments 0000-7fff"
+			c.Flags().StringVar(&segments, "segments", "", "what this daemon owns, in place of outbound.segments")
+		}
+		out = append(out, c)
 	}
 	return out
 }
@@ -56,13 +65,21 @@ type parts struct{ lmtpd, milter, pipeline, outbound bool }
 
 var everything = parts{lmtpd: true, milter: true, pipeline: true, outbound: true}
 
-// serve runs daemons until a signal or an error ends them.
-func (a *app) serve(ctx context.Context, which parts) error {
+// serve runs daemons until a signal or an error ends them. segments, if not empty, are in
+// place of those of the configuration.
+func (a *app) serve(ctx context.Context, which parts, segments string) error {
+	// First of all: nothing that is started later may take these for its own.
+	above := findSupervisor()
+	inherited, err := listen.Inherit()
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	hangups := a.signals(ctx, stop)
 	path, _ := a.path()
-	c, err := a.load()
+	load := func() (*config.Config, error) { return a.loadFor(segments) }
+	c, err := load()
 	if err != nil {
 		return err
 	}
@@ -75,12 +92,23 @@ func (a *app) serve(ctx context.Context, which parts) error {
 	if _, err := os.Stat(path); err != nil {
 		log.Warn("no configuration file: the defaults hold", "config", path)
 	}
-	s := &server{which: which, cfg: c, log: log, level: &level, load: a.load, reloads: make(chan chan error)}
+	s := &server{which: which, instance: segments, cfg: c, log: log, level: &level, load: load, reloads: make(chan chan error), above: above, inherited: inherited}
 	if err := s.run(ctx, hangups); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// loadFor is load, with these segments if there are any.
+func (a *app) loadFor(segments string) (*config.Config, error) {
+	c, err := a.load()
+	if err == nil && segments != "" {
+		if err = c.Outbound.Segments.UnmarshalText([]byte(segments)); err != nil {
+			err = usageError{fmt.Errorf("--segments: %w", err)}
+		}
+	}
+	return c, err
 }
 
 // errStopped is why ctx ends when a signal asked for it.

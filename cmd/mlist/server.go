@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,6 +14,7 @@ import (
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/listen"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/store/sqlstore"
@@ -28,10 +30,14 @@ import (
 // not opened: outbound works while the store is down.
 type server struct {
 	which parts
-	cfg   *config.Config
-	log   *slog.Logger
-	level *slog.LevelVar
-	load  func() (*config.Config, error)
+	// instance tells processes with the same daemons apart; empty is the only one.
+	instance  string
+	above     *supervisor       // who started mlist
+	inherited *listen.Inherited // sockets from there
+	cfg       *config.Config
+	log       *slog.Logger
+	level     *slog.LevelVar
+	load      func() (*config.Config, error)
 	// reloads are asked for over the control socket; what came of it goes back.
 	reloads chan chan error
 
@@ -84,6 +90,10 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 		})
 	}
 	g.Go(func() error { return s.watch(ctx, daemons, hangups) })
+	g.Go(func() error {
+		s.above.watchOver(ctx, func() error { return s.alive(daemons) })
+		return nil
+	})
 	return g.Wait()
 }
 
@@ -123,19 +133,34 @@ func (s *server) watch(ctx context.Context, daemons []namedDaemon, hangups <-cha
 		}
 	}
 	s.log.Info("ready", "version", versionText(), "pid", os.Getpid(), "daemons", names(daemons), "took", time.Since(started).Round(time.Millisecond))
+	for _, address := range s.inherited.Unused() {
+		s.log.Warn("a socket that was handed over is in no listen key: who connects there waits for ever", "address", address)
+	}
+	s.above.tell("READY=1", "STATUS=runs "+strings.Join(names(daemons), ", "))
 	for {
 		select {
 		case <-hangups:
+			s.above.reloading()
 			_ = s.reload(ctx) // the log has it
+			s.above.tell("READY=1")
 		case answer := <-s.reloads:
 			answer <- s.reload(ctx)
 		case <-ctx.Done():
+			s.above.tell("STOPPING=1")
 			if errors.Is(context.Cause(ctx), errStopped) {
 				s.log.Info("stopping; a second signal ends at once")
 			}
 			return nil
 		}
 	}
+}
+
+// alive comes back without an error while mlist gets on: it takes the locks that what is
+// stuck would hold, and asks the disk.
+func (s *server) alive(daemons []namedDaemon) error {
+	s.status(daemons)
+	_, err := os.Stat(spoolPath(s.cfg))
+	return err
 }
 
 type namedDaemon struct {
@@ -190,9 +215,11 @@ func (s *server) open(ctx context.Context, set *settings) error {
 	if s.which.lmtpd {
 		s.lmtpd = lmtpd.New(set.lmtpd, s.store, s.spool, s.log)
 		s.lmtpd.SetTracer(s.trace)
+		s.lmtpd.SetInherited(s.inherited)
 	}
 	if s.which.milter {
 		s.milter = milter.New(set.milter, s.store, s.host, s.log)
+		s.milter.SetInherited(s.inherited)
 	}
 	if s.which.outbound {
 		s.outbound = outbound.New(set.outbound, s.spool, s.log)

@@ -1,7 +1,8 @@
 // Package listen opens the sockets on which mlist serves, and is the part of a daemon that
 // serves them. A socket that a killed daemon
 // left behind is replaced; one on which somebody answers is not, and two daemons that
-// start together cannot take each other's away.
+// start together cannot take each other's away. A socket that systemd holds for mlist is
+// used and left to it.
 package listen
 
 import (

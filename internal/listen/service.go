@@ -51,6 +51,10 @@ func NewService[C any](cfg C, kind Kind[C]) *Service[C] {
 	return &Service[C]{kind: kind, first: cfg, ready: make(chan struct{}), failed: make(chan error, 1)}
 }
 
+// SetInherited names sockets that are to be taken over where the configuration has their
+// address. It is to be called before Run.
+func (s *Service[C]) SetInherited(in *Inherited) { s.set.Inherited = in }
+
 // Ready is closed when all listeners are bound.
 func (s *Service[C]) Ready() <-chan struct{} { return s.ready }
 

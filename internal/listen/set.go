@@ -8,6 +8,9 @@ import (
 // Set is what one daemon listens on, which can change while it serves. Its methods are
 // for one goroutine at a time.
 type Set struct {
+	// Inherited are sockets that are taken over where their address is wanted, not opened.
+	Inherited *Inherited
+
 	addresses []string
 	open      map[string]*Listener // by address
 }
@@ -23,7 +26,7 @@ func (s *Set) Change(addresses []string, mode fs.FileMode) ([]*Listener, error) 
 		var err error
 		if l != nil {
 			err = l.SetMode(mode)
-		} else if l, err = Open(a, mode); err == nil {
+		} else if l, err = s.listen(a, mode); err == nil {
 			opened = append(opened, l)
 		}
 		if err != nil {
@@ -41,6 +44,13 @@ func (s *Set) Change(addresses []string, mode fs.FileMode) ([]*Listener, error) 
 	}
 	s.addresses, s.open = addresses, next
 	return opened, nil
+}
+
+func (s *Set) listen(address string, mode fs.FileMode) (*Listener, error) {
+	if l, err := s.Inherited.open(address); l != nil || err != nil {
+		return l, err
+	}
+	return Open(address, mode)
 }
 
 // Addrs are the addresses that are listened on, in the order of Change.
