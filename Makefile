@@ -11,7 +11,7 @@ BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 .PHONY: help build test lint generate clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build dist/mlist, and the handlers in dist/plugins/
 	@mkdir -p $(DIST)/plugins
@@ -52,5 +52,5 @@ generate: ## write again what is made from other files: etc/mlist.toml, the plug
 clean: ## remove what was built
 	rm -rf $(DIST)
 
-# demo, torture, bench and story are beside what they run.
--include test/*/*.mk
+# demo, torture, bench and story are beside what they run, packages beside what is in them.
+-include test/*/*.mk packaging/*.mk

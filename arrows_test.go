@@ -58,6 +58,7 @@ var rules = []struct {
 	{"internal/listen", nil, nil, "a leaf: sockets to serve on"},
 	{"internal/control", []string{"internal/listen"}, nil, "knows no daemon: what a running mlist says of itself, whichever daemons it runs"},
 	{"internal/trace", nil, nil, "a leaf: outbound writes to it, which knows neither store nor lists"},
+	{"packaging", []string{"internal/config"}, nil, "what packages are made of, and tests that it fits together"},
 	{"docs", nil, nil, "pages, and tests that they tell what is"},
 	{"test/", []string{""}, nil, "tests may use everything"},
 }

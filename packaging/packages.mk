@@ -1,0 +1,10 @@
+.PHONY: packages
+
+# A package that is built again from the same commit is the same file.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+PACKAGE_VERSION ?= $(or $(VERSION:v%=%),0~git$(shell TZ=UTC git log -1 --date=format-local:%Y%m%d%H%M%S --format=%cd.%h))
+PACKAGES        ?= $(DIST)/packages
+ARCHES          ?= amd64 arm64
+
+packages: $(DIST)/tools/nfpm ## build the .deb and the .rpm for amd64 and arm64, in dist/packages/
+	DIST=$(DIST) PACKAGES=$(PACKAGES) PACKAGE_VERSION=$(PACKAGE_VERSION) GO=$(GO) packaging/build $(ARCHES)

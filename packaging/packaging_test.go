@@ -1,0 +1,100 @@
+// Package packaging holds what packages are made of: `make packages`. Here is only what
+// can be checked in no time; `make package-test` installs them in a clean Debian.
+package packaging
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/mlist/mlist/internal/config"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func glob(t *testing.T, pattern string, least int) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) < least {
+		t.Fatalf("%s: %q, %v", pattern, files, err)
+	}
+	return files
+}
+
+func TestEveryServiceIsConfinedAlike(t *testing.T) {
+	var first string
+	for _, path := range glob(t, "systemd/*.service", 5) {
+		_, confined, ok := strings.Cut(read(t, path), "\nUser=mlist\n")
+		confined, _, found := strings.Cut(confined, "\n[Install]")
+		if !ok || !found {
+			t.Fatalf("%s: no User=mlist, or no [Install] after it", path)
+		}
+		if first == "" {
+			first = confined
+		} else if confined != first {
+			t.Errorf("%s is not confined as the others are", path)
+		}
+	}
+}
+
+var exposure = regexp.MustCompile(`exposure level for \S+: ([0-9.]+)`)
+
+func TestServicesAreHardToAbuse(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("no systemd-analyze here to ask how exposed the services are")
+	}
+	for _, path := range glob(t, "systemd/*.service", 5) {
+		out, err := exec.Command(analyze, "security", "--offline=true", "--no-pager", path).CombinedOutput()
+		if strings.Contains(string(out), "unrecognized option") {
+			t.Skip("this systemd-analyze cannot judge a file")
+		}
+		found := exposure.FindSubmatch(out)
+		if err != nil || found == nil {
+			t.Fatalf("%s: %v: %s", path, err, out)
+		}
+		if level, _ := strconv.ParseFloat(string(found[1]), 64); level > 2.0 {
+			t.Errorf("%s: exposure %v, want at most 2.0", path, level)
+		}
+	}
+}
+
+// A socket that systemd holds and mlist does not serve keeps whoever connects waiting.
+func TestTheSocketsAreThoseOfTheConfiguration(t *testing.T) {
+	c := config.Default()
+	for path, want := range map[string][]string{
+		"systemd/mlist.socket":        append(append([]string{}, c.LMTPD.Listen...), c.Milter.Listen...),
+		"systemd/mlist-lmtpd.socket":  c.LMTPD.Listen,
+		"systemd/mlist-milter.socket": c.Milter.Listen,
+	} {
+		text := read(t, path)
+		for _, address := range want {
+			if !strings.Contains(text, "\nListenStream="+strings.TrimPrefix(address, "unix:")+"\n") {
+				t.Errorf("%s does not listen on %s", path, address)
+			}
+		}
+		if n := strings.Count(text, "\nListenStream="); n != len(want) {
+			t.Errorf("%s has %d addresses, want %d", path, n, len(want))
+		}
+	}
+}
+
+func TestTheScriptsAreShell(t *testing.T) {
+	for _, path := range append(glob(t, "scripts/*", 8), "build") {
+		shell, _, _ := strings.Cut(strings.TrimPrefix(read(t, path), "#!"), "\n")
+		if out, err := exec.Command("sh", "-c", shell+" -n "+path).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", path, err, out)
+		}
+	}
+}
