@@ -20,8 +20,9 @@ func (a *app) memberCommand() *cobra.Command {
   mlist member add dev@lists.example.org --file members.txt
   mlist member ls dev@lists.example.org --role owner
   mlist member set dev@lists.example.org ann@example.net --status by_user
+  mlist member sync staff@lists.example.org staff.csv --dry-run
   mlist member remove dev@lists.example.org bob@example.com`,
-	}, a.memberAdd(), a.memberRemove(), a.memberSet(), a.memberLs())
+	}, a.memberAdd(), a.memberRemove(), a.memberSet(), a.memberLs(), a.memberSync())
 }
 
 // memberFlags are what a member can be set to; an empty word leaves it as it is.

@@ -17,7 +17,8 @@ func (a *app) memberAdd() *cobra.Command {
 		Short: "add members: arguments, a file, or standard input",
 		Long: `Adds members, or owners, moderators and nonmembers with --role. Those that exist stay as they are.
 Forms: ann@example.net, "Ann <ann@example.net>". In a file there is one a line; empty lines and those that start
-with # are nothing. A line that cannot be read is named and counted, the others are added, and the status is 1.`,
+with # are nothing. A file is CSV if its first line names columns: address, and any of name, mode, status, action, no_own_posts,
+no_duplicates, acknowledge_posts. Flags go before what a column says. A line that cannot be read is named and counted, the others are added, and the status is 1.`,
 		Example: `  mlist member add dev@lists.example.org ann@example.net "Bob <bob@example.com>"
   mlist member add dev@lists.example.org --file members.txt
   ldapsearch … | mlist member add dev@lists.example.org - --no-own-posts
@@ -59,11 +60,7 @@ func (a *app) addMembers(cmd *cobra.Command, st store.Store, l *list.List, role 
 		}
 	}
 	done, err := st.AddMembers(cmd.Context(), l.ID, members, func(r store.AddResult) {
-		part := -1.0
-		if in.known > 0 {
-			part = float64(in.read) / float64(in.known)
-		}
-		p.show(r.Added+r.Existing, part)
+		p.show(r.Added+r.Existing, in.part())
 	})
 	p.clear()
 	if err != nil {

@@ -70,6 +70,15 @@ type line struct {
 	file string // empty for an argument
 	n    int
 	text string
+	csv  *columns // nil: the line is a member as people write them
+}
+
+// member reads the member of the line.
+func (l line) member() (list.Membership, error) {
+	if l.csv != nil {
+		return l.csv.member(l.text)
+	}
+	return parseMember(l.text)
 }
 
 // refuse names a line that is no member. After some, counting them is enough.
@@ -92,7 +101,7 @@ func (in *memberInput) refuse(l line, err error) {
 func (in *memberInput) members() iter.Seq2[list.Membership, error] {
 	return func(yield func(list.Membership, error) bool) {
 		each := func(l line) bool {
-			m, err := parseMember(l.text)
+			m, err := l.member()
 			if err != nil {
 				in.refuse(l, err)
 				return true
@@ -143,13 +152,16 @@ func (in *memberInput) file(name string, each func(line) bool) (more bool, err e
 		r = f
 	}
 	lines := bufio.NewReaderSize(r, maxLine)
+	var csv *columns
+	var cerr error
+	first := true
 	for n := 1; ; n++ {
 		text, tooLong, err := readLine(lines)
 		in.read += int64(len(text))
 		if err != nil && !errors.Is(err, io.EOF) {
 			return false, fmt.Errorf("read %s: %w", shown, err)
 		}
-		l := line{file: shown, n: n, text: strings.TrimSpace(string(text))}
+		l := line{file: shown, n: n, text: strings.TrimSpace(string(text)), csv: csv}
 		if n == 1 {
 			l.text = strings.TrimPrefix(l.text, "\ufeff")
 		}
@@ -157,6 +169,14 @@ func (in *memberInput) file(name string, each func(line) bool) (more bool, err e
 		case tooLong:
 			in.refuse(l, fmt.Errorf("longer than %d octets", maxLine))
 		case l.text == "" || l.text[0] == '#':
+		case first:
+			first = false
+			if csv, cerr = columnsOf(l.text); cerr != nil {
+				return false, fmt.Errorf("%s:%d: %w", shown, n, cerr)
+			}
+			if csv == nil && !each(l) {
+				return false, nil
+			}
 		case !each(l):
 			return false, nil
 		}

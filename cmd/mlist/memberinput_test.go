@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -67,4 +68,53 @@ func FuzzMembers(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestAFileWithColumns(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"addresses alone", "email\nann@x.test\n", "ann@x.test"},
+		{"with names", "# staff\n\nName,Address\n\"Smith, Ann\",ann@x.test\n,bob@x.test\n", "Smith, Ann <ann@x.test>;bob@x.test"},
+		{"with semicolons", "address;name\nann@x.test;Ann\n", "Ann <ann@x.test>"},
+		{"with tabs", "address\tname\nann@x.test\tAnn\n", "Ann <ann@x.test>"},
+		{"a name in the address", "address,mode\nAnn <ann@x.test>,mime_digests\n", "Ann <ann@x.test> mime_digests"},
+		{"more", "address,status,action,no_own_posts\nann@x.test,by_user,hold,true\nbob@x.test,,default,0\n", "ann@x.test by_user hold no-own;bob@x.test"},
+		{"bad lines", "address,mode\nann@x.test,fast\nbob@x.test,regular,1\n\"cy@x.test,\nx,regular\nann@x.test\n,regular\n", "ann@x.test bad=5"},
+		{"no columns", "ann@x.test\nbob@x.test\n", "ann@x.test;bob@x.test"},
+		{"an unknown column", "address,shoe size\nann@x.test,42\n", `error standard input:1: no column "shoe size" is known`},
+		{"a column twice", "address,email\n", "error standard input:1: the column address is there twice"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in, members, err := readMembers(t, strings.NewReader(tt.text))
+			var got []string
+			for _, m := range members {
+				text := m.Address.String()
+				if m.DisplayName != "" {
+					text = m.DisplayName + " <" + text + ">"
+				}
+				if m.Mode != list.Regular {
+					text += " " + string(m.Mode)
+				}
+				if m.Status != list.Enabled {
+					text += " " + string(m.Status)
+				}
+				if m.Action != "" {
+					text += " " + string(m.Action)
+				}
+				if m.NoOwnPosts {
+					text += " no-own"
+				}
+				got = append(got, text)
+			}
+			out := strings.Join(got, ";")
+			if in.bad > 0 {
+				out += fmt.Sprintf(" bad=%d", in.bad)
+			}
+			if err != nil {
+				out = "error " + err.Error()
+			}
+			if out != tt.want && (err == nil || !strings.HasPrefix(out, tt.want)) {
+				t.Errorf("got %q, want %q", out, tt.want)
+			}
+		})
+	}
 }

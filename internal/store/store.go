@@ -273,6 +273,7 @@ type Store interface {
 	Resolver
 	Lists
 	Members
+	Syncer
 	Journal
 	State
 	Secrets

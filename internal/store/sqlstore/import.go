@@ -26,9 +26,12 @@ const (
 )
 
 // insertMembers is a statement that adds so many members.
-func (d *dialect) insertMembers(rows int) string {
+func (d *dialect) insertMembers(rows int) string { return d.insertInto("members", rows) }
+
+// insertInto is insertMembers, into a table with the same columns.
+func (d *dialect) insertInto(table string, rows int) string {
 	var b strings.Builder
-	b.WriteString(`INSERT INTO members (list_id, ` + memberColumns + `) VALUES `)
+	b.WriteString(`INSERT INTO ` + table + ` (list_id, ` + memberColumns + `) VALUES `)
 	for param := range rows * memberParams {
 		switch {
 		case param%memberParams != 0:

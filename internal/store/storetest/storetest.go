@@ -30,6 +30,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"styles", styleTests},
 		{"apply", applyTests},
 		{"members", memberTests},
+		{"sync", syncTests},
 		{"journal", journalTests},
 		{"state", stateTests},
 		{"archive", archiveTests},

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"encoding/csv"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mlist/mlist/internal/list"
+)
+
+// columns are those that a CSV file of members has, by what its first line calls them.
+type columns struct {
+	names []string
+	comma rune
+}
+
+// columnNames are the names of columns, and other names for the same.
+var columnNames = map[string]string{
+	"address": "address", "email": "address", "e-mail": "address", "mail": "address",
+	"name": "name", "display_name": "name", "display name": "name",
+	"mode": "mode", "delivery_mode": "mode", "status": "status", "delivery_status": "status", "action": "action", "moderation_action": "action",
+	"no_own_posts": "no_own_posts", "no_duplicates": "no_duplicates", "acknowledge_posts": "acknowledge_posts",
+}
+
+// columnsOf tells whether a first line names columns, and which. A line that begins with the
+// name of no column is a member.
+func columnsOf(text string) (*columns, error) {
+	c := &columns{comma: ','}
+	for _, sep := range []rune{';', '\t'} {
+		if !strings.ContainsRune(text, ',') && strings.ContainsRune(text, sep) {
+			c.comma = sep
+		}
+	}
+	fields, err := c.split(text)
+	if err != nil {
+		return nil, nil
+	}
+	known := func(f string) string { return columnNames[strings.ToLower(strings.TrimSpace(f))] }
+	if !slices.ContainsFunc(fields, func(f string) bool { return known(f) == "address" }) {
+		return nil, nil
+	}
+	for _, f := range fields {
+		name := known(f)
+		switch {
+		case name == "":
+			return nil, fmt.Errorf("no column %.60q is known: there are address, name, mode, status, action, no_own_posts, no_duplicates and acknowledge_posts", strings.TrimSpace(f))
+		case slices.Contains(c.names, name):
+			return nil, fmt.Errorf("the column %s is there twice", name)
+		}
+		c.names = append(c.names, name)
+	}
+	return c, nil
+}
+
+// split reads one record, which is one line.
+func (c *columns) split(text string) ([]string, error) {
+	r := csv.NewReader(strings.NewReader(text))
+	r.Comma, r.FieldsPerRecord = c.comma, -1
+	return r.Read()
+}
+
+// member reads the member of a line.
+func (c *columns) member(text string) (list.Membership, error) {
+	var m list.Membership
+	fields, err := c.split(text)
+	if err != nil {
+		return m, fmt.Errorf("%.60q: %w", text, err)
+	}
+	if len(fields) > len(c.names) {
+		return m, fmt.Errorf("%.60q: more fields than the %d columns", text, len(c.names))
+	}
+	var rest list.Membership
+	name := ""
+	for i, f := range fields {
+		f = strings.TrimSpace(f)
+		if f == "" {
+			continue
+		}
+		switch c.names[i] {
+		case "address":
+			m, err = parseMember(f)
+		case "name":
+			name = f
+		case "mode":
+			rest.Mode = list.Mode(f)
+		case "status":
+			rest.Status = list.Status(f)
+		case "action":
+			if rest.Action = list.Action(f); f == "default" {
+				rest.Action = ""
+			}
+		case "no_own_posts":
+			rest.NoOwnPosts, err = strconv.ParseBool(f)
+		case "no_duplicates":
+			rest.NoDuplicates, err = strconv.ParseBool(f)
+		case "acknowledge_posts":
+			rest.AcknowledgePosts, err = strconv.ParseBool(f)
+		}
+		if err != nil {
+			return m, fmt.Errorf("%s: %w", c.names[i], err)
+		}
+	}
+	rest.Address, rest.DisplayName = m.Address, m.DisplayName
+	if name != "" {
+		rest.DisplayName = name
+	}
+	return rest, rest.Validate()
+}
