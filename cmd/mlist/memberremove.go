@@ -59,6 +59,18 @@ func (a *app) removeByToken(cmd *cobra.Command, st store.Store, l *list.List, to
 	}
 	whose, err := oneclick.Open(oneclick.Derive(secret, l.Address), token, time.Now())
 	if err != nil {
+		aliases, aerr := st.Aliases(cmd.Context(), l.ID)
+		if aerr != nil {
+			return aerr
+		}
+		for _, alias := range aliases { // it may be from before the list was renamed
+			if a, aerr := oneclick.Open(oneclick.Derive(secret, alias), token, time.Now()); aerr == nil {
+				whose, err = a, nil
+				break
+			}
+		}
+	}
+	if err != nil {
 		return err
 	}
 	removed, err := st.RemoveMembers(cmd.Context(), l.ID, list.Member, func(yield func(address.Address, error) bool) { yield(whose, nil) })

@@ -50,6 +50,12 @@ func TestATokenOfOneClickRemovesItsMember(t *testing.T) {
 			t.Errorf("%s: status %d, want %d with %q\n%s%s", step.args, status, step.status, step.want, out, errs)
 		}
 	}
+	if out, errs, status := inProcess(t, "", "list", "rename", "dev@l.test", "hackers@l.test"); status != 0 {
+		t.Fatalf("status %d\n%s%s", status, out, errs)
+	}
+	if out, errs, status := inProcess(t, "", "member", "remove", "hackers@l.test", "--token", token); status != 0 || !strings.Contains(out, "no member") {
+		t.Errorf("a token from before the list was renamed: status %d\n%s%s", status, out, errs)
+	}
 	if out, _, _ := inProcess(t, "", "member", "ls", "dev@l.test"); !strings.Contains(out, "bob@net.test") || strings.Contains(out, "ann@net.test") {
 		t.Errorf("left: %s", out)
 	}
