@@ -15,9 +15,11 @@ import (
 )
 
 const (
-	// turn is how long the copies of one chunk may keep a connection while others wait for
-	// one. What is done is recorded, so that the rest costs no more than being read again.
-	turn = 50 * time.Millisecond
+	// turn is how long the copies of one chunk may keep a connection. What is done is
+	// recorded, so that the rest costs no more than being read again: a few milliseconds' worth
+	// of copies, which is why a turn is not much shorter even if another post waits.
+	turn      = 200 * time.Millisecond
+	shortTurn = 10 * time.Millisecond
 	// inMemory is how large a content may be that is read once and not again for each copy.
 	inMemory = 256 << 10
 )
@@ -117,7 +119,7 @@ func (d *Daemon) each(ctx context.Context, c *spool.Chunk, before []refusal) (*o
 		return d.unreadable(c, err), nil
 	}
 	defer msg.Close()
-	run := &copies{d: d, c: c, out: &outcome{deferred: before}, until: time.Now().Add(turn)}
+	run := &copies{d: d, c: c, out: &outcome{deferred: before}, begun: time.Now()}
 	if err := run.prepare(msg); err != nil {
 		return d.unreadable(c, err), nil
 	}
@@ -200,7 +202,7 @@ type copies struct {
 	d      *Daemon
 	c      *spool.Chunk
 	out    *outcome
-	until  time.Time
+	begun  time.Time
 	render *renderer
 	paths  *verp.Encoder
 	tokens *oneclick.Sealer // nil if no copy has one
@@ -274,7 +276,8 @@ func (r *copies) over() bool {
 	case <-r.d.stopping:
 		return true
 	default:
-		return !time.Now().Before(r.until)
+		took := time.Since(r.begun)
+		return took >= turn || took >= shortTurn && r.d.owner.Others(r.c)
 	}
 }
 

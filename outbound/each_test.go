@@ -139,6 +139,31 @@ func TestNothingIsSentBeforeWhatWasAcceptedIsNoted(t *testing.T) {
 	}
 }
 
+func TestATurnIsShortWhenAnotherPostWaits(t *testing.T) {
+	c, same, another := keyed(0, "a@m.test"), keyed(0, "b@m.test"), keyed(1, "c@m.test")
+	for _, tt := range []struct {
+		name    string
+		waiting []*spool.Chunk
+		took    time.Duration
+		over    bool
+	}{
+		{"nothing waits", nil, 2 * shortTurn, false},
+		{"more of the post waits", []*spool.Chunk{same}, 2 * shortTurn, false},
+		{"another waits", []*spool.Chunk{same, another}, 2 * shortTurn, true},
+		{"another waits, and the turn has just begun", []*spool.Chunk{another}, 0, false},
+		{"the turn is over", nil, turn, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := New(Config{}, nil, slog.New(slog.DiscardHandler))
+			d.owner, d.stopping = newMemory(tt.waiting...), make(chan struct{})
+			r := &copies{d: d, c: c, begun: time.Now().Add(-tt.took)}
+			if r.over() != tt.over {
+				t.Errorf("over is %v", !tt.over)
+			}
+		})
+	}
+}
+
 func TestStopEndsARunOfCopies(t *testing.T) {
 	s := fakemta.Start(t, "", fakemta.Script{Delay: 2 * time.Millisecond})
 	var all []string

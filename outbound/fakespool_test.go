@@ -118,6 +118,12 @@ func (m *memory) Content(_ context.Context, c *spool.Chunk) (spool.Message, erro
 	return content{bytes.NewReader([]byte(m.content))}, nil
 }
 
+func (m *memory) Others(c *spool.Chunk) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.waiting, func(w *spool.Chunk) bool { return w.Post != c.Post && time.Until(w.Due) <= 0 })
+}
+
 func (m *memory) Settle(_ context.Context, c *spool.Chunk, s spool.Settlement) error {
 	if m.settle != nil {
 		if err := m.settle(c); err != nil {

@@ -257,6 +257,9 @@ type OutgoingOwner interface {
 	// large one does not block small ones. Each chunk handed out must be given back
 	// through Settle or Release.
 	Next(ctx context.Context) (*Chunk, error)
+	// Others tells whether a chunk of another post waits to be handed out, as far as is
+	// known without looking at the disk.
+	Others(c *Chunk) bool
 	// Content opens the content of the chunk's variant.
 	Content(ctx context.Context, c *Chunk) (Message, error)
 	// Settle records what came of the chunk: recipients in neither list were accepted

@@ -105,6 +105,13 @@ func (o *outgoing) Next(ctx context.Context) (*spool.Chunk, error) {
 	}
 }
 
+// Others implements spool.OutgoingOwner.
+func (o *outgoing) Others(c *spool.Chunk) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.turns.others(o.out[c.ID()].post)
+}
+
 // handOut remembers what is handed out. Chunks of two posts that share an id (and so
 // differ in their key) could not be told apart when they come back: the second waits.
 func (o *outgoing) handOut(c *spool.Chunk, h handed) bool {

@@ -120,6 +120,16 @@ func (t *turns) front() *post {
 	return nil
 }
 
+// others tells whether a post other than p has something to do.
+func (t *turns) others(p *post) bool {
+	for e := t.ring.Front(); e != nil; e = e.Next() {
+		if q := e.Value.(*post); q != p && t.posts[q.name] == q {
+			return true
+		}
+	}
+	return false
+}
+
 // pop takes a chunk of a post that is not handed out; ok is false if there is none.
 func (t *turns) pop(p *post) (c chunkFile, ok bool) {
 	for len(p.ready) > 0 {

@@ -328,6 +328,29 @@ func testTurns(t *testing.T, st Storage) {
 	t.Fatal("the small post never came")
 }
 
+func testOthers(t *testing.T, st Storage) {
+	s := st.Open(t)
+	publish(t, s, "a@x.test", "b@x.test", "c@x.test")
+	out := ownOutgoing(t, s, segment.All)
+	first := nextChunk(t, out)
+	if out.Others(first) {
+		t.Fatal("chunks of the same post are others")
+	}
+	small := publish(t, s, "d@x.test")
+	for c := first; c.Post != small; c = nextChunk(t, out) {
+		// What another process put is seen a little later.
+		for end := time.Now().Add(10 * time.Second); !out.Others(first); {
+			if time.Now().After(end) {
+				t.Fatal("another post is not seen to wait")
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	if out.Others(first) {
+		t.Fatal("what is handed out does not wait")
+	}
+}
+
 func testReleaseChunk(t *testing.T, st Storage) {
 	s := st.Open(t)
 	publish(t, s, "a@x.test")

@@ -54,6 +54,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Storage) {
 		{"a deferred chunk keeps its other recipients done", testSettle},
 		{"progress within a chunk outlives its owner", testProgress},
 		{"posts take turns", testTurns},
+		{"a post that waits is told of", testOthers},
 		{"a released chunk waits in memory", testReleaseChunk},
 		{"retry makes deferred chunks due", testRetryChunks},
 		{"a post can be removed", testRemovePost},
