@@ -52,30 +52,35 @@ func (s *Store) moderate(ctx context.Context, listID int64, f func(c *scoring) e
 }
 
 // FileHeld implements store.Moderation.
-func (s *Store) FileHeld(ctx context.Context, p store.HeldPost) (store.HeldPost, error) {
-	err := s.moderate(ctx, p.ListID, func(c *scoring) (err error) {
-		k, local := keyOr(p.Sender)
-		// 30 random bits: another post of the list hardly ever has them, but then it is
-		// tried with others.
-		for range 10 {
-			_, err = c.exec(s.q.fileHeld, p.ListID, p.Entry, token()[:store.HandleLen], k, local, foreign(p.Author), foreign(p.Subject), foreign(p.Reason),
-				foreign(p.Code), p.Size, p.Held.UnixMicro(), micros(p.Told), btoi(p.Reminded))
-			if !s.dialect.isDuplicate(err) {
-				break
-			}
+func (s *Store) FileHeld(ctx context.Context, p store.HeldPost) (filed store.HeldPost, err error) {
+	// A handle has 30 random bits: another post of the list hardly ever has them, but then
+	// others are tried.
+	for range 10 {
+		err = s.moderate(ctx, p.ListID, func(c *scoring) (err error) {
+			filed, err = c.fileHeld(p, token()[:store.HandleLen])
+			return err
+		})
+		if !s.dialect.isDuplicate(err) {
+			break
 		}
-		if s.dialect.isOrphan(err) {
-			return fmt.Errorf("the list: %w", store.ErrNotFound)
-		}
-		if err == nil {
-			p, err = scanHeld(c.row(s.q.heldByEntry, p.ListID, p.Entry))
-		}
-		return err
-	})
+	}
+	if s.dialect.isOrphan(err) {
+		err = fmt.Errorf("the list: %w", store.ErrNotFound)
+	}
 	if err != nil {
 		return p, fmt.Errorf("file held post %s: %w", p.Entry, err)
 	}
-	return p, nil
+	return filed, nil
+}
+
+func (c *scoring) fileHeld(p store.HeldPost, handle string) (store.HeldPost, error) {
+	k, local := keyOr(p.Sender)
+	_, err := c.exec(c.q.fileHeld, p.ListID, p.Entry, handle, k, local, foreign(p.Author), foreign(p.Subject), foreign(p.Reason),
+		foreign(p.Code), p.Size, p.Held.UnixMicro(), micros(p.Told), btoi(p.Reminded))
+	if err != nil {
+		return p, err
+	}
+	return scanHeld(c.row(c.q.heldByEntry, p.ListID, p.Entry))
 }
 
 func scanHeld(row scanner) (p store.HeldPost, err error) {
