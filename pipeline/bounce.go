@@ -323,12 +323,14 @@ func (d *Daemon) behind(ctx context.Context, p *post, to verp.Return, undelivere
 			}
 		}
 	}
-	for r, err := range d.store.Recipients(ctx, store.Source{ListID: p.list.ID}) {
+	for some, err := range d.store.Recipients(ctx, store.Source{ListID: p.list.ID}) {
 		if err != nil {
 			return address.Address{}, storeFailed("look for who bounced", err)
 		}
-		if a, err := address.Parse(r.Address); err == nil && to.Names(a) {
-			return a, nil
+		for _, r := range some {
+			if a, err := address.Parse(r.Address); err == nil && to.Names(a) {
+				return a, nil
+			}
 		}
 	}
 	return address.Address{}, nil

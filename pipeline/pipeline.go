@@ -65,7 +65,7 @@ type Store interface {
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
 	Aliases(ctx context.Context, listID int64) ([]address.Address, error)
 	MatchBans(ctx context.Context, listID int64, domain string, addrs []address.Address) (map[string]list.Ban, error)
-	Recipients(ctx context.Context, sources ...store.Source) iter.Seq2[store.Recipient, error]
+	Recipients(ctx context.Context, sources ...store.Source) iter.Seq2[[]store.Recipient, error]
 	AllLists(ctx context.Context, domain string) iter.Seq2[*list.List, error]
 	Members(ctx context.Context, listID int64, f store.Filter) iter.Seq2[list.Membership, error]
 	CountMembers(ctx context.Context, listID int64, f store.Filter) (int64, error)

@@ -20,15 +20,17 @@ func (d *Daemon) choose(ctx context.Context, listID int64, rules []sdk.Rule, yie
 	if err != nil {
 		return err
 	}
-	for r, err := range d.store.Recipients(ctx, c.sources...) {
+	for some, err := range d.store.Recipients(ctx, c.sources...) {
 		if err != nil {
 			return storeFailed("read the recipients", err)
 		}
-		if c.excluded(r) {
-			continue
-		}
-		if err := yield(r.Address); err != nil {
-			return err
+		for _, r := range some {
+			if c.excluded(r) {
+				continue
+			}
+			if err := yield(r.Address); err != nil {
+				return err
+			}
 		}
 	}
 	for batch := range slices.Chunk(c.adds, lookupBatch) {

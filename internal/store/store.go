@@ -130,9 +130,11 @@ type Members interface {
 	// else: only a few iterators can be open at once, and further ones wait.
 	Members(ctx context.Context, listID int64, f Filter) iter.Seq2[list.Membership, error]
 	// Recipients is Members for delivery: only what is needed to send, as fast as can be.
-	// It merges sources: addresses come by domain and local part, each once, as the first
-	// source has it (and its first role, in the order of list.Roles).
-	Recipients(ctx context.Context, sources ...Source) iter.Seq2[Recipient, error]
+	// It merges sources: each address comes once, as the first source has it (and its first
+	// role, in the order of list.Roles). They come in batches, which are the caller's; those
+	// of one stand by domain and local part, but batches come in any order, so that a store
+	// can read a large list at several places at once.
+	Recipients(ctx context.Context, sources ...Source) iter.Seq2[[]Recipient, error]
 	// Memberships returns every role that each of the addresses has on the list.
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
 	// CountMembers counts what the filter chooses.

@@ -149,7 +149,15 @@ func BenchmarkRead(b *testing.B) {
 	f := store.Filter{Roles: []list.Role{list.Member}, Modes: []list.Mode{list.Regular}, Statuses: []list.Status{list.Enabled}}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	b.Run("Recipients", func(b *testing.B) { benchmarkRead(b, n, s.Recipients(ctx, store.Source{ListID: l.ID, Filter: f})) })
+	b.Run("Recipients", func(b *testing.B) {
+		benchmarkRead(b, n, func(yield func(store.Recipient, error) bool) {
+			for some, err := range s.Recipients(ctx, store.Source{ListID: l.ID, Filter: f}) {
+				for _, r := range some {
+					yield(r, err)
+				}
+			}
+		})
+	})
 	b.Run("Members", func(b *testing.B) { benchmarkRead(b, n, s.Members(ctx, l.ID, f)) })
 }
 

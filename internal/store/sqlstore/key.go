@@ -38,16 +38,19 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
-// mailbox is unkey(key, spelling).String(), for the path where each recipient counts.
-func mailbox(key, spelling string) string {
+// mailbox is unkey(key, spelling).String().
+func mailbox(key, spelling string) string { return string(appendMailbox(nil, key, spelling)) }
+
+// appendMailbox appends the mailbox, for the path where each recipient counts.
+func appendMailbox(to []byte, key, spelling string) []byte {
 	domain, local, _ := strings.Cut(key, " ")
 	if spelling != "" {
 		local = spelling
 	}
 	for i := range len(local) {
 		if !plain[local[i]] {
-			return address.Address{Local: local, Domain: domain}.String()
+			return append(to, address.Address{Local: local, Domain: domain}.String()...)
 		}
 	}
-	return local + "@" + domain
+	return append(append(append(to, local...), '@'), domain...)
 }

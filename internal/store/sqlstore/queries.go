@@ -24,6 +24,7 @@ type queries struct {
 	bounceStates, dueBounces, bounceTasks       *sql.Stmt
 	archived, archivedHash, waitingDigests      *sql.Stmt
 	digests, unfiledDigests, issuePosts, owedOf *sql.Stmt
+	recipientsBack                              *sql.Stmt // on back
 	// on the writer
 	addDomain, addList, listsOf, lockList, setSettings           *sql.Stmt
 	aliasesOf, inRole                                            *sql.Stmt
@@ -177,6 +178,7 @@ func (s *Store) queries() []query {
 		{&s.q.deletedLists, s.stream, `SELECT domain, local, purge_at FROM lists WHERE address_key >= $1 AND purge_at > $2 ORDER BY domain, local, id DESC`},
 		{&s.q.members, s.stream, `SELECT ` + memberColumns + ` ` + chosen + ` ORDER BY address_key`},
 		{&s.q.recipients, s.stream, `SELECT ` + recipientColumns + ` ` + chosen + ` ORDER BY address_key`},
+		{&s.q.recipientsBack, s.back, `SELECT ` + recipientColumns + ` ` + chosen + ` ORDER BY address_key DESC`},
 		{&s.q.bounceEvents, s.stream, `SELECT ` + eventColumns + ` FROM bounce_events WHERE list_id = $1 ORDER BY at DESC, entry, address_key`},
 		{&s.q.memberBounces, s.reader, `SELECT ` + eventColumns + ` FROM bounce_events WHERE list_id = $1 AND address_key = $2
 			ORDER BY at DESC, entry LIMIT $3`},
@@ -369,6 +371,9 @@ func banParams() string {
 
 func (s *Store) prepare(ctx context.Context) error {
 	for _, q := range s.queries() {
+		if q.db == nil {
+			continue // this database has no use for it
+		}
 		err := s.patiently(ctx, func() (err error) {
 			*q.stmt, err = q.db.PrepareContext(ctx, q.text)
 			return err

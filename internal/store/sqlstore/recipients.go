@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"iter"
 	"strconv"
@@ -12,16 +13,27 @@ import (
 )
 
 // Recipients implements store.Members. One role of one list, what most posts are for, is
-// one walk along the primary key. Of several, the database merges such walks: each is in
-// order already, so nothing is sorted, and memory does not grow with the lists.
-func (s *Store) Recipients(ctx context.Context, sources ...store.Source) iter.Seq2[store.Recipient, error] {
-	return func(yield func(store.Recipient, error) bool) {
+// one walk along the primary key, or of a large list two, from both ends. Of several, the
+// database merges such walks: each is in order already, so nothing is sorted, and memory
+// does not grow with the lists.
+func (s *Store) Recipients(ctx context.Context, sources ...store.Source) iter.Seq2[[]store.Recipient, error] {
+	return func(yield func([]store.Recipient, error) bool) {
 		walks, err := newWalks(sources)
-		if err == nil && len(walks) > 0 {
-			err = s.snapshot(ctx, func(tx *sql.Tx) error { return s.walk(ctx, tx, walks, yield) })
+		some := func(r []store.Recipient) error {
+			if !yield(r, nil) {
+				return errStopped
+			}
+			return nil
 		}
-		if err != nil {
-			yield(store.Recipient{}, fmt.Errorf("read the recipients: %w", err))
+		switch {
+		case err != nil || len(walks) == 0:
+		case len(walks) == 1:
+			err = s.walk(ctx, &walks[0], some)
+		default:
+			err = s.snapshot(ctx, func(tx *sql.Tx) error { return s.merge(ctx, tx, walks, some) })
+		}
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(nil, fmt.Errorf("read the recipients: %w", err))
 		}
 	}
 }
@@ -67,14 +79,8 @@ func (w *walk) args(to []any) []any {
 // walkParams is how many parameters one walk has.
 const walkParams = 7
 
-func (s *Store) walk(ctx context.Context, tx *sql.Tx, walks []walk, yield func(store.Recipient, error) bool) error {
-	if len(walks) == 1 {
-		rows, err := tx.Stmt(s.q.recipients).Query(walks[0].args(nil)...)
-		if err != nil {
-			return err
-		}
-		return yieldRecipients(ctx, rows, yield)
-	}
+// merge makes one of several walks.
+func (s *Store) merge(ctx context.Context, tx *sql.Tx, walks []walk, yield func([]store.Recipient) error) error {
 	var args []any
 	excepts := int64(0) // the first so many
 	for i := range walks {
@@ -122,32 +128,46 @@ type recipient struct {
 	flags, place any
 }
 
-func (r *recipient) yield(to func(store.Recipient, error) bool) error {
-	n, _ := r.flags.(int64)
-	if !to(store.Recipient{Address: mailbox(r.key, r.local), NoOwnPosts: n&1 != 0, NoDuplicates: n&2 != 0}, nil) {
-		return errStopped
-	}
-	return nil
+// batchSize is how many recipients come at once.
+const batchSize = 1000
+
+// batch gathers recipients, whose addresses share one text.
+type batch struct {
+	text []byte
+	ends []int // in text, of each address
+	all  []store.Recipient
 }
 
-func yieldRecipients(ctx context.Context, rows *sql.Rows, yield func(store.Recipient, error) bool) error {
-	var r recipient
-	dest := []any{&r.key, &r.local, &r.flags}
-	return eachRow(ctx, rows, func(rows *sql.Rows) error {
-		if err := rows.Scan(dest...); err != nil {
-			return err
-		}
-		return r.yield(yield)
-	})
+func (b *batch) full() bool { return len(b.all) == batchSize }
+
+func (b *batch) add(r *recipient) {
+	n, _ := r.flags.(int64)
+	b.text = appendMailbox(b.text, r.key, r.local)
+	b.ends = append(b.ends, len(b.text))
+	if b.all == nil {
+		b.all = make([]store.Recipient, 0, batchSize)
+	}
+	b.all = append(b.all, store.Recipient{NoOwnPosts: n&1 != 0, NoDuplicates: n&2 != 0})
+}
+
+// take returns what was gathered, and starts anew.
+func (b *batch) take() []store.Recipient {
+	text, from, all := string(b.text), 0, b.all
+	for i, end := range b.ends {
+		all[i].Address, from = text[from:end], end
+	}
+	b.text, b.ends, b.all = b.text[:0], b.ends[:0], nil
+	return all
 }
 
 // yieldMerged yields the first row of each address, unless it is of one of the first
 // walks, those that take away.
-func yieldMerged(ctx context.Context, rows *sql.Rows, excepts int64, yield func(store.Recipient, error) bool) error {
+func yieldMerged(ctx context.Context, rows *sql.Rows, excepts int64, yield func([]store.Recipient) error) error {
 	var r recipient
+	var b batch
 	dest := []any{&r.key, &r.local, &r.flags, &r.place}
 	last := ""
-	return eachRow(ctx, rows, func(rows *sql.Rows) error {
+	err := eachRow(ctx, rows, func(rows *sql.Rows) error {
 		if err := rows.Scan(dest...); err != nil {
 			return err
 		}
@@ -158,6 +178,13 @@ func yieldMerged(ctx context.Context, rows *sql.Rows, excepts int64, yield func(
 		if place, _ := r.place.(int64); place < excepts {
 			return nil
 		}
-		return r.yield(yield)
+		if b.add(&r); b.full() {
+			return yield(b.take())
+		}
+		return nil
 	})
+	if err == nil && len(b.all) > 0 {
+		err = yield(b.take())
+	}
+	return err
 }

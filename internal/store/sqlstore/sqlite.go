@@ -111,6 +111,13 @@ func (s *Store) openSQLite(ctx context.Context, path string, opts Options) error
 	s.stream.SetMaxOpenConns(streams)
 	s.stream.SetMaxIdleConns(2)
 	s.stream.SetConnMaxIdleTime(streamIdle)
+	if s.back, err = sql.Open("sqlite", dsn(path, readerCache, "&_query_only=1")); err != nil {
+		return err
+	}
+	s.back.SetMaxOpenConns(twoEnds)
+	s.back.SetMaxIdleConns(1)
+	s.back.SetConnMaxIdleTime(streamIdle)
+	s.ends = make(chan struct{}, twoEnds)
 	return nil
 }
 

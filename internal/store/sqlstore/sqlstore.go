@@ -48,6 +48,8 @@ type Store struct {
 	writer *sql.DB // one connection: writes queue here rather than at the database's lock
 	reader *sql.DB // point reads
 	stream *sql.DB // iterators
+	back   *sql.DB // those of them that read from both ends; nil if none do
+	ends   chan struct{}
 	q      queries
 
 	patterns banPatterns
@@ -135,7 +137,7 @@ func (s *Store) Ping(ctx context.Context) error {
 // Close ends the store. An iterator that is under way keeps its connection until it ends.
 func (s *Store) Close() error {
 	var errs []error
-	for _, db := range []*sql.DB{s.stream, s.reader, s.writer} {
+	for _, db := range []*sql.DB{s.stream, s.back, s.reader, s.writer} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}

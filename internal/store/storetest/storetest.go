@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"testing"
 	"time"
 
@@ -144,6 +145,12 @@ func collect[T any](w *world, seq iter.Seq2[T, error]) []T {
 		out = append(out, v)
 	}
 	return out
+}
+
+// recipients collects those of some sources.
+func recipients(w *world, sources ...store.Source) []store.Recipient {
+	w.Helper()
+	return slices.Concat(collect(w, w.Recipients(w.ctx, sources...))...)
 }
 
 // seq yields values without an error.
