@@ -55,6 +55,8 @@ var rules = []struct {
 	{"internal/templates", []string{"internal/address", "internal/list", "sdk/text"}, nil, "what is written to people is a pure function of lists and files"},
 	{"internal/describe", []string{"internal/address", "internal/host", "internal/list", "internal/spool", "internal/templates", "sdk", "sdk/message"}, nil,
 		"what the stages are told is the same whoever asks them"},
+	{"internal/moderate", []string{"internal/address", "internal/list", "internal/spool", "internal/store", "sdk/message"}, nil,
+		"decides about held posts for whoever asks: the pipeline, the command, one day an API"},
 	{"internal/listen", nil, nil, "a leaf: sockets to serve on"},
 	{"internal/control", []string{"internal/listen"}, nil, "knows no daemon: what a running mlist says of itself, whichever daemons it runs"},
 	{"internal/trace", nil, nil, "a leaf: outbound writes to it, which knows neither store nor lists"},

@@ -192,10 +192,7 @@ func (d *Daemon) memberNotice(ctx context.Context, l *list.List, n bounceNotice)
 
 // putMemberNotice puts a notice into incoming, under an id that follows from the task.
 func (d *Daemon) putMemberNotice(ctx context.Context, l *list.List, n bounceNotice, env spool.Envelope, t store.BounceTask) error {
-	h := fnv.New32a()
-	fmt.Fprintf(h, "%s %d %s", l.Address.Key(), t.ID, t.Kind)
-	sum := h.Sum32()
-	id := spool.MakeID(uint64(t.At.UnixMicro()), sum^sum>>25)
+	id := idOf(t.At, l.Address.Key(), strconv.FormatInt(t.ID, 10), t.Kind)
 	n.id = string(id)
 	m, err := d.memberNotice(ctx, l, n)
 	if err != nil {
@@ -221,6 +218,16 @@ func (d *Daemon) putMemberNotice(ctx context.Context, l *list.List, n bounceNoti
 	return nil
 }
 
+// idOf is an id that follows from a time and names: what is put twice under it is there once.
+func idOf(at time.Time, names ...string) spool.ID {
+	h := fnv.New32a()
+	for _, name := range names {
+		h.Write([]byte(name + " "))
+	}
+	sum := h.Sum32()
+	return spool.MakeID(uint64(at.UnixMicro()), sum^sum>>25)
+}
+
 // sendProbe sends a probe that putMemberNotice left: what comes back to its return path can
 // only be about this member, and can only come from where it was sent.
 func (d *Daemon) sendProbe(ctx context.Context, p *post) error {
@@ -231,7 +238,11 @@ func (d *Daemon) sendProbe(ctx context.Context, p *post) error {
 	return d.commitAsIs(ctx, p, from.String(), addOnly(p.entry.Recipient))
 }
 
-// addOnly is one recipient, and nobody else.
-func addOnly(to string) []sdk.Rule {
-	return []sdk.Rule{{Kind: sdk.RuleAdd, Addresses: []string{to}}}
+// addOnly are these recipients, and nobody else.
+func addOnly[A string | address.Address](to ...A) []sdk.Rule {
+	r := sdk.Rule{Kind: sdk.RuleAdd}
+	for _, a := range to {
+		r.Addresses = append(r.Addresses, fmt.Sprint(a))
+	}
+	return []sdk.Rule{r}
 }

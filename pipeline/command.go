@@ -41,8 +41,9 @@ type commander struct {
 	letters []letter
 	reader  string   // the author's language
 	report  []string // lines for the author, in it
-	// quiet: who gets a letter already is told nothing else.
-	quiet bool
+	// quiet: who gets a letter already is told nothing else. certain: the author is known by
+	// a token, so that no limit is needed.
+	quiet, certain bool
 }
 
 func (d *Daemon) commander(ctx context.Context, p *post) (*commander, error) {
@@ -315,12 +316,13 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 	a := store.Answer{Token: token, Phase: store.PhaseConfirm, Life: moderateLife, By: "member", Why: "confirmed by mail from " + c.p.author.String()}
 	operator := c.p.entry.Role == roleDecision
 	if err == nil && (operator || r.Phase == store.PhaseModerate) {
-		if c.decision.Verb == command.Unknown {
+		if c.decision.Verb != command.Accept && c.decision.Verb != command.Reject && c.decision.Verb != command.Discard {
 			c.line(c.text("decide_help"))
 			return true, nil
 		}
 		a.Phase, a.Final, a.Refuse = r.Phase, true, c.decision.Verb != command.Accept
 		a.By, a.Why = c.p.author.String(), strings.TrimSpace(string(c.decision.Verb)+" "+c.decision.Reason)
+		a.Verdict, a.Reason = verdicts[c.decision.Verb].Verdict, c.decision.Reason
 		if operator {
 			a.By = "operator"
 		}
@@ -400,7 +402,7 @@ func (c *commander) askModerators(r store.Request) {
 		return
 	}
 	confirm := c.p.list.TokenAddress(address.RoleConfirm, r.Token)
-	c.write(letter{owners: true, about: r, replyTo: confirm.String(), text: "request_moderators",
+	c.write(letter{owners: true, decide: true, about: r, replyTo: confirm.String(), text: "request_moderators",
 		values: templates.Values{"user_name": r.DisplayName, "confirm_address": confirm.String(), "days": inDays(moderateLife)}})
 }
 
@@ -416,8 +418,10 @@ func (c *commander) refuse(r store.Request) {
 func inDays(d time.Duration) string { return strconv.Itoa(int(d.Hours() / 24)) }
 
 // wish is what a request is for, in words that stand within a sentence.
-func (c *commander) wish(reader string, r store.Request) string {
-	say := func(name string, v templates.Values) string { return c.d.texts().Phrase(c.p.list, reader, name, v) }
+func (c *commander) wish(reader string, r store.Request) string { return c.d.wish(c.p.list, reader, r) }
+
+func (d *Daemon) wish(l *list.List, reader string, r store.Request) string {
+	say := func(name string, v templates.Values) string { return d.texts().Phrase(l, reader, name, v) }
 	switch r.Want {
 	case store.WantJoin:
 		return say("wish_join", nil)

@@ -40,13 +40,22 @@ func (d *Daemon) confirm(ctx context.Context, p *post) error {
 		if err != nil {
 			return err
 		}
+		if !known {
+			known, err = c.decidePosts(ctx, token, text)
+		}
+		if err == nil && !known { // the second of two moderators is told so
+			known, err = c.decidedBefore(ctx, token)
+		}
+		if err != nil {
+			return err
+		}
 		if known {
 			return c.send(ctx)
 		}
 		if c.decision.Verb == command.Unknown {
 			return d.forward(ctx, p)
 		}
-		// The second of two moderators is told so; what a stranger writes is a letter.
+		// The token is older than the memory of decisions. What a stranger writes is a letter.
 		ms, err := c.roles(ctx)
 		if err != nil {
 			return err

@@ -32,8 +32,7 @@ func TestModeratorsDecideByMail(t *testing.T) {
 				w.wrote(tokenIn(t, out.to("ann@net.test", "Please confirm").text), "ann@net.test", "", "Re: yes", "")
 			}
 			out.to("ann@net.test", "A moderator decides whether ann@net.test is to join")
-			out.to("boss@x.test", "ann@net.test (Ann A.)")
-			notice := out.to("mod@x.test", "ann@net.test wants to join")
+			notice := out.to("mod@x.test", "ann@net.test (Ann A.)")
 			out.none()
 			if s := w.statusOf("ann@net.test"); s != "" {
 				t.Fatalf("ann is %s before anybody has decided", s)
@@ -51,7 +50,7 @@ func TestModeratorsDecideByMail(t *testing.T) {
 			}
 			out.none()
 			w.wrote(decide, "boss@x.test", "", "Re: wants to join", "reject")
-			out.to("boss@x.test", "Somebody has decided already")
+			out.to("boss@x.test", "mod@x.test has decided already, on ")
 			out.none()
 		})
 	}

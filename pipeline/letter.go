@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/mlist/mlist/internal/address"
@@ -20,6 +21,7 @@ const maxReport = 64 << 10
 type letter struct {
 	to      address.Address
 	owners  bool // to the owners and moderators instead
+	decide  bool // of them, only to the moderators, if there are any
 	replyTo string
 	text    string        // its name
 	about   store.Request // the request that it is about, if it is
@@ -40,7 +42,7 @@ func (c *commander) send(ctx context.Context) error {
 		if len(text) > maxReport {
 			text = strings.ToValidUTF8(text[:maxReport], "") + "\n[...]"
 		}
-		c.letters = append(c.letters, letter{to: p.author, text: "results", values: templates.Values{"recipient": c.to().String(), "report": text}})
+		c.letters = append(c.letters, letter{to: p.author, text: "results", certain: c.certain, values: templates.Values{"recipient": c.to().String(), "report": text}})
 	}
 	var letters []letter
 	for _, l := range c.letters {
@@ -65,12 +67,24 @@ func (c *commander) send(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	moderators := ownersAndModerators
+	if slices.ContainsFunc(letters, func(l letter) bool { return l.decide }) {
+		who, err := d.desk().Moderators(ctx, p.list)
+		if err != nil {
+			prep.Abort()
+			return storeFailed("read the moderators", err)
+		}
+		moderators = addOnly(who...)
+	}
 	var sum written
 	for i, l := range letters {
 		n, err := c.compose(ctx, l, i+1)
 		if err == nil {
 			rules := ownersAndModerators
-			if !l.owners {
+			switch {
+			case l.decide:
+				rules = moderators
+			case !l.owners:
 				rules = addOnly(l.to.String())
 			}
 			var w written

@@ -116,18 +116,24 @@ func (d *Daemon) notice(p *post, kind, name, reader string, v sdk.Verdict, to st
 		return textNotice(h, letter), nil
 	}
 	boundary := "=_mlist_" + string(p.entry.ID)
-	h.Append("Content-Type", `multipart/mixed; boundary="`+boundary+`"`)
 	original, kindOf, err := p.quote()
 	if err != nil {
 		return nil, err
 	}
+	return withAttachment(h, boundary, letter, original, kindOf), nil
+}
+
+// withAttachment is a notice with a text, and a message behind it. No stranger knows the
+// boundary before it is used.
+func withAttachment(h *message.Header, boundary string, l templates.Letter, original []byte, kind string) *notice {
+	h.Append("Content-Type", `multipart/mixed; boundary="`+boundary+`"`)
 	var body bytes.Buffer
 	fmt.Fprintf(&body, "--%s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n", boundary)
-	body.WriteString(crlf(letter.Body))
-	fmt.Fprintf(&body, "\r\n--%s\r\nContent-Type: %s\r\nContent-Disposition: attachment\r\n\r\n", boundary, kindOf)
+	body.WriteString(crlf(l.Body))
+	fmt.Fprintf(&body, "\r\n--%s\r\nContent-Type: %s\r\nContent-Disposition: attachment\r\n\r\n", boundary, kind)
 	body.Write(original)
 	fmt.Fprintf(&body, "\r\n--%s--\r\n", boundary)
-	return &notice{h.Bytes(), body.Bytes()}, nil
+	return &notice{h.Bytes(), body.Bytes()}
 }
 
 // quote returns the message, or its header block alone if it is large.
@@ -153,17 +159,8 @@ func textNotice(h *message.Header, l templates.Letter) *notice {
 
 func crlf(text string) string { return strings.ReplaceAll(text, "\n", "\r\n") }
 
-// holdNotices tells the moderators and the author that the post waits.
-func (d *Daemon) holdNotices(ctx context.Context, p *post, v sdk.Verdict) error {
-	if p.list.Settings.AdminImmedNotify && !p.noticeCameBack() {
-		n, err := d.notice(p, "held-moderators", "held_moderators", "", v, address.Sub(p.list.Address, address.RoleOwner).String(), true)
-		if err != nil {
-			return err
-		}
-		if err := d.putNotice(ctx, p, n, "moderators"); err != nil {
-			return err
-		}
-	}
+// tellAuthor tells the author that the post waits.
+func (d *Daemon) tellAuthor(ctx context.Context, p *post, v sdk.Verdict) error {
 	if !p.list.Settings.RespondToPostRequests {
 		return nil
 	}
@@ -182,8 +179,8 @@ func (d *Daemon) holdNotices(ctx context.Context, p *post, v sdk.Verdict) error 
 	return d.putNotice(ctx, p, n, p.entry.Sender)
 }
 
-// putNotice puts a notice into incoming as an entry of its own; to is an address, or
-// "moderators".
+// putNotice puts a notice about the entry into incoming, as an entry of its own under an id
+// that follows from it.
 func (d *Daemon) putNotice(ctx context.Context, p *post, n *notice, to string) error {
 	draft, err := d.spool.Create(ctx)
 	if err != nil {
@@ -195,7 +192,7 @@ func (d *Daemon) putNotice(ctx context.Context, p *post, n *notice, to string) e
 			return fmt.Errorf("write a notice: %w", err)
 		}
 	}
-	id, err := draft.Put(ctx, spool.Incoming, "", spool.Envelope{
+	id, err := draft.Put(ctx, spool.Incoming, idOf(p.entry.Received, p.entry.List, string(p.entry.ID), to), spool.Envelope{
 		List: p.entry.List, Role: roleNotice, Recipient: to, Key: segment.KeyOf(p.entry.List),
 		Received: p.entry.Received, Peer: "pipeline",
 	})

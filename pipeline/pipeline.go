@@ -27,6 +27,7 @@ import (
 	"github.com/mlist/mlist/internal/archive"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/moderate"
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
@@ -56,6 +57,7 @@ type Config struct {
 // Spool is what the pipeline needs of the spool.
 type Spool interface {
 	spool.Putter
+	moderate.Spool
 	Own(ctx context.Context, q spool.Queue, segments segment.Set, name string) (spool.Owner, error)
 }
 
@@ -74,6 +76,7 @@ type Store interface {
 	store.Digests
 	store.Bounces
 	store.Requests
+	store.Moderation
 	store.Secrets
 }
 
@@ -91,6 +94,7 @@ type Daemon struct {
 	tracer  Tracer
 	archive archive.Archive // nil: nothing is kept
 	closed  chan struct{}   // there is a digest to file
+	waits   chan struct{}   // moderators are to be told what waits
 	bounced chan struct{}   // people are to be told what bounces did
 
 	verpSecret     secret // of the keys of return paths
@@ -105,7 +109,7 @@ type Daemon struct {
 
 // New returns a pipeline that Run starts.
 func New(cfg Config, sp Spool, st Store, stages Stages, log *slog.Logger) *Daemon {
-	d := &Daemon{spool: sp, store: st, stages: stages, tracer: noTracer{}, log: log, now: time.Now, closed: make(chan struct{}, 1), bounced: make(chan struct{}, 1), ready: make(chan struct{})}
+	d := &Daemon{spool: sp, store: st, stages: stages, tracer: noTracer{}, log: log, now: time.Now, closed: make(chan struct{}, 1), bounced: make(chan struct{}, 1), waits: make(chan struct{}, 1), ready: make(chan struct{})}
 	d.cfg.Store(&cfg)
 	return d
 }
@@ -147,6 +151,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return d.prune(ctx) })
 	g.Go(func() error { return d.followBounces(ctx) })
+	g.Go(func() error { return d.moderation(ctx) })
 	if d.archive != nil {
 		g.Go(func() error { return d.sweeps(ctx) })
 		g.Go(func() error { return d.digests(ctx) })
@@ -255,6 +260,9 @@ func (d *Daemon) prune(ctx context.Context) error {
 		}
 		if err := d.store.PruneBounces(ctx, d.now().Add(-bounceMemory)); err != nil && ctx.Err() == nil {
 			d.log.Error("prune the bounces", "err", err)
+		}
+		if err := d.store.PruneDecisions(ctx, d.now().Add(-decisionMemory)); err != nil && ctx.Err() == nil {
+			d.log.Error("prune the decisions", "err", err)
 		}
 		select {
 		case <-ctx.Done():

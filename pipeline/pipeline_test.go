@@ -197,12 +197,28 @@ func (w *world) entries(q spool.Queue) []spool.Entry {
 	return out
 }
 
-// idle waits until nothing is left to prepare.
+// idle waits until nothing is left to prepare, and moderators are told at once of what they
+// are told at once.
 func (w *world) idle() {
 	w.t.Helper()
 	w.eventually("empty incoming and bounces", func() bool {
-		return len(w.entries(spool.Incoming)) == 0 && len(w.entries(spool.Bounces)) == 0
+		return w.told() && len(w.entries(spool.Incoming)) == 0 && len(w.entries(spool.Bounces)) == 0
 	})
+}
+
+func (w *world) told() bool {
+	w.t.Helper()
+	ctx := w.t.Context()
+	l, err1 := w.store.List(ctx, w.list.Address)
+	n, err2 := w.store.CountHeld(ctx, w.list.ID, store.HeldFilter{Untold: true})
+	telling, err3 := w.store.Telling(ctx, w.list.ID)
+	if errors.Is(err1, store.ErrNotFound) {
+		return true
+	}
+	if err := errors.Join(err1, err2, err3); err != nil {
+		w.t.Fatal(err)
+	}
+	return n == 0 || !l.Settings.AdminImmedNotify || telling.Notices >= noticesPerHour
 }
 
 // outgoing returns the chunks of each post, and checks that no chunk is over its size.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"github.com/mlist/mlist/internal/describe"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/moderate"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/trace"
@@ -57,11 +59,15 @@ func (d *Daemon) incoming(ctx context.Context, owner spool.Owner, e spool.Entry)
 	}
 	defer p.msg.Close()
 
-	switch reason, rejected := rejection(e.Flags); {
+	switch reason, rejected := moderate.Rejection(e.Flags); {
 	case rejected:
-		return d.reject(ctx, p, sdk.Reject("moderator", reason))
+		return d.reject(ctx, p, sdk.Reject("moderator", cmp.Or(reason, rejectedByModerator)))
 	case e.Role == roleNotice:
 		return d.sendNotice(ctx, p)
+	case e.Role == roleHeld:
+		return d.sendHeld(ctx, p)
+	case e.Role == roleWaiting:
+		return d.sendWaiting(ctx, p)
 	case e.Role == roleProbe:
 		return d.sendProbe(ctx, p)
 	case e.Role == roleDecision:

@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"encoding/base64"
-	"strings"
 
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/spool"
@@ -12,41 +10,9 @@ import (
 	"github.com/mlist/mlist/sdk/message"
 )
 
-// FlagRejected marks an entry that a moderator rejected, and reasonFlag, before a
-// base64 text, what the author is to be told.
-const (
-	FlagRejected = "rejected"
-	reasonFlag   = "reason="
-)
-
-// RejectFlags are the flags for Retry of a held entry that a moderator rejects.
-func RejectFlags(reason string) []string {
-	flags := []string{FlagRejected}
-	if reason != "" {
-		flags = append(flags, reasonFlag+base64.RawURLEncoding.EncodeToString([]byte(reason)))
-	}
-	return flags
-}
-
 // rejectedByModerator is the reason where the moderator gave none. The author reads it in their
 // own language.
 const rejectedByModerator = "A moderator of the list rejected the message."
-
-// rejection reads what RejectFlags wrote.
-func rejection(flags []string) (reason string, rejected bool) {
-	if !hasFlag(flags, FlagRejected) {
-		return "", false
-	}
-	reason = rejectedByModerator
-	for _, f := range flags {
-		if text, ok := strings.CutPrefix(f, reasonFlag); ok {
-			if b, err := base64.RawURLEncoding.DecodeString(text); err == nil {
-				reason = string(b)
-			}
-		}
-	}
-	return reason, true
-}
 
 // hold parks the post for the moderators, and tells them and the author so.
 func (d *Daemon) hold(ctx context.Context, p *post, result host.Result, notes map[string]string) error {
@@ -55,13 +21,18 @@ func (d *Daemon) hold(ctx context.Context, p *post, result host.Result, notes ma
 		notes = map[string]string{}
 	}
 	notes["stage"], notes["code"] = result.Stage, result.Verdict.Code
-	// Notices first: a crash in between may repeat them, and loses nothing.
-	if err := d.holdNotices(ctx, p, result.Verdict); err != nil {
+	// What is said of it first: a crash in between repeats that, under the same names, and
+	// loses nothing. Moderators are told when it is held.
+	if err := d.fileHeld(ctx, p, result.Verdict, notes); err != nil {
+		return err
+	}
+	if err := d.tellAuthor(ctx, p, result.Verdict); err != nil {
 		return err
 	}
 	if err := p.owner.Park(ctx, p.entry, spool.Held, result.Verdict.Reason, notes); err != nil {
 		return err
 	}
+	d.tellModerators()
 	d.note(p, trace.Held, "stage", result.Stage, "code", result.Verdict.Code, "reason", result.Verdict.Reason)
 	return nil
 }

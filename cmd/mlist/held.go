@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mlist/mlist/internal/moderate"
 	"github.com/mlist/mlist/internal/spool"
-	"github.com/mlist/mlist/pipeline"
 	"github.com/mlist/mlist/sdk/message"
 )
 
@@ -220,7 +220,7 @@ func (a *app) heldReject() *cobra.Command {
 		use: "reject", short: "refuse posts, and tell their authors", done: "rejected",
 		example: "  mlist held reject aaaqeayeaudaocaj --reason \"Off topic here.\"\n  mlist held reject dev@lists.example.org --all",
 		do: func(ctx context.Context, sp spool.Admin, e spool.Entry) error {
-			return sp.Retry(ctx, e, pipeline.RejectFlags(reason)...)
+			return sp.Retry(ctx, e, moderate.RejectFlags(reason)...)
 		},
 	})
 	c.Flags().StringVar(&reason, "reason", "", "what the author is told")

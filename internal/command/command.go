@@ -28,13 +28,6 @@ const (
 	Unknown Verb = "" // none of them
 )
 
-// What a moderator says to a request.
-const (
-	Accept  Verb = "accept"
-	Reject  Verb = "reject"
-	Discard Verb = "discard"
-)
-
 // verbs are all spellings: Mailman's, and those that people try.
 var verbs = map[string]Verb{
 	"confirm": Confirm, "echo": Echo, "end": End, "stop": End, "help": Help,
@@ -177,28 +170,4 @@ func (c Command) Options(known ...string) (options map[string]string, bad string
 		options[name] = value
 	}
 	return options, ""
-}
-
-// Decision is what a moderator's answer says.
-type Decision struct {
-	Verb   Verb // Accept, Reject, Discard or Unknown
-	Reason string
-}
-
-// ParseDecision reads a moderator's answer: its first line that is neither empty nor a
-// quotation is one of the words, and perhaps a reason. Anything else decides nothing.
-func ParseDecision(text string) Decision {
-	for line := range strings.Lines(text) {
-		if line = clean(line); line == "" || line[0] == '>' {
-			continue
-		}
-		word, reason, _ := strings.Cut(line, " ")
-		d := Decision{Verb(strings.ToLower(strings.TrimRight(word, ".:!,"))), strings.TrimSpace(reason)}
-		switch {
-		case d.Verb == Accept && d.Reason == "", d.Verb == Reject, d.Verb == Discard && d.Reason == "":
-			return d
-		}
-		return Decision{}
-	}
-	return Decision{}
 }

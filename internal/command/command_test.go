@@ -88,6 +88,11 @@ func TestParseDecision(t *testing.T) {
 		{"reject: we do not know you\x1b\nreject me", Decision{Reject, "we do not know you"}},
 		{"reject", Decision{Reject, ""}},
 		{"discard", Decision{Discard, ""}},
+		{"accept+\n", Decision{AcceptSender, ""}},
+		{"Approve.", Decision{Accept, ""}},
+		{"ban", Decision{Ban, ""}},
+		{"ban her", Decision{}},
+		{"accept+ please", Decision{}},
 		{"accept my apologies for the delay", Decision{}},
 		{"Well, accept", Decision{}},
 		{"> accept\n", Decision{}},
@@ -98,6 +103,69 @@ func TestParseDecision(t *testing.T) {
 			t.Errorf("%q says %+v, want %+v", tt.text, got, tt.want)
 		}
 	}
+}
+
+func TestParseBatch(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		want string // verb, references or all, and reason, of each line
+	}{
+		{"discard all", "discard all"},
+		{"\n> accept abcdef\nAccept abcdef, k7m2qa\nreject bbbbbb: Too long, too: late\n", "accept abcdef k7m2qa; reject bbbbbb (Too long, too: late)"},
+		{"accept+ ABCDEF\nban bbbbbb\n-- \ndiscard all", "accept+ abcdef; ban bbbbbb"},
+		{"discard all: spam", "?"},
+		{"discard all abcdef", "?"},
+		{"Hello!\ndiscard all", "?"},
+		{"discard", "?"},
+		{"accept the rest", "?"},
+		{"discard bbbbbb\nThanks\ndiscard all", "discard bbbbbb; ?"},
+		{"discard b0b1b8", "?"},
+		{strings.Repeat("discard bbbbbb\n", 60), strings.TrimSuffix(strings.Repeat("discard bbbbbb; ", MaxBatches), "; ")},
+		{"discard " + strings.Repeat("bbbbbb ", MaxRefs+1), "?"},
+		{"", ""},
+	} {
+		var got []string
+		for _, b := range ParseBatch(tt.text) {
+			switch {
+			case b.Verb == Unknown:
+				got = append(got, "?")
+				continue
+			case b.All:
+				b.Refs = []string{"all"}
+			}
+			line := string(b.Verb) + " " + strings.Join(b.Refs, " ")
+			if b.Reason != "" {
+				line += " (" + b.Reason + ")"
+			}
+			got = append(got, line)
+		}
+		if strings.Join(got, "; ") != tt.want {
+			t.Errorf("%.60q says %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}
+
+func FuzzParseDecisions(f *testing.F) {
+	for _, s := range []string{"accept", "reject no", "discard all", "accept abcdef, bbbbbb\nreject all: why\n-- \n", "reject \x00\u2028\xff", "ban \u202eabcdef"} {
+		f.Add(s)
+	}
+	clean := func(s string) bool {
+		return utf8.ValidString(s) && len(s) <= MaxLine+4 && !strings.ContainsFunc(s, unicode.IsControl)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if d := ParseDecision(text); !clean(d.Reason) || d.Reason != "" && d.Verb != Reject {
+			t.Fatalf("decision %+v", d)
+		}
+		batches := ParseBatch(text)
+		if len(batches) > MaxBatches {
+			t.Fatalf("%d lines", len(batches))
+		}
+		for i, b := range batches {
+			if !clean(b.Line) || !clean(b.Reason) || b.Verb == Unknown && i < len(batches)-1 || b.Verb != Unknown && b.All == (len(b.Refs) > 0) || len(b.Refs) > MaxRefs {
+				t.Fatalf("line %d is %+v", i, b)
+			}
+		}
+	})
 }
 
 func FuzzParse(f *testing.F) {

@@ -99,7 +99,10 @@ type Settings struct {
 	VERPDeliveryInterval int         `set:"verp_delivery_interval" default:"0" help:"every how many posts each copy has a return path that tells whose it was; 1 is always, 0 only where copies are personal"`
 
 	RespondToPostRequests bool   `set:"respond_to_post_requests" default:"true" help:"tell the author when a post is held"`
-	AdminImmedNotify      bool   `set:"admin_immed_notify" default:"true" help:"tell the owners and moderators when a post is held"`
+	AdminImmedNotify      bool   `set:"admin_immed_notify" default:"true" help:"tell the moderators, or the owners if there are none, at once when a post is held or a request waits"`
+	ModerationSummary     string `set:"moderation_summary" default:"daily" of:"none,hourly,daily" help:"how often the moderators are sent a list of what waits, if there is something new on it: of what they were told at once, what has waited that long; daily is at eight in the morning where the server is"`
+	MaxDaysToHold         int    `set:"max_days_to_hold" default:"0" max:"3650" help:"days after which a held post waits no longer, with a reminder when half of them are over; 0 is never"`
+	ExpiredHeldAction     string `set:"expired_held_action" default:"discard" of:"discard,reject" help:"what happens to a post that has waited for max_days_to_hold: it is thrown away, or its author is told that nobody has decided"`
 	NonmemberRejection    string `set:"nonmember_rejection_notice" help:"what a nonmember is told when a post is rejected; a plain sentence when empty"`
 
 	Advertised             bool   `set:"advertised" default:"true" help:"name the list to those who ask which lists there are"`

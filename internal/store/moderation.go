@@ -47,8 +47,11 @@ const HandleLen = 6
 // HeldFilter chooses held posts; an empty field means any.
 type HeldFilter struct {
 	Sender address.Address
+	After  time.Time // held later
 	Until  time.Time // held then or before
-	Limit  int
+	// Untold: of which moderators were not told; Unreminded: of which they were not reminded.
+	Untold, Unreminded bool
+	Limit              int
 }
 
 // HeldDecision is what somebody decides about a held post.

@@ -97,9 +97,11 @@ type Answer struct {
 	Final bool
 	// Life is that of a request which now waits for a moderator.
 	Life    time.Duration
-	By, Why string // for the member's history, and the log of decisions
-	// Verdict is a moderator's, for the log of decisions; "" where the address confirms.
+	By, Why string // for the member's history
+	// Verdict is a moderator's, and Reason what they said, for the log of decisions; "" where
+	// the address confirms.
 	Verdict Verdict
+	Reason  string
 }
 
 // Requests keeps what people want of lists, until it is done or has expired. Each method

@@ -220,6 +220,9 @@ const SecretVERP = "verp"
 // (package oneclick).
 const SecretOneClick = "one-click"
 
+// SecretModeration is the secret from which moderators' tokens are derived (package moderate).
+const SecretModeration = "moderation"
+
 // PostRecord is what the store knows of a post.
 type PostRecord struct {
 	Number    int64  // the post's number on the list, from 1; 0 if filed without

@@ -42,7 +42,8 @@ var Texts = []Text{
 	{Name: "nonmember_rejection_notice", Help: "the reason, where a nonmember's post is rejected", Setting: "nonmember_rejection_notice", Handlers: true, Author: true},
 	{Name: "dmarc_moderation_notice", Help: "the reason, where a post is rejected because of DMARC", Values: values("domain"), Setting: "dmarc_moderation_notice", Handlers: true, Author: true},
 	{Name: "held_author", Help: "to the author of a post that is held", Values: values("reason", "subject", "date"), Letter: true},
-	{Name: "held_moderators", Help: "to owners and moderators: a post is held", Values: values("entry", "from", "subject", "date", "reason"), Letter: true},
+	{Name: "held_moderators", Help: "to each moderator: a post is held", Values: values("entry", "from", "subject", "date", "size", "reasons", "beginning", "ways", "ends"), Letter: true},
+	{Name: "held_summary", Help: "to each moderator: all that waits", Values: values("posts", "requests", "ends", "report"), Letter: true},
 	{Name: "acknowledge", Help: "to members who want to know that their post came in", Values: values("subject"), Letter: true, Handlers: true, Author: true},
 	{Name: "autoresponse_postings_text", Help: "what posts are answered with, if autorespond_postings says so", Values: values("recipient"), Letter: true, Setting: "autoresponse_postings_text"},
 	{Name: "autoresponse_owner_text", Help: "the same for mail to the owners", Values: values("recipient"), Letter: true, Setting: "autoresponse_owner_text"},
@@ -56,6 +57,8 @@ var Texts = []Text{
 	{Name: "request_moderators", Help: "to owners and moderators: they are to decide on a request", Values: values("user_address", "user_name", "wish", "confirm_address", "days"), Letter: true},
 	{Name: "request_refused", Help: "to whose request a moderator has rejected", Values: values("user_address", "wish", "reason"), Letter: true},
 	{Name: "decide_help", Help: "to moderators whose answer decides nothing"},
+	{Name: "decide_post_help", Help: "the same about a post"},
+	{Name: "decide_posts_help", Help: "the same about many posts"},
 	{Name: "joined_owners", Help: "to owners and moderators: somebody has joined", Values: values("user_address"), Letter: true},
 	{Name: "left_owners", Help: "to owners and moderators: somebody has left", Values: values("user_address"), Letter: true},
 	{Name: "results", Help: "what came of commands", Values: values("recipient", "report"), Letter: true},
@@ -76,28 +79,38 @@ type Placeholder struct{ Help, Sample string }
 
 // placeholders are all that texts and phrases may have, but for those of the list.
 var placeholders = map[string]Placeholder{
+	"accepted":             {"how many posts a moderator has let through", "3"},
+	"beginning":            {"the first lines of a post", "  | Hello,\n  | shall we meet in spring?"},
 	"changes":              {"what a member wants to be sent, in words", "receive summaries"},
 	"confirm_address":      {"the address that an answer goes to", "dev-confirm+n7qf2kzt4mwa@lists.example.org"},
 	"date":                 {"of the message, or since when", "Wed, 25 Nov 2026 21:00:00 +0000"},
 	"days":                 {"how long it waits", "3"},
 	"delivery":             {"whether a member is sent anything, in words", "on"},
 	"digest_name":          {"what the digest is called", "Dev Digest, Vol 2, Issue 3"},
+	"discarded":            {"how many posts a moderator has thrown away", "17"},
 	"domain":               {"the author's domain", "example.com"},
+	"ends":                 {"when a post waits no longer, as a sentence; may be nothing", "A message about which nobody decides within 10 days is discarded."},
 	"entry":                {"the id of the queue entry", "aaaqeayeaudaocaj"},
 	"file":                 {"the name of a file", "plan.pdf"},
 	"from":                 {"the field From of the message", "Ann <ann@example.net>"},
 	"issue":                {"the number of the digest in its volume", "3"},
 	"last":                 {"something for the last warning, else nothing", "yes"},
 	"mode":                 {"how a member receives posts, in words", "summaries"},
+	"moderator":            {"who has decided", "mod@example.com"},
 	"number":               {"how many, or which", "2"},
 	"one":                  {"one of two", "receive summaries"},
 	"other":                {"the other of two", "be sent its posts again"},
+	"outcome":              {"what was decided, in words", "accepted"},
 	"policy":               {"what it takes, in words", "you are asked to confirm"},
+	"posts":                {"how many posts wait", "2"},
 	"reason":               {"why", "The post names 12 recipients; this list takes fewer than 10."},
+	"reasons":              {"why, a line for each reason", "  The post names 12 recipients; this list takes fewer than 10."},
 	"recipient":            {"the address that was written to", "dev@lists.example.org"},
-	"report":               {"the commands, and what came of each", "> join\nann@example.net has joined dev@lists.example.org."},
+	"rejected":             {"how many posts a moderator has rejected", "1"},
+	"requests":             {"how many requests wait", "1"},
+	"report":               {"the commands, and what came of each; or what waits, and how to decide", "> join\nann@example.net has joined dev@lists.example.org."},
 	"score":                {"the score of a member's bounces", "2.5"},
-	"size":                 {"the size of a file", "12 KB"},
+	"size":                 {"the size of a file, or of a message", "12 KB"},
 	"subject":              {"of the message", "Plans for spring"},
 	"token":                {"what confirms", "n7qf2kzt4mwa"},
 	"topics":               {"the topics that a member chose", "releases"},
@@ -110,11 +123,12 @@ var placeholders = map[string]Placeholder{
 	"user_name_or_address": {"the name, or without one the address", "Ann"},
 	"volume":               {"the number of the digest's volume", "2"},
 	"warnings":             {"how many warnings there are", "3"},
+	"ways":                 {"the words that decide, and their links", "  accept     it goes to the list\n             mailto:dev-confirm%2Bn7qf2kzt4mwa@lists.example.org?subject=accept&body=accept"},
 	"wish":                 {"what a request is for, in words", "join the list dev@lists.example.org"},
 }
 
 // manyLines are the values that may have more than one line.
-var manyLines = values("report")
+var manyLines = values("report", "reasons", "beginning", "ways")
 
 // Describe returns the description of a text or a phrase; ok is false if there is none of the
 // name. A phrase may have the placeholders that it has in English.

@@ -44,7 +44,7 @@ type key struct{ scope, language, name string }
 // entry is a text as it was read.
 type entry struct{ subject, body, file string }
 
-// Values are what placeholders stand for. Values are one line, but for "report".
+// Values are what placeholders stand for. Values are one line, but for those in manyLines.
 type Values map[string]string
 
 // Letter is a message to a person.

@@ -295,7 +295,7 @@ func TestValuesShapeNoNotice(t *testing.T) {
 			if strings.ContainsAny(got.Subject+got.Body, "\r\x00\x1b") || strings.Contains(got.Subject, "\n") || len(got.Subject) > maxValue+8 {
 				t.Errorf("%s %s:\n%q\n%q", language, name, got.Subject, got.Body)
 			}
-			if !slices.Contains(d.Values, "report") && strings.Count(got.Body, "\n") != strings.Count(plain.Body, "\n") {
+			if !slices.ContainsFunc(manyLines, func(p string) bool { return slices.Contains(d.Values, p) }) && strings.Count(got.Body, "\n") != strings.Count(plain.Body, "\n") {
 				t.Errorf("%s %s has other lines:\n%s", language, name, got.Body)
 			}
 			if strings.Contains(got.Subject+got.Body, "x  Bcc: eve@x.test") && !strings.Contains(got.Subject+got.Body, "%(list_address)s") {

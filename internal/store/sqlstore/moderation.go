@@ -98,7 +98,11 @@ func heldArgs(listID int64, f store.HeldFilter) []any {
 	if !f.Until.IsZero() {
 		until = f.Until.UnixMicro()
 	}
-	return []any{listID, k, until}
+	after := int64(-1 << 63)
+	if !f.After.IsZero() {
+		after = f.After.UnixMicro()
+	}
+	return []any{listID, k, after, until, btoi(f.Untold), btoi(f.Unreminded)}
 }
 
 // Held implements store.Moderation.

@@ -94,8 +94,10 @@ const (
 	heldColumns     = `list_id, entry, handle, address_key, local, author, subject, reason, code, size, held, told, reminded, verdict, why`
 	decisionColumns = `id, list_id, at, kind, ref, entry, step, address_key, local, subject, verdict, also, who, why`
 
-	// waitsHeld chooses held posts that wait: of list $1, by sender $2 or any, until $3.
-	waitsHeld = `FROM held_posts WHERE list_id = $1 AND verdict = '' AND ($2 = '' OR address_key = $2) AND held <= $3`
+	// waitsHeld chooses held posts that wait: of list $1, by sender $2 or any, after $3 until $4;
+	// if $5, of which nobody was told, and if $6, reminded.
+	waitsHeld = `FROM held_posts WHERE list_id = $1 AND verdict = '' AND ($2 = '' OR address_key = $2) AND held > $3 AND held <= $4
+		AND ($5 = 0 OR told = 0) AND ($6 = 0 OR reminded = 0)`
 
 	// filed finds the row of post $2 of list $1 itself, or else the first with digest $3
 	// since $4. No row: no list.
@@ -324,13 +326,15 @@ func (s *Store) queries() []query {
 		{&s.q.resultOf, s.writer, `SELECT result FROM request_results WHERE list_id = $1 AND entry = $2 AND step = $3`},
 		{&s.q.clearResults, s.writer, fmt.Sprintf(part, "request_results", "list_id, entry, step", "list_id = $1")},
 		{&s.q.pruneResults, s.writer, fmt.Sprintf(part, "request_results", "list_id, entry, step", "at < $1")},
-		{&s.q.held, s.stream, `SELECT ` + heldColumns + ` ` + waitsHeld + ` ORDER BY held, entry LIMIT $4`},
+		{&s.q.held, s.stream, `SELECT ` + heldColumns + ` ` + waitsHeld + ` ORDER BY held, entry LIMIT $7`},
 		{&s.q.countHeld, s.reader, `SELECT count(*) ` + waitsHeld},
 		{&s.q.peekHeld, s.reader, `SELECT ` + heldColumns + ` FROM held_posts WHERE list_id = $1 AND entry = $2`},
 		{&s.q.heldByHandle, s.reader, `SELECT ` + heldColumns + ` FROM held_posts WHERE list_id = $1 AND handle = $2`},
 		{&s.q.heldByEntry, s.writer, `SELECT ` + heldColumns + ` FROM held_posts WHERE list_id = $1 AND entry = $2`},
 		{&s.q.fileHeld, s.writer, `INSERT INTO held_posts (` + heldColumns + `, decided) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, '', '', 0)
-			ON CONFLICT (list_id, entry) DO UPDATE SET reason = excluded.reason, code = excluded.code, verdict = '', why = '', decided = 0`},
+			ON CONFLICT (list_id, entry) DO UPDATE SET reason = excluded.reason, code = excluded.code, verdict = '', why = '', decided = 0,
+			handle = CASE held_posts.verdict WHEN '' THEN held_posts.handle ELSE excluded.handle END, held = CASE held_posts.verdict WHEN '' THEN held_posts.held ELSE excluded.held END,
+			told = CASE held_posts.verdict WHEN '' THEN held_posts.told ELSE excluded.told END, reminded = CASE held_posts.verdict WHEN '' THEN held_posts.reminded ELSE excluded.reminded END`},
 		{&s.q.decideHeld, s.writer, `UPDATE held_posts SET verdict = $3, why = $4, decided = $5 WHERE list_id = $1 AND entry = $2`},
 		{&s.q.unsettledHeld, s.stream, `SELECT ` + heldColumns + ` FROM held_posts WHERE verdict <> '' AND decided < $1 ORDER BY decided`},
 		{&s.q.settleHeld, s.writer, `DELETE FROM held_posts WHERE list_id = $1 AND entry = $2 AND verdict <> ''`},

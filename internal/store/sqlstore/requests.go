@@ -168,8 +168,12 @@ func (c *requesting) answer(a store.Answer) (store.RequestResult, error) {
 		return store.RequestResult{}, err
 	}
 	if a.Verdict != "" {
-		err := c.logDecision(&store.Decision{ListID: c.listID, At: c.step.At, Kind: store.AboutRequest, Ref: a.Token, Step: c.step.Entry, Address: r.Address,
-			Subject: string(r.Want), Verdict: a.Verdict, By: a.By, Why: a.Why})
+		ref := a.Token
+		if r.Phase != store.PhaseModerate {
+			ref = "" // the address has the token, and is not told who decided
+		}
+		err := c.logDecision(&store.Decision{ListID: c.listID, At: c.step.At, Kind: store.AboutRequest, Ref: ref, Step: c.step.Entry, Address: r.Address,
+			Subject: string(r.Want), Verdict: a.Verdict, By: a.By, Why: a.Reason})
 		if err != nil {
 			return store.RequestResult{}, err
 		}

@@ -73,6 +73,8 @@ var moderationTests = []test{
 		w.heldNow(l, store.HeldFilter{Limit: 1}, "a")
 		w.heldNow(l, store.HeldFilter{Sender: w.addr("eve@n.test")}, "b")
 		w.heldNow(l, store.HeldFilter{Until: at}, "a")
+		w.heldNow(l, store.HeldFilter{After: at}, "b")
+		w.heldNow(l, store.HeldFilter{After: at, Until: at})
 		for _, x := range [][2]string{{"b", ""}, {"", b.Handle}} {
 			got, err := w.HeldPost(w.ctx, l.ID, x[0], x[1])
 			w.ok(err)
@@ -252,6 +254,8 @@ var moderationTests = []test{
 		if want := "a 48h0m0s true,b 24h0m0s false"; !strings.HasPrefix(strings.Join(told, ","), want+",c -") {
 			w.Errorf("told %v, want %s", told, want)
 		}
+		w.heldNow(l, store.HeldFilter{Untold: true}, "c")
+		w.heldNow(l, store.HeldFilter{Unreminded: true, Until: at.Add(day)}, "b")
 		w.wants(w.TellHeld(w.ctx, 999, at, store.Told{}), store.ErrNotFound)
 	}},
 	{"lists on which something waits for a moderator", func(w *world) {
@@ -271,8 +275,8 @@ var moderationTests = []test{
 		l := w.list("dev@l.test")
 		r := w.asks(stepOn(l, "a", 0), store.WantJoin, "ann@n.test", toConfirmFirst, store.OutcomeConfirm, true)
 		mod := w.answers(stepOn(l, "b", 1), store.Answer{Token: r.Token, Phase: store.PhaseConfirm, Life: 180 * day}, store.OutcomeModerate)
-		w.answers(stepOn(l, "c", 2), store.Answer{Token: mod.Token, Phase: store.PhaseModerate, Refuse: true, Verdict: store.VerdictReject, By: "boss", Why: "no"}, store.OutcomeRefused)
-		w.answers(stepOn(l, "c", 2), store.Answer{Token: mod.Token, Phase: store.PhaseModerate, Refuse: true, Verdict: store.VerdictReject, By: "boss", Why: "no"}, store.OutcomeRefused)
+		w.answers(stepOn(l, "c", 2), store.Answer{Token: mod.Token, Phase: store.PhaseModerate, Refuse: true, Verdict: store.VerdictReject, By: "boss", Why: "reject no", Reason: "no"}, store.OutcomeRefused)
+		w.answers(stepOn(l, "c", 2), store.Answer{Token: mod.Token, Phase: store.PhaseModerate, Refuse: true, Verdict: store.VerdictReject, By: "boss", Why: "reject no", Reason: "no"}, store.OutcomeRefused)
 		d, err := w.DecisionOf(w.ctx, l.ID, store.AboutRequest, mod.Token)
 		w.ok(err)
 		if d.By != "boss" || d.Verdict != store.VerdictReject || d.Why != "no" || d.Subject != "join" || d.Address.String() != "ann@n.test" {

@@ -1,0 +1,113 @@
+package command
+
+import (
+	"slices"
+	"strings"
+)
+
+// What a moderator says to a request, and to a post that is held.
+const (
+	Accept       Verb = "accept"
+	AcceptSender Verb = "accept+" // a post, and its sender's from now on
+	Reject       Verb = "reject"
+	Discard      Verb = "discard"
+	Ban          Verb = "ban" // discard a post, and ban its sender
+)
+
+// decisions are all spellings.
+var decisions = map[string]Verb{
+	"accept": Accept, "approve": Accept, "accept+": AcceptSender, "approve+": AcceptSender,
+	"reject": Reject, "discard": Discard, "ban": Ban,
+}
+
+// Decision is what a moderator's answer says.
+type Decision struct {
+	Verb   Verb // one of those above, or Unknown
+	Reason string
+}
+
+// ParseDecision reads a moderator's answer: its first line that is neither empty nor a
+// quotation is one of the words, and perhaps a reason, which only a refusal has. Anything
+// else decides nothing.
+func ParseDecision(text string) Decision {
+	for line := range strings.Lines(text) {
+		if line = clean(line); line == "" || line[0] == '>' {
+			continue
+		}
+		word, reason, _ := strings.Cut(line, " ")
+		d := Decision{verbOf(word), strings.TrimSpace(reason)}
+		if d.Reason != "" && d.Verb != Reject {
+			return Decision{}
+		}
+		return d
+	}
+	return Decision{}
+}
+
+func verbOf(word string) Verb {
+	return decisions[strings.ToLower(strings.TrimRight(word, ".:!,"))]
+}
+
+// Batch is a line that decides about several posts.
+type Batch struct {
+	Decision
+	All  bool     // about all that the answered mail is about
+	Refs []string // about these, in lower case
+	Line string   // as it was written, cleaned as Command.Line is
+}
+
+// Bounds of what ParseBatch reads.
+const (
+	MaxBatches = 50
+	MaxRefs    = 100 // a line
+)
+
+// ParseBatch reads the answer to a mail about many posts: lines of a word and what it is
+// about, "all" or the names of posts, and for "reject" a reason behind a colon. Empty lines
+// and quotations do not count. The lines end with the signature, or the first that is none,
+// which comes last, with the verb Unknown.
+func ParseBatch(text string) []Batch {
+	var out []Batch
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\r\n")
+		if line == "-- " || line == "--" || len(out) == MaxBatches {
+			break
+		}
+		if line = strings.TrimSpace(line); line == "" || line[0] == '>' {
+			continue
+		}
+		b := parseBatch(line)
+		out = append(out, b)
+		if b.Verb == Unknown {
+			break
+		}
+	}
+	return out
+}
+
+func parseBatch(line string) Batch {
+	b := Batch{Line: clean(line)}
+	if len(line) > MaxLine {
+		return b
+	}
+	what, reason, hasReason := strings.Cut(b.Line, ":")
+	words := strings.Fields(strings.ToLower(strings.ReplaceAll(what, ",", " ")))
+	if len(words) < 2 || len(words) > MaxRefs+1 {
+		return b
+	}
+	verb, refs := verbOf(words[0]), words[1:]
+	all := slices.Equal(refs, []string{"all"})
+	if hasReason && verb != Reject || !all && slices.ContainsFunc(refs, notRef) {
+		return b
+	}
+	b.Decision = Decision{verb, strings.TrimSpace(reason)}
+	if b.All = all; !all {
+		b.Refs = refs
+	}
+	return b
+}
+
+// notRef tells prose from the name of a post, which is six characters of base32.
+func notRef(word string) bool {
+	return len(word) != 6 || strings.ContainsFunc(word, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '2' || r > '7') })
+}
