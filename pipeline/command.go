@@ -202,14 +202,16 @@ var digestModes = map[string]list.Mode{
 }
 
 func (c *commander) join(ctx context.Context, cmd command.Command) error {
-	options, bad := cmd.Options("digest", "address")
+	options, bad := cmd.Options("digest", "address", "language")
 	mode, known := digestModes[strings.ToLower(options["digest"])]
 	who, ok := c.who(options)
-	if bad != "" || !known || !ok {
-		c.say("not_understood", "usage", "join [digest=no|mime|plain|summary] [address=ADDRESS]")
+	language, chosen := options["language"]
+	language = strings.ToLower(language)
+	if bad != "" || !known || !ok || chosen && !slices.Contains(c.d.texts().Languages(c.p.list), language) {
+		c.say("not_understood", "usage", "join [digest=no|mime|plain|summary] [language="+c.languages()+"] [address=ADDRESS]")
 		return nil
 	}
-	r := store.Request{Want: store.WantJoin, Address: who, Mode: mode}
+	r := store.Request{Want: store.WantJoin, Address: who, Mode: mode, Language: language}
 	if who == c.from {
 		r.DisplayName = c.name
 	}
@@ -438,8 +440,11 @@ func (d *Daemon) wish(l *list.List, reader string, r store.Request) string {
 	if r.Mode != "" {
 		changes = append(changes, say("wish_mode", templates.Values{"mode": say("mode_"+string(r.Mode), nil)}))
 	}
-	if len(changes) == 2 {
-		changes = []string{say("wish_both", templates.Values{"one": changes[0], "other": changes[1]})}
+	if r.Language != "" {
+		changes = append(changes, say("wish_language", templates.Values{"language": r.Language}))
+	}
+	for len(changes) > 1 {
+		changes = append([]string{say("wish_both", templates.Values{"one": changes[0], "other": changes[1]})}, changes[2:]...)
 	}
 	return say("wish_change", templates.Values{"changes": strings.Join(changes, "")})
 }

@@ -131,7 +131,7 @@ func (c *commander) compose(ctx context.Context, l letter, number int) (*notice,
 		if reader, err = c.d.language(ctx, c.p.list, l.to); err != nil {
 			return nil, err
 		}
-		reader = cmp.Or(reader, c.reader)
+		reader = cmp.Or(l.about.Language, reader, c.reader)
 	}
 	v := templates.Values{}
 	if l.about.Want != "" {

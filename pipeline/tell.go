@@ -25,7 +25,7 @@ const (
 
 // set changes how a member receives posts.
 func (c *commander) set(ctx context.Context, cmd command.Command) error {
-	options, bad := cmd.Options("delivery", "digest")
+	options, bad := cmd.Options("delivery", "digest", "language")
 	r := store.Request{Want: store.WantChange, Address: c.from}
 	ok := bad == "" && len(options) > 0
 	if digest, given := options["digest"]; given {
@@ -36,11 +36,20 @@ func (c *commander) set(ctx context.Context, cmd command.Command) error {
 		r.Status = map[string]list.Status{"on": list.Enabled, "off": list.ByUser}[strings.ToLower(delivery)]
 		ok = ok && r.Status != ""
 	}
+	if language, given := options["language"]; given {
+		r.Language = strings.ToLower(language)
+		ok = ok && slices.Contains(c.d.texts().Languages(c.p.list), r.Language)
+	}
 	if !ok {
-		c.say("not_understood", "usage", "set [delivery=on|off] [digest=no|mime|plain|summary]")
+		c.say("not_understood", "usage", "set [delivery=on|off] [digest=no|mime|plain|summary] [language="+c.languages()+"]")
 		return nil
 	}
 	return c.ask(ctx, r)
+}
+
+// languages are those that a member can choose, as a usage has them.
+func (c *commander) languages() string {
+	return strings.Join(c.d.texts().Languages(c.p.list), "|")
 }
 
 // roles are what the author is to the list.

@@ -15,6 +15,7 @@ import (
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/templates"
+	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
 )
 
@@ -145,4 +146,51 @@ func TestNoticesAreInTheListsLanguage(t *testing.T) {
 		t.Errorf("%s", got.text)
 	}
 	out.none()
+}
+
+// Members are written to in the language that they chose, by mail or otherwise; owners in the
+// list's.
+func TestMembersChooseTheirLanguage(t *testing.T) {
+	w, out := commandWorld(t, "admin_notify_mchanges=true", "preferred_language=fr")
+	cfg := *w.daemon.cfg.Load()
+	cfg.NoticesPerDay = 20
+	w.daemon.Reload(cfg)
+	w.wrote("dev-request@lists.test", "ann@net.test", "", "join language=DE", "")
+	ask := out.to("ann@net.test", "die Liste dev@lists.test abonnieren")
+	out.to("ann@net.test", "La suite à donner a été envoyée à ann@net.test") // who is no member yet
+	w.wrote(tokenIn(t, ask.text), "ann@net.test", "", "Re: x", "")
+	out.to("ann@net.test", "Willkommen bei der Liste")
+	out.to("boss@x.test", "s'est abonnée à la liste")
+	w.wrote("dev-request@lists.test", "ann@net.test", "", "set language=xx", "")
+	out.to("ann@net.test", "Nicht verstanden: set [delivery=on|off] [digest=no|mime|plain|summary] [language=de|en|fr]")
+	w.wrote("dev-request@lists.test", "ann@net.test", "", "set language=en digest=mime delivery=off", "")
+	ask = out.to("ann@net.test", "Please confirm how you want to receive")
+	if want := "to stay a member of the list dev@lists.test, and be sent nothing for now, and receive MIME digests, and be written to in another language (en)."; !strings.Contains(ask.text, want) {
+		t.Errorf("%s", ask.text)
+	}
+	out.to("ann@net.test", "An ann@net.test ging")
+	w.wrote(tokenIn(t, ask.text), "ann@net.test", "", "Re: x", "")
+	out.to("ann@net.test", "Erledigt für ann@net.test: Mitglied der Liste") // the last that is German
+	out.none()
+}
+
+// So are those who post.
+func TestTheAuthorOfAPostReadsTheirLanguage(t *testing.T) {
+	for _, tt := range []struct {
+		verdict sdk.Verdict
+		want    string
+	}{
+		{sdk.Reject("x", "No cats."), "Ihre Nachricht an die Liste dev@lists.test wurde abgelehnt.\r\n\r\nNo cats."},
+		{sdk.Hold("x", "No cats."), "Ihre Nachricht an die Liste dev@lists.test wartet"},
+	} {
+		w := newWorld(t, verdict(tt.verdict))
+		out := &outbox{w: w}
+		w.add(list.Member, "ann@net.test")
+		german := "de"
+		if err := w.store.SetMember(t.Context(), w.list.ID, list.Member, addr(t, "ann@net.test"), store.MemberChange{Language: &german}); err != nil {
+			t.Fatal(err)
+		}
+		w.post(hello)
+		out.to("ann@net.test", tt.want)
+	}
 }

@@ -33,6 +33,7 @@ type memberFlags struct {
 	noOwnPosts, noDuplicates string
 	acknowledge              string
 	topics, nonmatching      string
+	language                 string
 }
 
 func (f *memberFlags) roleFlag(c *cobra.Command) {
@@ -45,6 +46,7 @@ func (f *memberFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.status, "status", "", "whether delivery is on, or who turned it off: "+words(list.Statuses))
 	c.Flags().StringVar(&f.action, "action", "", "what happens to their posts: "+words(list.Actions)+", or default")
 	c.Flags().StringVar(&f.topics, "topics", "", "only posts on these topics of the list, with commas between them; empty is every post")
+	c.Flags().StringVar(&f.language, "language", "", "in which mlist writes to them, such as de; empty is the list's")
 	for _, b := range []struct {
 		to         *string
 		name, help string
@@ -71,6 +73,9 @@ func (f *memberFlags) change(c *cobra.Command) (store.MemberChange, error) {
 			f.action = ""
 		}
 		out.Action = (*list.Action)(&f.action)
+	}
+	if c.Flags().Changed("language") {
+		out.Language = &f.language
 	}
 	if c.Flags().Changed("name") {
 		out.DisplayName = &f.name
@@ -123,6 +128,7 @@ func apply(m *list.Membership, c store.MemberChange) {
 	set(&m.AcknowledgePosts, c.AcknowledgePosts)
 	set(&m.Topics, c.Topics)
 	set(&m.Nonmatching, c.Nonmatching)
+	set(&m.Language, c.Language)
 }
 
 func set[T any](to, value *T) {

@@ -97,6 +97,7 @@ type memberJSON struct {
 	Acknowledge  bool        `json:"acknowledge_posts"`
 	Topics       []string    `json:"topics"` // [] is every post
 	Nonmatching  bool        `json:"nonmatching"`
+	Language     string      `json:"language"` // "" is the list's
 	Added        time.Time   `json:"added"`
 }
 
@@ -110,7 +111,7 @@ func (a *app) printMembers(cmd *cobra.Command, st store.Store, l *list.List, f s
 		}
 		n++
 		if a.json {
-			err = out.add(memberJSON{m.Address.String(), m.DisplayName, m.Role, m.Mode, m.Status, m.Action, m.NoOwnPosts, m.NoDuplicates, m.AcknowledgePosts, topics(m), m.Nonmatching, m.Added})
+			err = out.add(memberJSON{m.Address.String(), m.DisplayName, m.Role, m.Mode, m.Status, m.Action, m.NoOwnPosts, m.NoDuplicates, m.AcknowledgePosts, topics(m), m.Nonmatching, m.Language, m.Added})
 		} else {
 			err = printMember(w, m, long, isTerminal(a.out))
 		}
@@ -163,6 +164,9 @@ func printMember(w io.Writer, m list.Membership, long, terminal bool) error {
 	}
 	if m.Nonmatching {
 		text += "  nonmatching"
+	}
+	if m.Language != "" {
+		text += "  language=" + m.Language
 	}
 	_, err := fmt.Fprintf(w, "%-10s %-12s %-12s %s\n", m.Role, m.Status, m.Mode, text)
 	return err

@@ -19,6 +19,7 @@ func (a *app) memberSet() *cobra.Command {
 		Example: `  mlist member set dev@lists.example.org ann@example.net --status by_user
   mlist member set dev@lists.example.org bob@example.com --action hold --no-own-posts
   mlist member set dev@lists.example.org cy@example.net --topics bugs,releases
+  mlist member set dev@lists.example.org dora@example.com --language de
   mlist member set dev@lists.example.org --file quiet.txt --action default`,
 		Args: between(1, -1, "the address of a list, and members"),
 	}

@@ -37,6 +37,7 @@ type Request struct {
 	DisplayName string      // of one who joins
 	Mode        list.Mode   // of one who joins; "" in a change leaves it alone
 	Status      list.Status // likewise
+	Language    string      // likewise
 	Phase       Phase
 	Moderate    bool // after the confirmation a moderator decides
 	Created     time.Time

@@ -108,6 +108,7 @@ type MemberChange struct {
 	AcknowledgePosts *bool
 	Topics           *string
 	Nonmatching      *bool
+	Language         *string
 	// By and Why go into the member's history when Status changes.
 	By, Why string
 }

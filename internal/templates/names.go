@@ -94,6 +94,7 @@ var placeholders = map[string]Placeholder{
 	"file":                 {"the name of a file", "plan.pdf"},
 	"from":                 {"the field From of the message", "Ann <ann@example.net>"},
 	"issue":                {"the number of the digest in its volume", "3"},
+	"language":             {"the name of a language", "de"},
 	"last":                 {"something for the last warning, else nothing", "yes"},
 	"mode":                 {"how a member receives posts, in words", "summaries"},
 	"moderator":            {"who has decided", "mod@example.com"},

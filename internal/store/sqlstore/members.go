@@ -92,7 +92,7 @@ func (s *Store) SetMember(ctx context.Context, listID int64, role list.Role, add
 func (s *Store) setMember(ctx context.Context, listID int64, role list.Role, addr address.Address, c store.MemberChange) error {
 	// What is to be is checked as if it were a new membership of its own.
 	m := list.Membership{Address: addr, Role: role}
-	args := []any{listID, nil, key(addr), nil, nil, nil, nil, nil, nil, nil, nil}
+	args := []any{listID, nil, key(addr), nil, nil, nil, nil, nil, nil, nil, nil, nil}
 	if c.DisplayName != nil {
 		m.DisplayName, args[3] = *c.DisplayName, *c.DisplayName
 	}
@@ -107,6 +107,9 @@ func (s *Store) setMember(ctx context.Context, listID int64, role list.Role, add
 	}
 	if c.Topics != nil {
 		m.Topics = *c.Topics
+	}
+	if c.Language != nil {
+		m.Language, args[11] = *c.Language, *c.Language
 	}
 	n, err := s.newMember(m)
 	if err != nil {

@@ -76,7 +76,7 @@ const (
 		SELECT a.list_id FROM list_aliases a JOIN lists l ON l.id = a.list_id WHERE a.address_key = $1 AND l.address_key < '` + lastKey + `' LIMIT 1)`
 
 	// memberColumns are what scanMember reads.
-	memberColumns = `role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name, added, acknowledge_posts, topics`
+	memberColumns = `role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name, added, acknowledge_posts, topics, language`
 
 	// archiveColumns are what scanArchived reads, digestColumns what scanDigest does.
 	archiveColumns = `list_id, number, entry, message_id, hash, parent, refs, date, received, from_address, from_name, subject, size, sha256, place,
@@ -88,7 +88,7 @@ const (
 	scoreColumns = `address_key, score, last, unproven, phase, warnings, token, due`
 
 	// requestColumns are what scanRequest reads.
-	requestColumns = `token, list_id, want, address_key, local, display_name, mode, status, phase, moderate, told, created, expires`
+	requestColumns = `token, list_id, want, address_key, local, display_name, mode, status, phase, moderate, told, created, expires, language`
 
 	// heldColumns are what scanHeld reads, decisionColumns what scanDecision does.
 	heldColumns     = `list_id, entry, handle, address_key, local, author, subject, reason, code, size, held, told, reminded, verdict, why`
@@ -219,7 +219,8 @@ func (s *Store) queries() []query {
 		{&s.q.addMember, s.writer, s.dialect.insertMembers(1)},
 		{&s.q.setMember, s.writer, `UPDATE members SET display_name = coalesce($4, display_name), mode = coalesce($5, mode),
 			status = coalesce($6, status), action = coalesce($7, action), no_own_posts = coalesce($8, no_own_posts),
-			no_duplicates = coalesce($9, no_duplicates), acknowledge_posts = coalesce($10, acknowledge_posts), topics = coalesce($11, topics) WHERE list_id = $1 AND role = $2 AND address_key = $3`},
+			no_duplicates = coalesce($9, no_duplicates), acknowledge_posts = coalesce($10, acknowledge_posts), topics = coalesce($11, topics),
+			language = coalesce($12, language) WHERE list_id = $1 AND role = $2 AND address_key = $3`},
 		{&s.q.memberTopics, s.writer, `SELECT topics FROM members WHERE list_id = $1 AND role = $2 AND address_key = $3`},
 		{&s.q.removeMember, s.writer, `DELETE FROM members WHERE list_id = $1 AND role = $2 AND address_key = $3`},
 
@@ -315,7 +316,7 @@ func (s *Store) queries() []query {
 		{&s.q.peekRequest, s.reader, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND token = $2 AND expires > $3`},
 		{&s.q.requestByToken, s.writer, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND token = $2 AND expires > $3`},
 		{&s.q.requestOf, s.writer, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND address_key = $2 AND want = $3 AND expires > $4`},
-		{&s.q.addRequest, s.writer, `INSERT INTO requests (` + requestColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`},
+		{&s.q.addRequest, s.writer, `INSERT INTO requests (` + requestColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`},
 		{&s.q.tellRequest, s.writer, `UPDATE requests SET told = told + 1 WHERE token = $1`},
 		{&s.q.dropRequest, s.writer, `DELETE FROM requests WHERE token = $1`},
 		{&s.q.dropRequestOf, s.writer, `DELETE FROM requests WHERE list_id = $1 AND address_key = $2 AND want = $3`},

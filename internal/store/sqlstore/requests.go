@@ -77,7 +77,7 @@ func (s *Store) AskFor(ctx context.Context, step store.Step, r store.Request, ru
 }
 
 func (c *requesting) ask(r store.Request, rules store.RequestRules) (store.RequestResult, error) {
-	if _, err := c.newMember(list.Membership{Address: r.Address, DisplayName: r.DisplayName, Mode: r.Mode, Status: r.Status}); err != nil {
+	if _, err := c.newMember(list.Membership{Address: r.Address, DisplayName: r.DisplayName, Mode: r.Mode, Status: r.Status, Language: r.Language}); err != nil {
 		return store.RequestResult{}, err
 	}
 	_, _, err := c.member(key(r.Address))
@@ -103,7 +103,7 @@ func (c *requesting) ask(r store.Request, rules store.RequestRules) (store.Reque
 		return store.RequestResult{Outcome: store.OutcomeModerate, Request: old}, nil
 	case told >= store.MaxTold:
 		return store.RequestResult{Outcome: store.OutcomeConfirm, Request: old}, nil
-	case r.Want != store.WantChange || old.Mode == r.Mode && old.Status == r.Status:
+	case r.Want != store.WantChange || old.Mode == r.Mode && old.Status == r.Status && old.Language == r.Language:
 		_, err := c.exec(c.q.tellRequest, old.Token)
 		return store.RequestResult{Outcome: store.OutcomeConfirm, Request: old, Tell: true}, err
 	}
@@ -136,7 +136,7 @@ func (c *requesting) put(r store.Request, life time.Duration, told int) (store.R
 	}
 	r.Token, r.Expires = token(), c.step.At.Add(life)
 	_, err := c.exec(c.q.addRequest, r.Token, c.listID, string(r.Want), key(r.Address), spelling(r.Address), r.DisplayName, mode, status,
-		int(r.Phase), btoi(r.Moderate), told, r.Created.UnixMicro(), r.Expires.UnixMicro())
+		int(r.Phase), btoi(r.Moderate), told, r.Created.UnixMicro(), r.Expires.UnixMicro(), r.Language)
 	if c.dialect.isOrphan(err) {
 		err = store.ErrNotFound
 	}
@@ -196,7 +196,7 @@ func (c *requesting) fulfil(r store.Request, by, why string) (store.RequestResul
 	switch r.Want {
 	case store.WantJoin:
 		what = "joined"
-		m, err := c.newMember(list.Membership{Address: r.Address, DisplayName: r.DisplayName, Mode: r.Mode, Status: r.Status, Added: c.step.At})
+		m, err := c.newMember(list.Membership{Address: r.Address, DisplayName: r.DisplayName, Mode: r.Mode, Status: r.Status, Language: r.Language, Added: c.step.At})
 		if err == nil {
 			n, err = c.exec(c.q.addMember, m.args(c.listID, nil)...)
 		}
@@ -240,7 +240,7 @@ func (c *requesting) change(r store.Request, by, why string) (store.RequestResul
 	if err != nil {
 		return unchanged, err
 	}
-	args := []any{c.listID, memberRole, k, nil, nil, nil, nil, nil, nil, nil, nil}
+	args := []any{c.listID, memberRole, k, nil, nil, nil, nil, nil, nil, nil, nil, nil}
 	if r.Mode != "" {
 		if err := c.leaveDigests(c.ctx, c.tx, c.listID, r.Address, r.Mode); err != nil {
 			return unchanged, err
@@ -253,6 +253,9 @@ func (c *requesting) change(r store.Request, by, why string) (store.RequestResul
 		if args[5], err = statuses.code(r.Status); err != nil {
 			return unchanged, err
 		}
+	}
+	if r.Language != "" {
+		args[11] = r.Language
 	}
 	if _, err := c.exec(c.q.setMember, args...); err != nil {
 		return unchanged, err
@@ -283,7 +286,7 @@ func (s *Store) Requests(ctx context.Context, listID int64, at time.Time) iter.S
 func scanRequest(row scanner) (r store.Request, told int, err error) {
 	var want, k, local string
 	var mode, status, created, expires int64
-	if err := row.Scan(&r.Token, &r.ListID, &want, &k, &local, &r.DisplayName, &mode, &status, &r.Phase, &r.Moderate, &told, &created, &expires); err != nil {
+	if err := row.Scan(&r.Token, &r.ListID, &want, &k, &local, &r.DisplayName, &mode, &status, &r.Phase, &r.Moderate, &told, &created, &expires, &r.Language); err != nil {
 		return store.Request{}, 0, err
 	}
 	r.Want, r.Address = store.Want(want), unkey(k, local)

@@ -134,7 +134,7 @@ func scanMember(row scanner) (list.Membership, error) {
 		k, local, topics                  string
 		role, mode, status, action, added int64
 	)
-	if err := row.Scan(&role, &k, &local, &mode, &status, &action, &m.NoOwnPosts, &m.NoDuplicates, &m.DisplayName, &added, &m.AcknowledgePosts, &topics); err != nil {
+	if err := row.Scan(&role, &k, &local, &mode, &status, &action, &m.NoOwnPosts, &m.NoDuplicates, &m.DisplayName, &added, &m.AcknowledgePosts, &topics, &m.Language); err != nil {
 		return m, err
 	}
 	m.Address = unkey(k, local)

@@ -19,7 +19,7 @@ var memberTests = []test{
 	{"a membership is found again as it was added", func(w *world) {
 		l := w.list("dev@l.test")
 		want := list.Membership{Address: w.addr("Ann@Net.test"), DisplayName: "Ann Ö", Role: list.Owner, Mode: list.MIMEDigest,
-			Status: list.ByBounces, Action: list.Discard, NoOwnPosts: true, NoDuplicates: true, AcknowledgePosts: true, Added: time.UnixMicro(1234567890123456).UTC()}
+			Status: list.ByBounces, Action: list.Discard, NoOwnPosts: true, NoDuplicates: true, AcknowledgePosts: true, Language: "pt-br", Added: time.UnixMicro(1234567890123456).UTC()}
 		_, err := w.AddMembers(w.ctx, l.ID, seq(want), nil)
 		w.ok(err)
 		if got := collect(w, w.Members(w.ctx, l.ID, store.Filter{})); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
@@ -293,7 +293,7 @@ func testSetMember(w *world) {
 	w.add(l, list.Owner, "ann@n.test")
 	ann := w.addr("ann@N.test")
 	w.ok(w.SetMember(w.ctx, l.ID, list.Member, ann, store.MemberChange{DisplayName: ptr("A"), Mode: ptr(list.PlaintextDigest), Status: ptr(list.ByUser)}))
-	w.ok(w.SetMember(w.ctx, l.ID, list.Member, ann, store.MemberChange{Action: ptr(list.Hold), NoOwnPosts: ptr(true), NoDuplicates: ptr(true), AcknowledgePosts: ptr(true)}))
+	w.ok(w.SetMember(w.ctx, l.ID, list.Member, ann, store.MemberChange{Action: ptr(list.Hold), NoOwnPosts: ptr(true), NoDuplicates: ptr(true), AcknowledgePosts: ptr(true), Language: ptr("de")}))
 	w.ok(w.SetMember(w.ctx, l.ID, list.Member, ann, store.MemberChange{}))
 	get := func(role list.Role, a address.Address) list.Membership {
 		m := collect(w, w.Members(w.ctx, l.ID, store.Filter{Roles: []list.Role{role}, Address: a}))
@@ -304,17 +304,17 @@ func testSetMember(w *world) {
 		return m[0]
 	}
 	want := list.Membership{Address: w.addr("Ann@n.test"), DisplayName: "A", Role: list.Member, Mode: list.PlaintextDigest,
-		Status: list.ByUser, Action: list.Hold, NoOwnPosts: true, NoDuplicates: true, AcknowledgePosts: true}
+		Status: list.ByUser, Action: list.Hold, NoOwnPosts: true, NoDuplicates: true, AcknowledgePosts: true, Language: "de"}
 	if got := get(list.Member, ann); got != want {
 		w.Errorf("changed to %+v, want %+v", got, want)
 	}
 	w.ok(w.SetMember(w.ctx, l.ID, list.Member, ann, store.MemberChange{DisplayName: ptr(""), Mode: ptr(list.Regular), Status: ptr(list.Enabled),
-		Action: ptr(list.Action("")), NoOwnPosts: ptr(false), NoDuplicates: ptr(false), AcknowledgePosts: ptr(false)}))
+		Action: ptr(list.Action("")), NoOwnPosts: ptr(false), NoDuplicates: ptr(false), AcknowledgePosts: ptr(false), Language: ptr("")}))
 	plain := list.Membership{Address: want.Address, Role: list.Member, Mode: list.Regular, Status: list.Enabled}
 	if got := get(list.Member, ann); got != plain {
 		w.Errorf("changed back to %+v, want %+v", got, plain)
 	}
-	for _, c := range []store.MemberChange{{Mode: ptr(list.Mode("fast"))}, {Status: ptr(list.Status("off"))}, {Action: ptr(list.Action("eat"))}, {DisplayName: ptr("a\nb")}} {
+	for _, c := range []store.MemberChange{{Mode: ptr(list.Mode("fast"))}, {Status: ptr(list.Status("off"))}, {Action: ptr(list.Action("eat"))}, {DisplayName: ptr("a\nb")}, {Language: ptr("../de")}} {
 		c.NoOwnPosts = ptr(true)
 		w.fails(w.SetMember(w.ctx, l.ID, list.Member, ann, c))
 	}

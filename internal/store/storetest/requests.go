@@ -226,6 +226,39 @@ var requestTests = []test{
 		w.status(l, "ann@n.test", list.ByModerator)
 		w.asks(stepOn(l, "g", 0), store.WantChange, "bob@n.test", toConfirm, store.OutcomeUnchanged, false)
 	}},
+	{"a language is asked for, too", func(w *world) {
+		l := w.list("dev@l.test")
+		ann := w.addr("ann@n.test")
+		language := func() string {
+			w.Helper()
+			ms, err := w.Memberships(w.ctx, l.ID, []address.Address{ann})
+			w.ok(err)
+			if len(ms) != 1 {
+				w.Fatalf("%d memberships", len(ms))
+			}
+			return ms[0].Language
+		}
+		res, err := w.AskFor(w.ctx, stepOn(l, "a", 0), store.Request{Want: store.WantJoin, Address: ann, Language: "de"}, toConfirm)
+		w.ok(err)
+		w.answers(stepOn(l, "b", 0), store.Answer{Token: res.Request.Token, Phase: store.PhaseConfirm}, store.OutcomeDone)
+		if got := language(); got != "de" {
+			w.Errorf("joined in %q", got)
+		}
+		res, err = w.AskFor(w.ctx, stepOn(l, "c", 0), store.Request{Want: store.WantChange, Address: ann, Language: "fr"}, toConfirm)
+		w.ok(err)
+		w.answers(stepOn(l, "d", 0), store.Answer{Token: res.Request.Token, Phase: store.PhaseConfirm}, store.OutcomeDone)
+		if got := language(); got != "fr" {
+			w.Errorf("changed to %q", got)
+		}
+		res, err = w.AskFor(w.ctx, stepOn(l, "e", 0), store.Request{Want: store.WantChange, Address: ann, Mode: list.MIMEDigest}, store.RequestRules{})
+		w.ok(err)
+		if got := language(); got != "fr" || res.Outcome != store.OutcomeDone {
+			w.Errorf("%s, and the language is %q", res.Outcome, got)
+		}
+		if _, err = w.AskFor(w.ctx, stepOn(l, "f", 0), store.Request{Want: store.WantChange, Address: ann, Language: "../x"}, store.RequestRules{}); err == nil {
+			w.Error("a language that is a path is taken")
+		}
+	}},
 	{"requests expire, and results are forgotten", func(w *world) {
 		l := w.list("dev@l.test")
 		w.asks(stepOn(l, "a", 0), store.WantJoin, "ann@n.test", toConfirm, store.OutcomeConfirm, true)
