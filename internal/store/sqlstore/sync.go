@@ -18,7 +18,7 @@ import (
 const (
 	makeWanted = `CREATE TEMP TABLE sync_wanted (list_id INTEGER NOT NULL, role INTEGER NOT NULL, address_key TEXT PRIMARY KEY, local TEXT NOT NULL, mode INTEGER NOT NULL,
 		status INTEGER NOT NULL, action INTEGER NOT NULL, no_own_posts INTEGER NOT NULL, no_duplicates INTEGER NOT NULL, display_name TEXT NOT NULL,
-		added INTEGER NOT NULL, acknowledge_posts INTEGER NOT NULL, topics TEXT NOT NULL)`
+		added INTEGER NOT NULL, acknowledge_posts INTEGER NOT NULL, topics TEXT NOT NULL, language TEXT NOT NULL)`
 	makeChanges = `CREATE TEMP TABLE sync_changes (added INTEGER NOT NULL, address_key TEXT NOT NULL, local TEXT NOT NULL, PRIMARY KEY (added, address_key))`
 
 	findRemoved = `INSERT INTO sync_changes (added, address_key, local) SELECT 0, m.address_key, m.local FROM members m
@@ -28,7 +28,7 @@ const (
 
 	removeChanged = `DELETE FROM members WHERE list_id = $1 AND role = $2 AND address_key IN (SELECT address_key FROM sync_changes WHERE added = 0)`
 	addChanged    = `INSERT INTO members (list_id, ` + memberColumns + `) SELECT w.list_id, w.role, w.address_key, w.local, w.mode, w.status, w.action, w.no_own_posts,
-		w.no_duplicates, w.display_name, w.added, w.acknowledge_posts, w.topics FROM sync_wanted w JOIN sync_changes c ON c.added = 1 AND c.address_key = w.address_key`
+		w.no_duplicates, w.display_name, w.added, w.acknowledge_posts, w.topics, w.language FROM sync_wanted w JOIN sync_changes c ON c.added = 1 AND c.address_key = w.address_key`
 	dropScores   = `DELETE FROM bounce_scores WHERE list_id = $1 AND address_key IN (SELECT address_key FROM sync_changes)`
 	tellHistory  = `INSERT INTO member_history (list_id, address_key, at, what, who, why) SELECT $1, address_key, $2, CASE added WHEN 1 THEN 'joined' ELSE 'left' END, $3, $4 FROM sync_changes`
 	readChanges  = `SELECT added, address_key, local FROM sync_changes ORDER BY added, address_key`
