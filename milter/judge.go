@@ -9,6 +9,7 @@ import (
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/describe"
+	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/sdk"
 )
@@ -67,6 +68,23 @@ func (s *session) ask(t target, body spool.Message) (sdk.Verdict, error) {
 	}
 	result, err := s.daemon.stages.Consult(s.daemon.work, post)
 	return result.Verdict, err
+}
+
+// askEnvelope asks the stages of one list what they can say without a message. What they
+// cannot say now, because a handler fails, they are asked at its end.
+func (s *session) askEnvelope(ctx context.Context, l *list.List, recipient address.Address) (sdk.Verdict, error) {
+	post, err := describe.Envelope(ctx, s.daemon.store, s.daemon.Config().Texts, l, spool.Envelope{
+		List: l.Address.Key(), Role: string(address.RolePost), Sender: s.sender(), Recipient: recipient.String(), Received: s.daemon.now(), Peer: s.peer,
+	})
+	if err != nil {
+		return sdk.Verdict{}, err
+	}
+	result, err := s.daemon.stages.ConsultEnvelope(s.daemon.work, post)
+	if err != nil {
+		s.daemon.log.Warn("milter: handlers cannot judge at RCPT", "list", l.Address, "err", err)
+		return sdk.Accept, nil
+	}
+	return result.Verdict, nil
 }
 
 // sender is the envelope sender in the form that lmtpd gives it.

@@ -46,6 +46,8 @@ type Store interface {
 // Stages judge a post by what is there at SMTP time.
 type Stages interface {
 	Consult(ctx context.Context, p *host.Post) (host.Result, error)
+	// ConsultEnvelope asks at RCPT: a rejection holds whatever the message will be.
+	ConsultEnvelope(ctx context.Context, p *host.Post) (host.Result, error)
 }
 
 // OnFailure is what happens to mail when the milter cannot judge it.

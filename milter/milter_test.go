@@ -29,11 +29,13 @@ func TestMain(m *testing.M) {
 
 // stages give each list a verdict, and remember what they were asked.
 type stages struct {
-	mu       sync.Mutex
-	verdicts map[string]sdk.Verdict // by the list's address
-	err      error
-	asked    []*host.Post
-	texts    []string
+	mu        sync.Mutex
+	verdicts  map[string]sdk.Verdict // by the list's address
+	err       error
+	asked     []*host.Post
+	texts     []string
+	banned    string // an envelope sender
+	envelopes []*host.Post
 }
 
 func (s *stages) Consult(_ context.Context, p *host.Post) (host.Result, error) {
@@ -52,6 +54,20 @@ func (s *stages) Consult(_ context.Context, p *host.Post) (host.Result, error) {
 		v = sdk.Accept
 	}
 	return host.Result{Verdict: v}, nil
+}
+
+// ConsultEnvelope refuses those whom banned names.
+func (s *stages) ConsultEnvelope(_ context.Context, p *host.Post) (host.Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return host.Result{}, s.err
+	}
+	s.envelopes = append(s.envelopes, p)
+	if p.Envelope.Sender == s.banned {
+		return host.Result{Verdict: sdk.Reject("banned", p.Envelope.Sender+" may not post to this list.")}, nil
+	}
+	return host.Result{Verdict: sdk.Accept}, nil
 }
 
 // broken is a store that fails when it is told to.
@@ -253,6 +269,29 @@ func TestAListThatTakesNoPostsIsRefusedAlone(t *testing.T) {
 			}
 		}
 		c.Abort(nil)
+	}
+}
+
+func TestASenderWhomTheListRefusesWhateverComes(t *testing.T) {
+	w := start(t, nil)
+	w.stages.banned = "eve@else.test"
+	c := w.connect()
+	defer c.Close()
+	for _, tt := range []struct{ from, want string }{
+		{"eve@else.test", "550 5.7.1 eve@else.test may not post to this list."},
+		{"ann@net.test", "continue"},
+	} {
+		c.mail(tt.from)
+		for to, want := range map[string]string{"dev@lists.test": tt.want, "dev-owner@lists.test": "continue"} {
+			if got := c.rcpt(to); got != want {
+				t.Errorf("from %s, RCPT %s: %s, want %s", tt.from, to, got, want)
+			}
+		}
+		c.Abort(nil)
+	}
+	p := w.stages.envelopes[0]
+	if p.List.Address != "dev@lists.test" || p.Envelope.Peer != "client.test [192.0.2.1]" || len(p.Senders) != 1 || p.Senders[0].Source != "envelope" || p.Body != nil {
+		t.Errorf("the stages are told %+v", p)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/sdk"
 )
 
 // lookupTimeout bounds one look-up: a sender's SMTP session waits for it.
@@ -93,6 +94,13 @@ func (s *session) RcptTo(to string, _ *gomilter.Modifier) (gomilter.Response, er
 	}
 	if code, reason := l.Refusal(); code != "" {
 		return s.refused(l, a, code, reason), nil
+	}
+	verdict, err := s.askEnvelope(ctx, l, a)
+	switch {
+	case err != nil:
+		return s.failed(fmt.Errorf("judge the sender of a post to %s: %w", l.Address, err)), nil
+	case verdict.Kind == sdk.KindReject:
+		return s.refused(l, a, verdict.Code, verdict.Reason), nil
 	}
 	if !slices.ContainsFunc(s.tx.lists, func(o target) bool { return o.list.ID == l.ID }) {
 		s.tx.lists = append(s.tx.lists, target{l, a.String()})

@@ -61,6 +61,9 @@ type Stage struct {
 	// AtSMTP: it may be asked while the sender's SMTP session waits. It judges by the post
 	// alone, quickly, and its edits are not made then.
 	AtSMTP bool
+	// AtRCPT: beside that, it may be asked when nothing is known but the envelope
+	// (Post.AtRCPT).
+	AtRCPT bool
 	// OwnPosts: it is also asked about posts that it submitted itself, or that came of one.
 	OwnPosts bool
 	Handler  Handler
@@ -106,7 +109,11 @@ type Post struct {
 	// none for mail that came from outside.
 	SubmittedBy []string
 	// AtSMTP: the sender's SMTP session waits, and only the verdict matters.
-	AtSMTP   bool
+	AtSMTP bool
+	// AtRCPT: there is no message yet. Reject says that the post would be rejected or
+	// discarded whatever the message is, and Accept that the stage cannot tell. Who might
+	// hold the post, or let it pass, cannot tell.
+	AtRCPT   bool
 	List     List
 	Envelope Envelope
 	Senders  []Sender // who claims to have sent it: from, envelope, reply-to, sender, in this order

@@ -89,7 +89,7 @@ func (s *Server) Describe(_ context.Context, req *proto.DescribeRequest) (*proto
 		}
 	}
 	for _, st := range s.stages {
-		d := &proto.Stage{Name: st.Name, Help: st.Help, AtSmtp: st.AtSMTP, Digests: st.Digests, OwnPosts: st.OwnPosts, Needs: st.needs()}
+		d := &proto.Stage{Name: st.Name, Help: st.Help, AtSmtp: st.AtSMTP, AtRcpt: st.AtRCPT, Digests: st.Digests, OwnPosts: st.OwnPosts, Needs: st.needs()}
 		if st.Body {
 			d.Needs = append(d.Needs, "body")
 		}

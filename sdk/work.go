@@ -39,7 +39,7 @@ func (s *Server) work(req *proto.HandleRequest) (*work, error) {
 	s.mu.Unlock()
 	w.post = Post{Entry: req.GetEntry(), Number: req.GetNumber(), Approved: req.GetApproved(), Hostname: hostname,
 		List: readList(req.GetList()), Envelope: readEnvelope(req.GetEnvelope()), Senders: readSenders(req.GetSenders()),
-		Notes: req.GetNotes(), SubmittedBy: req.GetSubmittedBy(), AtSMTP: req.GetAtSmtp()}
+		Notes: req.GetNotes(), SubmittedBy: req.GetSubmittedBy(), AtSMTP: req.GetAtSmtp(), AtRCPT: req.GetAtRcpt()}
 	if b := req.GetBody(); b != nil {
 		if b.GetOffset() < 0 || b.GetLength() < 0 {
 			return nil, fmt.Errorf("body at %d, %d bytes long", b.GetOffset(), b.GetLength())
@@ -77,7 +77,8 @@ func (w *work) run(ctx context.Context, st *Stage) (*proto.StageResult, error) {
 	asked := &services{host: w.host, call: w.call, needs: st.needs(), stage: st.Name, mark: w.mark, earlier: w.edits}
 	p.services = asked
 	ops, splices := len(w.header.Ops()), 0
-	if st.Body {
+	hasBody := st.Body && !w.post.AtRCPT // then there is none yet
+	if hasBody {
 		if w.body == nil {
 			return nil, errors.New("the request has no body")
 		}
@@ -89,7 +90,7 @@ func (w *work) run(ctx context.Context, st *Stage) (*proto.StageResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Header != w.header || st.Body && p.Body != w.body {
+	if p.Header != w.header || hasBody && p.Body != w.body {
 		return nil, errors.New("replaced the post's Header or Body instead of editing it")
 	}
 	verdict, err := writeVerdict(v)
@@ -109,7 +110,7 @@ func (w *work) run(ctx context.Context, st *Stage) (*proto.StageResult, error) {
 	w.edits = slices.Concat(w.edits, r.StateEdits)
 	r.Keep = slices.Clone(asked.keep)
 	r.HeaderOps = writeOps(w.header.Ops()[ops:])
-	if st.Body {
+	if hasBody {
 		r.Splices = writeSplices(w.body.Splices()[splices:])
 	}
 	r.Rules, err = writeRules(p.Recipients.Rules())

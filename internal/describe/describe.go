@@ -49,7 +49,24 @@ func Split(e spool.Entry, text spool.Message) (*Message, error) {
 
 // Post is the message as the stages of the list see it. The error is the store's.
 func Post(ctx context.Context, st Store, texts *templates.Set, l *list.List, m *Message, number int64) (*host.Post, error) {
-	senders, language, err := senders(ctx, st, l, m.Sender, m.Header)
+	p, err := described(ctx, st, texts, l, m.Entry, m.Header)
+	if err != nil {
+		return nil, err
+	}
+	file, offset := m.Text.File()
+	p.Number = number
+	p.Body, p.File, p.Offset, p.Length = m.Body, file.Name(), offset+m.BodyAt, m.Text.Size()-m.BodyAt
+	return p, nil
+}
+
+// Envelope is what the stages of the list see of a message that has not come yet.
+func Envelope(ctx context.Context, st Store, texts *templates.Set, l *list.List, env spool.Envelope) (*host.Post, error) {
+	return described(ctx, st, texts, l, spool.Entry{Envelope: env}, message.ParseHeader(nil))
+}
+
+// described is a post without its body.
+func described(ctx context.Context, st Store, texts *templates.Set, l *list.List, e spool.Entry, header *message.Header) (*host.Post, error) {
+	senders, language, err := senders(ctx, st, l, e.Sender, header)
 	if err != nil {
 		return nil, err
 	}
@@ -57,23 +74,17 @@ func Post(ctx context.Context, st Store, texts *templates.Set, l *list.List, m *
 	if err != nil {
 		return nil, err
 	}
-	file, offset := m.Text.File()
 	return &host.Post{
-		Entry:    string(m.ID),
-		Number:   number,
+		Entry:    string(e.ID),
 		ListID:   l.ID,
-		Approved: hasFlag(m.Flags, spool.FlagApproved), SubmittedBy: SubmittedBy(m.Flags),
+		Approved: hasFlag(e.Flags, spool.FlagApproved), SubmittedBy: SubmittedBy(e.Flags),
 		List: sdk.List{Address: l.Address.String(), Settings: settings},
 		Envelope: sdk.Envelope{
-			Sender: m.Sender, Recipient: m.Recipient, Peer: m.Peer,
-			Received: m.Received, Flags: m.Flags,
+			Sender: e.Sender, Recipient: e.Recipient, Peer: e.Peer,
+			Received: e.Received, Flags: e.Flags,
 		},
 		Senders: senders,
-		Header:  m.Header,
-		Body:    m.Body,
-		File:    file.Name(),
-		Offset:  offset + m.BodyAt,
-		Length:  m.Text.Size() - m.BodyAt,
+		Header:  header,
 		Notes:   map[string]string{},
 	}, nil
 }

@@ -23,3 +23,12 @@ func (h *Host) Consult(ctx context.Context, p *Post) (Result, error) {
 	asked.AtSMTP, asked.Notes = true, maps.Clone(p.Notes) // no edit is made, but for notes
 	return g.run(ctx, &asked, nil)
 }
+
+// ConsultEnvelope asks the stages that judge by the envelope alone, when the sender's session
+// is at RCPT, as Consult does: those at the head of the order, up to the first that does not.
+// A rejection holds whatever the message will be; anything else says nothing.
+func (h *Host) ConsultEnvelope(ctx context.Context, p *Post) (Result, error) {
+	asked := *p
+	asked.AtRCPT = true
+	return h.Consult(ctx, &asked)
+}

@@ -15,6 +15,12 @@ import (
 )
 
 func init() {
+	zoo["envelope"] = func() {
+		sdk.Serve("envelope", "1.0",
+			sdk.Stage{Name: "e1", AtSMTP: true, AtRCPT: true, Body: true, Handler: handlerFunc(judgeEnvelope)},
+			sdk.Stage{Name: "e2", AtSMTP: true, Handler: handlerFunc(judgeEnvelope)},
+			sdk.Stage{Name: "e3", AtSMTP: true, AtRCPT: true, Handler: handlerFunc(judgeEnvelope)})
+	}
 	zoo["judge"] = func() {
 		sdk.Serve("judge", "1.0",
 			sdk.Stage{Name: "j1", AtSMTP: true, State: true, Submit: true, Handler: handlerFunc(judge)},
@@ -147,5 +153,47 @@ func TestAStageDoesNotSeeThePostsThatItSubmitted(t *testing.T) {
 		if want := fmt.Sprintf("at SMTP false, by %v, saw 0", c.by); slices.Contains(c.want, "j1") && p.Notes["j1"] != want {
 			t.Errorf("the handler saw %q, want %q", p.Notes["j1"], want)
 		}
+	}
+}
+
+// judgeEnvelope rejects a sender who names the stage, if there is no message.
+func judgeEnvelope(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
+	if !p.AtRCPT || !p.AtSMTP || p.Body != nil || len(p.Header.Bytes()) > 0 {
+		return sdk.Accept, nil
+	}
+	p.Notes["asked"] += "x"
+	if p.Envelope.Sender == p.Notes["asked"]+"@x.test" {
+		return sdk.Reject("envelope", "Not from there."), nil
+	}
+	return sdk.Accept, nil
+}
+
+func TestAtRCPTTheFirstStagesAreAskedThatCanTell(t *testing.T) {
+	for _, tt := range []struct {
+		stages []string
+		sender string
+		want   string
+	}{
+		{[]string{"e1", "e2"}, "x@x.test", "e1"},
+		{[]string{"e1", "e3"}, "xx@x.test", "e3"},
+		{[]string{"e1", "e2", "e3"}, "xx@x.test", ""}, // e2 might hold the post
+		{[]string{"e2", "e1"}, "x@x.test", ""},
+		{[]string{"a", "e1"}, "x@x.test", ""}, // a handler that knows of nothing
+		{[]string{"e1", "a"}, "x@x.test", "e1"},
+		{[]string{"e1"}, "y@x.test", ""},
+	} {
+		t.Run(strings.Join(tt.stages, "-")+" "+tt.sender, func(t *testing.T) {
+			cfg := askerConfig(t, &crowd{}, tt.stages, "envelope", "good")
+			cfg.ConsultTimeout = 10 * time.Second
+			h := start(t, cfg)
+			p := &Post{List: sdk.List{Address: "dev@l.test", Settings: map[string]string{}}, Envelope: sdk.Envelope{Sender: tt.sender}, Header: message.ParseHeader(nil), Notes: map[string]string{}}
+			res, err := h.ConsultEnvelope(t.Context(), p)
+			if err != nil || res.Stage != tt.want || (res.Verdict.Kind == sdk.KindReject) != (tt.want != "") {
+				t.Errorf("%+v, %v; want a rejection by %q", res, err, tt.want)
+			}
+			if p.AtRCPT || p.AtSMTP || len(p.Notes) > 0 {
+				t.Errorf("the post has become %+v", p)
+			}
+		})
 	}
 }

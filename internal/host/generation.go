@@ -33,8 +33,8 @@ type group struct {
 }
 
 // of returns the part of a group that is to see a post: of a digest, the stages that want
-// to; not one that led to the post itself, unless it wants that; and at SMTP time, those
-// alone that judge then.
+// to; not one that led to the post itself, unless it wants that; at SMTP time, those
+// alone that judge then; and at RCPT, those before the first that does not judge then.
 func (c *group) of(p *Post) group {
 	digest := slices.Contains(p.Envelope.Flags, sdk.FlagDigest)
 	if !digest && !p.AtSMTP && len(p.SubmittedBy) == 0 {
@@ -43,6 +43,13 @@ func (c *group) of(p *Post) group {
 	part := group{plugin: c.plugin}
 	for _, stage := range c.stages {
 		o := c.plugin.offer(stage)
+		if p.AtRCPT {
+			if !o.GetAtRcpt() {
+				break // it might hold the post, and what comes after it would not be asked
+			}
+			part.stages = append(part.stages, stage)
+			continue
+		}
 		switch {
 		case digest && !o.GetDigests():
 		case slices.Contains(p.SubmittedBy, stage) && !o.GetOwnPosts():

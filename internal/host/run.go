@@ -51,8 +51,12 @@ func (g *generation) run(ctx context.Context, p *Post, observe func(wire.Result)
 	var res Result
 	for i := range g.groups {
 		c := g.groups[i].of(p)
-		if len(c.stages) == 0 {
+		last := p.AtRCPT && len(c.stages) < len(g.groups[i].stages)
+		if len(c.stages) == 0 && !last {
 			continue
+		}
+		if len(c.stages) == 0 {
+			break
 		}
 		results, err := g.call(ctx, &c, p)
 		if err != nil {
@@ -67,6 +71,9 @@ func (g *generation) run(ctx context.Context, p *Post, observe func(wire.Result)
 				res.Verdict, res.Stage = r.Verdict, r.Stage
 				return res, nil
 			}
+		}
+		if last {
+			break
 		}
 	}
 	res.Verdict = sdk.Accept

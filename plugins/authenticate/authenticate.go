@@ -64,6 +64,7 @@ func Authenticate(dns mailauth.Resolver) sdk.Stage {
 		Help:    "finds out who vouches for the post, and takes out forged Authentication-Results",
 		Body:    true, // for signatures
 		AtSMTP:  true,
+		AtRCPT:  true, // it decides nothing
 		Handler: &authenticate{dns: dns, config: Config{AuthservIDs: []string{}, Verify: "missing", DNSTimeout: "5s"}},
 	}
 }
@@ -81,6 +82,9 @@ func (a *authenticate) Config() any { return &a.config }
 
 // Handle implements sdk.Handler.
 func (a *authenticate) Handle(ctx context.Context, p *sdk.Post) (sdk.Verdict, error) {
+	if p.AtRCPT {
+		return sdk.Accept, nil
+	}
 	ids := a.config.AuthservIDs
 	if len(ids) == 0 {
 		ids = []string{strings.ToLower(p.Hostname)}

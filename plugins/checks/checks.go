@@ -38,13 +38,14 @@ func Stages() []sdk.Stage {
 			Name:    "loop",
 			Help:    "discards what has been through this list, rejects what travelled too far",
 			AtSMTP:  true,
+			AtRCPT:  true,
 			Handler: &loop{config: LoopConfig{MaxReceived: 30}},
 		},
 		{
 			Name: "posting",
 			Help: "decides who may post",
 			// The body: a password can be its first line.
-			Body: true, State: true, AtSMTP: true,
+			Body: true, State: true, AtSMTP: true, AtRCPT: true,
 			Handler: &judge{stage: "posting", rules: rules, patterns: patterns, config: Config{Rules: slices.Clone(postingRules), Reject: []string{},
 				HeaderMatches: []string{}, MastheadLines: defaultMasthead}},
 		},

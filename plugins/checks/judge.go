@@ -15,6 +15,11 @@ import (
 type rule struct {
 	name string
 	help string
+	// atRCPT tells whether ask finds out from the envelope alone what it would find out from
+	// any message with that envelope; nil is never.
+	atRCPT func(v *view) bool
+	// refuses: it rejects and discards, and nothing else.
+	refuses bool
 	// ask returns what was found; the zero finding is nothing.
 	ask func(ctx context.Context, v *view) (finding, error)
 	// always: it is asked even of a post that passes for its author's sake.
@@ -117,6 +122,9 @@ func (j *judge) Config() any { return &j.config }
 // Handle implements sdk.Handler.
 func (j *judge) Handle(ctx context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	v := newView(p, &j.config)
+	if p.AtRCPT {
+		return j.judgeEnvelope(ctx, v)
+	}
 	verdict, err := j.judge(ctx, v)
 	if err != nil || verdict.Kind != sdk.KindAccept {
 		return verdict, err

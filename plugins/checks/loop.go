@@ -33,7 +33,7 @@ func (l *loop) Config() any { return &l.config }
 
 // Handle implements sdk.Handler.
 func (l *loop) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
-	if p.Approved {
+	if p.Approved || p.AtRCPT { // it can only refuse
 		return sdk.Accept, nil
 	}
 	if beenHere(p) {

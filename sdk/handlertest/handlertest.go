@@ -41,6 +41,7 @@ type Case struct {
 	// whose sender's SMTP session waits: of edits, only notes count.
 	SubmittedBy []string
 	AtSMTP      bool
+	AtRCPT      bool
 	Hostname    string        // lists.example.org if empty
 	Timeout     time.Duration // of the call; 10 s if 0
 }
@@ -166,7 +167,7 @@ func post(t testing.TB, c Case) (*wire.Post, error) {
 	length := int64(len(c.Message)) - offset
 	list := orElse(c.List, "dev@lists.example.org")
 	p := &wire.Post{Entry: "test", Number: orElse(c.Number, 1), Approved: c.Approved,
-		SubmittedBy: c.SubmittedBy, AtSMTP: c.AtSMTP,
+		SubmittedBy: c.SubmittedBy, AtSMTP: c.AtSMTP || c.AtRCPT, AtRCPT: c.AtRCPT,
 		List: sdk.List{Address: list, Settings: c.Settings}, Envelope: c.Envelope, Senders: c.Senders,
 		Header: message.ParseHeader(block), Body: message.NewBody(f, offset, length),
 		File: path, Offset: offset, Length: length, Notes: map[string]string{}}

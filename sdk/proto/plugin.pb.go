@@ -402,7 +402,11 @@ type Stage struct {
 	// envelope flag "digest". Other stages do not see them.
 	Digests bool `protobuf:"varint,6,opt,name=digests,proto3" json:"digests,omitempty"`
 	// The stage is asked about posts, too, that it submitted itself, or that came of one.
-	OwnPosts      bool `protobuf:"varint,7,opt,name=own_posts,json=ownPosts,proto3" json:"own_posts,omitempty"`
+	OwnPosts bool `protobuf:"varint,7,opt,name=own_posts,json=ownPosts,proto3" json:"own_posts,omitempty"`
+	// The stage may be asked at RCPT, by the envelope alone (HandleRequest.at_rcpt): then it
+	// has at_smtp set, too, and neither holds a post nor lets one pass for what stands in the
+	// message, unless it says that it cannot tell.
+	AtRcpt        bool `protobuf:"varint,8,opt,name=at_rcpt,json=atRcpt,proto3" json:"at_rcpt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -482,6 +486,13 @@ func (x *Stage) GetDigests() bool {
 func (x *Stage) GetOwnPosts() bool {
 	if x != nil {
 		return x.OwnPosts
+	}
+	return false
+}
+
+func (x *Stage) GetAtRcpt() bool {
+	if x != nil {
+		return x.AtRcpt
 	}
 	return false
 }
@@ -1150,7 +1161,11 @@ type HandleRequest struct {
 	// r, the return path. The second says in which encoding: a, ASCII, with '?' for what is
 	// not; u, UTF-8; q, UTF-8 in quoted-printable; p, ASCII in quoted-printable; l, a part of a
 	// URL; h, HTML; w, a phrase in a header field. A stage that uses it needs "personal".
-	Mark          string `protobuf:"bytes,14,opt,name=mark,proto3" json:"mark,omitempty"`
+	Mark string `protobuf:"bytes,14,opt,name=mark,proto3" json:"mark,omitempty"`
+	// There is no message yet, and no body: the sender's SMTP session is at RCPT, and senders has
+	// the envelope's alone. "reject" says that the post would be rejected or discarded whatever
+	// the message is; "accept" says that the stage cannot tell. at_smtp is set, too.
+	AtRcpt        bool `protobuf:"varint,15,opt,name=at_rcpt,json=atRcpt,proto3" json:"at_rcpt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1281,6 +1296,13 @@ func (x *HandleRequest) GetMark() string {
 		return x.Mark
 	}
 	return ""
+}
+
+func (x *HandleRequest) GetAtRcpt() bool {
+	if x != nil {
+		return x.AtRcpt
+	}
+	return false
 }
 
 type List struct {
@@ -2316,7 +2338,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12.\n" +
 	"\x06stages\x18\x03 \x03(\v2\x16.mlist.plugin.v1.StageR\x06stages\x12\x14\n" +
-	"\x05needs\x18\x04 \x03(\tR\x05needs\"\xc9\x01\n" +
+	"\x05needs\x18\x04 \x03(\tR\x05needs\"\xe2\x01\n" +
 	"\x05Stage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04help\x18\x02 \x01(\tR\x04help\x12\x14\n" +
@@ -2324,7 +2346,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06config\x18\x04 \x03(\v2\x1a.mlist.plugin.v1.ConfigKeyR\x06config\x12\x17\n" +
 	"\aat_smtp\x18\x05 \x01(\bR\x06atSmtp\x12\x18\n" +
 	"\adigests\x18\x06 \x01(\bR\adigests\x12\x1b\n" +
-	"\town_posts\x18\a \x01(\bR\bownPosts\"a\n" +
+	"\town_posts\x18\a \x01(\bR\bownPosts\x12\x17\n" +
+	"\aat_rcpt\x18\b \x01(\bR\x06atRcpt\"a\n" +
 	"\tConfigKey\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n" +
@@ -2365,7 +2388,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x03key\x18\x02 \x01(\tR\x03key\";\n" +
 	"\rGetStateReply\x12\x14\n" +
 	"\x05found\x18\x01 \x01(\bR\x05found\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\xa8\x04\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xc1\x04\n" +
 	"\rHandleRequest\x12\x16\n" +
 	"\x06stages\x18\x01 \x03(\tR\x06stages\x12\x14\n" +
 	"\x05entry\x18\x02 \x01(\tR\x05entry\x12)\n" +
@@ -2381,7 +2404,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\x04call\x18\v \x01(\tR\x04call\x12!\n" +
 	"\fsubmitted_by\x18\f \x03(\tR\vsubmittedBy\x12\x17\n" +
 	"\aat_smtp\x18\r \x01(\bR\x06atSmtp\x12\x12\n" +
-	"\x04mark\x18\x0e \x01(\tR\x04mark\x1a8\n" +
+	"\x04mark\x18\x0e \x01(\tR\x04mark\x12\x17\n" +
+	"\aat_rcpt\x18\x0f \x01(\bR\x06atRcpt\x1a8\n" +
 	"\n" +
 	"NotesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

@@ -35,6 +35,7 @@ type Post struct {
 	// AtSMTP tells that it is not here yet: only verdicts count.
 	SubmittedBy []string
 	AtSMTP      bool
+	AtRCPT      bool // there is the envelope alone; AtSMTP is set, too
 	// Mark is what placeholders begin with; "" if all members get the same copy.
 	Mark string
 	// ListID is the store's own number of the list; it does not travel.
@@ -85,7 +86,7 @@ func (e *StageError) Unwrap() error { return e.Err }
 // can hold any bytes. Those that are not UTF-8 become U+FFFD.
 func Request(p *Post, stages []string, withBody bool) *proto.HandleRequest {
 	req := &proto.HandleRequest{Stages: stages, Entry: p.Entry, Number: p.Number, Approved: p.Approved, Call: p.Call,
-		SubmittedBy: p.SubmittedBy, AtSmtp: p.AtSMTP, Mark: p.Mark,
+		SubmittedBy: p.SubmittedBy, AtSmtp: p.AtSMTP, AtRcpt: p.AtRCPT, Mark: p.Mark,
 		List:   &proto.List{Address: text(p.List.Address), Settings: texts(p.List.Settings)},
 		Header: p.Header.Bytes(), Notes: texts(p.Notes), Envelope: envelope(p.Envelope)}
 	for _, s := range p.Senders {
