@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"crypto/sha256"
+	"fmt"
 	"hash"
 	"io"
 	"strings"
@@ -232,6 +233,22 @@ func (b *BodyHash) put(p []byte) {
 		}
 	}
 	b.buf = append(b.buf, p...)
+}
+
+// Clone returns a hash that goes on from what was written so far, for bodies that begin alike.
+func (b *BodyHash) Clone() (*BodyHash, error) {
+	from, ok := b.hash.(hash.Cloner)
+	if !ok {
+		return nil, fmt.Errorf("a hash of %T cannot be cloned", b.hash)
+	}
+	h, err := from.Clone()
+	if err != nil {
+		return nil, fmt.Errorf("clone a hash: %w", err)
+	}
+	c := *b
+	c.hash = h
+	c.buf = append(make([]byte, 0, cap(b.buf)), b.buf...)
+	return &c, nil
 }
 
 // Sum ends the body and returns its hash. Nothing can be written after it.

@@ -489,3 +489,27 @@ func BenchmarkBodyHash(b *testing.B) {
 		h.Sum()
 	}
 }
+
+// A clone goes on from anywhere, in the middle of a line end too, and leaves the first alone.
+func TestBodyHashClone(t *testing.T) {
+	const body = "a  line \r\nand\tanother\n\n\r\nthe last\r\n \r\n"
+	whole := func(text string) []byte {
+		h := NewBodyHash()
+		h.Write([]byte(text))
+		return h.Sum()
+	}
+	for i := range len(body) + 1 {
+		begun := NewBodyHash()
+		begun.Write([]byte(body[:i]))
+		for _, rest := range []string{body[i:], "other\r\n", ""} {
+			h, err := begun.Clone()
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.Write([]byte(rest))
+			if got, want := h.Sum(), whole(body[:i]+rest); !bytes.Equal(got, want) {
+				t.Errorf("after %q and %q: %x, want %x", body[:i], rest, got, want)
+			}
+		}
+	}
+}

@@ -22,11 +22,13 @@ type renderer struct {
 	size   int64
 	slots  []spool.Slot
 	keys   []*mailauth.Key
-	at     time.Time // of signing
-	bodyAt int64     // where the body begins
-	hash   []byte    // of the body, if it is the same in all copies
-	same   signed    // if the header is the same, too
-	inHead int       // how many of the slots are in the header block
+	at     time.Time          // of signing
+	bodyAt int64              // where the body begins
+	hash   []byte             // of the body, if it is the same in all copies
+	begun  *mailauth.BodyHash // else of the body up to where copies begin to differ
+	buf    []byte
+	same   signed // if the header is the same, too
+	inHead int    // how many of the slots are in the header block
 }
 
 // signed are the signatures of a copy, and where they go: above all fields, but below a
@@ -74,10 +76,13 @@ func (r *renderer) prepareToSign() (err error) {
 	}
 	plain := &copyContent{r: r}
 	plain.build(signed{})
+	r.begun = mailauth.NewBodyHash()
 	if r.inHead == len(r.slots) {
 		if r.hash, err = r.hashBody(plain); err != nil {
 			return err
 		}
+	} else if err := r.write(r.begun, plain, r.bodyAt, r.slots[r.inHead].Offset); err != nil {
+		return err
 	}
 	if len(r.slots) == 0 {
 		r.same, err = r.sign(plain)
@@ -146,12 +151,35 @@ func (r *renderer) sign(c *copyContent) (signed, error) {
 
 // hashBody hashes the body of a copy as it is sent.
 func (r *renderer) hashBody(c *copyContent) ([]byte, error) {
-	h := mailauth.NewBodyHash()
+	h, err := r.begun.Clone()
+	if err != nil {
+		return nil, err
+	}
 	from := c.offset(r.bodyAt)
-	if _, err := io.Copy(h, io.NewSectionReader(c, from, c.Size()-from)); err != nil {
-		return nil, fmt.Errorf("hash the body: %w", err)
+	if r.inHead < len(r.slots) {
+		from = c.offset(r.slots[r.inHead].Offset)
+	}
+	if err := r.write(h, c, from, c.Size()); err != nil {
+		return nil, err
 	}
 	return h.Sum(), nil
+}
+
+// write hashes some octets of a copy.
+func (r *renderer) write(h *mailauth.BodyHash, c *copyContent, from, to int64) error {
+	if r.buf == nil {
+		r.buf = make([]byte, 32<<10)
+	}
+	for from < to {
+		b := r.buf[:min(to-from, int64(len(r.buf)))]
+		n, err := c.ReadAt(b, from)
+		if n < len(b) {
+			return fmt.Errorf("hash the body: %w", err)
+		}
+		h.Write(b)
+		from += int64(n)
+	}
+	return nil
 }
 
 // cut is a piece of a copy: octets of the base, or text.
