@@ -33,7 +33,9 @@ func (listHeaders) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	if !quiet(h.Get("Precedence")) {
 		h.Replace("Precedence", "list")
 	}
-	h.Append("X-BeenThere", l.Mark())
+	if !contains(h.Values("X-BeenThere"), l.Mark()) {
+		h.Append("X-BeenThere", l.Mark())
+	}
 	h.Append("List-Id", listIDField(l))
 	if l.Bool("include_rfc2369_headers") {
 		if err := commands(p); err != nil {
