@@ -18,6 +18,10 @@ import (
 	"github.com/mlist/mlist/sdk/message"
 )
 
+// noteOnce is the note in which rule approved leaves the hash of the one-time password that
+// the post used.
+const noteOnce = "approved.once"
+
 // plain is the variant that every regular member gets.
 const plain = "plain"
 
@@ -34,6 +38,7 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 	}
 	var w, submitted written
 	bounces := address.Sub(p.list.Address, address.RoleBounces).String()
+	filing.Approval = hp.Notes[noteOnce]
 	filing.State, filing.StateLimits = stateEdits(hp.State), d.cfg.Load().StateLimits
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

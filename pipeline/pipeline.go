@@ -66,6 +66,7 @@ type Store interface {
 	List(ctx context.Context, addr address.Address) (*list.List, error)
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
 	Aliases(ctx context.Context, listID int64) ([]address.Address, error)
+	OpenApprovals(ctx context.Context, listID int64, entry string, at time.Time) ([]string, error)
 	MatchBans(ctx context.Context, listID int64, domain string, addrs []address.Address) (map[string]list.Ban, error)
 	Recipients(ctx context.Context, sources ...store.Source) iter.Seq2[[]store.Recipient, error]
 	AllLists(ctx context.Context, domain string) iter.Seq2[*list.List, error]

@@ -254,6 +254,9 @@ func (d *Daemon) fileAs(ctx context.Context, p *post, filing store.Post, numbere
 	if full := new(store.StateFullError); errors.As(err, &full) {
 		return record, fmt.Errorf("list %s: %w", p.list.Address, full) // the plugin's doing, not the store's
 	}
+	if errors.Is(err, store.ErrApprovalGone) {
+		return record, err // it is judged anew
+	}
 	if err != nil {
 		return record, storeFailed("file the post", err)
 	}

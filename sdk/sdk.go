@@ -154,6 +154,12 @@ func (l List) Lines(name string) []string {
 	return strings.Split(l.Settings[name], "\n")
 }
 
+// OneTimePasswords stands among the settings of a list that has some: the hashes, a line each,
+// of the passwords with which one post may pass the checks (sdk/password). A stage that lets a
+// post pass for one leaves its hash in the note "approved.once", and it is used up by the same
+// commit that accepts the post.
+const OneTimePasswords = "one_time_passwords"
+
 // Text is a text for people that mlist hands to handlers, in the list's language or the
 // author's: see docs/templates.md. Fill fills in its placeholders. It is "" if there is none of the
 // name.

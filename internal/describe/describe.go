@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/host"
@@ -21,6 +22,7 @@ import (
 type Store interface {
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
 	Aliases(ctx context.Context, listID int64) ([]address.Address, error)
+	OpenApprovals(ctx context.Context, listID int64, entry string, at time.Time) ([]string, error)
 	MatchBans(ctx context.Context, listID int64, domain string, addrs []address.Address) (map[string]list.Ban, error)
 }
 
@@ -70,7 +72,7 @@ func described(ctx context.Context, st Store, texts *templates.Set, l *list.List
 	if err != nil {
 		return nil, err
 	}
-	settings, err := settings(ctx, st, l, texts.Settings(l, language))
+	settings, err := settings(ctx, st, l, m, texts.Settings(l, language))
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +93,14 @@ func described(ctx context.Context, st Store, texts *templates.Set, l *list.List
 
 // settings adds to a list's what stages are told beside. Its own other addresses are acceptable like those that
 // the setting names.
-func settings(ctx context.Context, st Store, l *list.List, m map[string]string) (map[string]string, error) {
+func settings(ctx context.Context, st Store, l *list.List, msg *Message, m map[string]string) (map[string]string, error) {
+	once, err := st.OpenApprovals(ctx, l.ID, string(msg.ID), msg.Received)
+	if err != nil {
+		return nil, err
+	}
+	if len(once) > 0 {
+		m[sdk.OneTimePasswords] = strings.Join(once, "\n")
+	}
 	aliases, err := st.Aliases(ctx, l.ID)
 	if err != nil {
 		return nil, fmt.Errorf("look the list's aliases up: %w", err)

@@ -154,6 +154,9 @@ type Post struct {
 	// StateLimits bound what one plugin keeps for one list: FilePost files nothing, and
 	// returns a *StateFullError, if a change makes it more, and too much.
 	StateLimits StateLimits
+	// Approval is the hash of the one-time password that the post used, if it did: FilePost
+	// uses it up, or files nothing and returns ErrApprovalGone.
+	Approval string
 	// Kept describes what is kept of the post; FilePost enters it in the same transaction,
 	// under the post's number. nil is nothing.
 	Kept *Kept
@@ -251,8 +254,8 @@ type Journal interface {
 	// AllowResponse tells whether a list's automatic response of a kind may go to addr: once
 	// within grace. The same entry gets the same answer again.
 	AllowResponse(ctx context.Context, listID int64, kind string, addr address.Address, entry string, at time.Time, grace time.Duration) (bool, error)
-	// Prune forgets posts' entries and digests (not that their numbers are taken), and
-	// notices, from before t, requests that expired before it and results of steps, responses
+	// Prune forgets posts' entries and digests (not that their numbers are taken), notices and
+	// one-time passwords that ended, from before t, requests that expired before it and results of steps, responses
 	// from MaxGrace before that, and what is left of deleted lists whose time has come. An entry that may still
 	// be filed again must not be older than t.
 	Prune(ctx context.Context, t time.Time) error
@@ -275,6 +278,7 @@ type Bans interface {
 
 // Store is everything.
 type Store interface {
+	Approvals
 	Bans
 	Resolver
 	Lists

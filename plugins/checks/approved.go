@@ -18,7 +18,11 @@ import (
 )
 
 // Moderators can let their own post through, or one that they send on, with the list's
-// password: in a header field, or as the first line of the text, "Approved: PASSWORD".
+// password, or one for this post alone: in a header field, or as the first line of the text,
+// "Approved: PASSWORD".
+
+// noteOnce is the note with the hash of the one-time password that the post used.
+const noteOnce = "approved.once"
 
 // passwordFields are the fields that may have it.
 var passwordFields = []string{"Approved", "Approve", "X-Approved", "X-Approve"}
@@ -32,6 +36,12 @@ func approved(_ context.Context, v *view) (finding, error) {
 		return finding{}, err
 	}
 	for _, text := range append(fields, line) {
+		if hash := v.once(text); hash != "" {
+			v.Notes[noteOnce] = hash
+			return finding{effect: allow, who: "approved"}, nil
+		}
+	}
+	for _, text := range append(fields, line) {
 		if password.Check(v.List.String("moderator_password"), text) {
 			return finding{effect: allow, who: "approved"}, nil
 		}
@@ -39,10 +49,23 @@ func approved(_ context.Context, v *view) (finding, error) {
 	return finding{}, nil
 }
 
+// once returns the hash of a one-time password of the list, or "".
+func (v *view) once(text string) string {
+	if hash := password.HashOnce(text); hash != "" && slices.Contains(v.List.Lines(sdk.OneTimePasswords), hash) {
+		return hash
+	}
+	return ""
+}
+
+// right tells whether a password is one that lets the post through.
+func (v *view) right(text string) bool {
+	return v.once(text) != "" || password.Check(v.List.String("moderator_password"), text)
+}
+
 // passwords returns what the post has in the places of a password: one for each field,
 // and the first line.
 func (v *view) passwords() (fields []string, line string, err error) {
-	if v.List.String("moderator_password") == "" {
+	if v.List.String("moderator_password") == "" && v.List.String(sdk.OneTimePasswords) == "" {
 		return nil, "", nil
 	}
 	for _, name := range passwordFields {
@@ -77,7 +100,7 @@ func stripPassword(_ context.Context, v *view) (sdk.Verdict, error) {
 	if line == "" {
 		return sdk.Accept, nil
 	}
-	s := stripper{view: v, password: line, right: password.Check(v.List.String("moderator_password"), line)}
+	s := stripper{view: v, password: line, right: v.right(line)}
 	root, err := v.structure()
 	if err != nil {
 		return sdk.Verdict{}, err

@@ -68,6 +68,38 @@ func TestThePasswordApproves(t *testing.T) {
 	}
 }
 
+// A one-time password is named to who commits the post, which uses it up.
+func TestAOneTimePasswordApproves(t *testing.T) {
+	once, other := password.NewOnce(), password.NewOnce()
+	hash := password.HashOnce(once)
+	for _, tt := range []struct{ name, header, body, want, note, wantBody string }{
+		{"in the header", "Approved: " + once + "\r\n", "hello\r\n", "accept", hash, "hello\r\n"},
+		{"as the first line, as a telephone writes it", "", "Approved: " + strings.ToUpper(once[:1]) + once[1:] + " \r\nhello\r\n", "accept", hash, "hello\r\n"},
+		{"without its hyphens", "X-Approved: " + strings.ReplaceAll(once, "-", "") + "\r\n", "hello\r\n", "accept", hash, "hello\r\n"},
+		{"the moderators' own", "Approved: " + sesame + "\r\n", "hello\r\n", "accept", "", "hello\r\n"},
+		{"that of another list, or used already", "Approved: " + other + "\r\n", "hello\r\n", "hold emergency", "", ""},
+		{"its hash", "Approved: " + hash + "\r\n", "hello\r\n", "hold emergency", "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := withPassword("From: stranger@example.net\r\n" + tt.header + "\r\n" + tt.body)
+			c.Settings[sdk.OneTimePasswords] = password.HashOnce(password.NewOnce()) + "\n" + hash
+			got := handlertest.Run(t, stage(t, "posting"), c)
+			verdict(t, got.Verdict, tt.want)
+			if got.Notes["approved.once"] != tt.note {
+				t.Errorf("note %q, want %q", got.Notes["approved.once"], tt.note)
+			}
+			if tt.want == "accept" && (string(got.Body) != tt.wantBody || bytes.Contains(bytes.ToLower(got.Message), []byte("approved"))) {
+				t.Errorf("the post goes on as\n%s", got.Message)
+			}
+		})
+	}
+	c := withPassword("From: stranger@example.net\r\nApproved: " + once + "\r\n\r\nhello\r\n")
+	c.Settings["moderator_password"], c.Settings[sdk.OneTimePasswords] = "", hash
+	if got := handlertest.Run(t, stage(t, "posting"), c); got.Verdict != sdk.Accept {
+		t.Errorf("on a list without a password: %+v", got.Verdict)
+	}
+}
+
 // everyText decodes all texts of a message.
 func everyText(t *testing.T, msg []byte) string {
 	t.Helper()

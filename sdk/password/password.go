@@ -5,8 +5,11 @@ package password
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base32"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,6 +17,37 @@ import (
 
 	"golang.org/x/crypto/argon2"
 )
+
+// OnceForm begins every hash of a one-time password.
+const OnceForm = "once:"
+
+// onceLen is how many characters of base32 a one-time password has: 100 bits, which nobody
+// tries out, so that its hash need not be slow.
+const onceLen = 20
+
+var onceCode = base32.NewEncoding("abcdefghijkmnpqrstuvwxyz23456789").WithPadding(base32.NoPadding)
+
+// NewOnce makes a one-time password, in groups that people can type.
+func NewOnce() string {
+	random := make([]byte, 13)
+	rand.Read(random) // never fails
+	text := onceCode.EncodeToString(random)
+	return text[:5] + "-" + text[5:10] + "-" + text[10:15] + "-" + text[15:onceLen]
+}
+
+// HashOnce returns the hash of a one-time password; "" for what can be none. Case, and hyphens
+// and blanks between its characters, do not matter.
+func HashOnce(text string) string {
+	if len(text) > MaxLength {
+		return ""
+	}
+	text = strings.NewReplacer("-", "", " ", "").Replace(strings.ToLower(text))
+	if len(text) != onceLen {
+		return ""
+	}
+	sum := sha256.Sum256([]byte("mlist one-time password\x00" + text))
+	return OnceForm + hex.EncodeToString(sum[:])
+}
 
 // What a new hash costs: some 20 ms and 19 MiB. MaxLength bounds a password, in octets.
 const (

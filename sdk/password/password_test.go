@@ -50,3 +50,25 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+func TestOneTimePasswords(t *testing.T) {
+	seen := map[string]bool{}
+	for range 100 {
+		once := NewOnce()
+		hash := HashOnce(once)
+		if len(once) != 23 || !strings.HasPrefix(hash, OnceForm) || seen[hash] {
+			t.Fatalf("%s, %s", once, hash)
+		}
+		seen[hash] = true
+		for _, same := range []string{strings.ToUpper(once), strings.ReplaceAll(once, "-", ""), strings.ReplaceAll(once, "-", " - ")} {
+			if HashOnce(same) != hash {
+				t.Errorf("%s and %s differ", once, same)
+			}
+		}
+		for _, other := range []string{"", once[1:], once + "x", hash, strings.Repeat(" ", 1000) + once} {
+			if HashOnce(other) == hash {
+				t.Errorf("%s and %s are one", once, other)
+			}
+		}
+	}
+}

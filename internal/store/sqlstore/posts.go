@@ -97,6 +97,9 @@ func (s *Store) filePost(ctx context.Context, tx *sql.Tx, p store.Post, numbered
 	if err == nil && numbered {
 		err = s.editState(ctx, tx, p)
 	}
+	if err == nil && numbered && p.Approval != "" {
+		err = s.useApproval(ctx, tx, p)
+	}
 	if err == nil && numbered && p.Kept != nil {
 		err = s.addArchived(ctx, tx, store.Archived{ListID: p.ListID, Number: number, Entry: p.Entry, Received: p.At, Kept: *p.Kept})
 	}
@@ -106,7 +109,7 @@ func (s *Store) filePost(ctx context.Context, tx *sql.Tx, p store.Post, numbered
 // Prune implements store.Journal, in transactions of some thousand rows. It also
 // removes what is left of deleted lists.
 func (s *Store) Prune(ctx context.Context, t time.Time) error {
-	for _, stmt := range []*sql.Stmt{s.q.prunePosts, s.q.pruneNotices, s.q.pruneOwed} {
+	for _, stmt := range []*sql.Stmt{s.q.prunePosts, s.q.pruneNotices, s.q.pruneOwed, s.q.pruneApprovals} {
 		if err := s.repeat(ctx, stmt, t.UnixMicro()); err != nil {
 			return fmt.Errorf("prune what is from before %s: %w", t.Format(time.RFC3339), err)
 		}

@@ -17,6 +17,7 @@ type queries struct {
 	inArchive, digestReaders, waitingDigest, lastIssue, isFiled                  *sql.Stmt
 	matchBans, matchMoreBans                                                     *sql.Stmt
 	peekRequest                                                                  *sql.Stmt
+	approvals, openApprovals                                                     *sql.Stmt
 	// on the stream
 	bans, requests                              *sql.Stmt
 	usedStyles, deletedLists                    *sql.Stmt
@@ -55,6 +56,8 @@ type queries struct {
 	dropRequest, dropRequestOf, countRequests                    *sql.Stmt
 	clearRequests, pruneRequests                                 *sql.Stmt
 	addResult, resultOf, clearResults, pruneResults              *sql.Stmt
+	addApproval, countApprovals, revokeApproval, useApproval     *sql.Stmt
+	clearApprovals, pruneApprovals                               *sql.Stmt
 	// of moderation: on the reader, the stream, the writer
 	countHeld, peekHeld, heldByHandle, telling, decisionOfRef, decisionsOfStep       *sql.Stmt
 	held, unsettledHeld, moderated, decisions                                        *sql.Stmt
@@ -274,6 +277,14 @@ func (s *Store) queries() []query {
 		{&s.q.removeBan, s.writer, `DELETE FROM bans WHERE scope = $1 AND what = $2`},
 		{&s.q.countBanPatterns, s.writer, `SELECT count(*) FROM bans WHERE scope = $1 AND what >= '^' AND what < '_'`},
 		{&s.q.clearBans, s.writer, fmt.Sprintf(part, "bans", "scope, what", "list_id = $1")},
+		{&s.q.approvals, s.reader, `SELECT hash, note, added, expires, used, entry FROM approvals WHERE list_id = $1 ORDER BY added DESC, hash`},
+		{&s.q.openApprovals, s.reader, `SELECT hash FROM approvals WHERE list_id = $1 AND (used IS NULL AND expires > $2 OR entry = $3)`},
+		{&s.q.addApproval, s.writer, `INSERT INTO approvals (list_id, hash, note, added, expires) VALUES ($1, $2, $3, $4, $5)`},
+		{&s.q.countApprovals, s.writer, `SELECT count(*) FROM approvals WHERE list_id = $1 AND used IS NULL AND expires > $2`},
+		{&s.q.revokeApproval, s.writer, `DELETE FROM approvals WHERE list_id = $1 AND hash = $2 AND used IS NULL`},
+		{&s.q.useApproval, s.writer, `UPDATE approvals SET used = $3, entry = $4 WHERE list_id = $1 AND hash = $2 AND used IS NULL`},
+		{&s.q.clearApprovals, s.writer, fmt.Sprintf(part, "approvals", "list_id, hash", "list_id = $1")},
+		{&s.q.pruneApprovals, s.writer, fmt.Sprintf(part, "approvals", "list_id, hash", "expires < $1 AND coalesce(used, expires) < $1")},
 		{&s.q.addSecret, s.writer, `INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`},
 		{&s.q.secret, s.writer, `SELECT value FROM secrets WHERE name = $1`},
 		{&s.q.addArchived, s.writer, `INSERT INTO archive (` + archiveColumns + `)

@@ -38,6 +38,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"digests", digestTests},
 		{"secrets", secretTests},
 		{"bans", banTests},
+		{"approvals", approvalTests},
 		{"bounces", bounceTests},
 		{"requests", requestTests},
 		{"moderation", moderationTests},
