@@ -224,8 +224,19 @@ func TestTheMemberEnablesDelivery(t *testing.T) {
 	if s := w.statusOf("ann@x.test"); s != list.ByBounces {
 		t.Fatalf("a machine enabled it: %s", s)
 	}
+	if n, err := w.store.ImportPosts(t.Context(), w.list.ID, []store.Archived{
+		{Entry: "old", Received: c.now().Add(-time.Hour), Kept: store.Kept{Date: c.now(), Subject: "before", From: "bob@x.test", Place: "a", SHA256: make([]byte, 32)}},
+		{Entry: "new", Received: c.now(), Kept: store.Kept{Date: c.now(), Subject: "while\nit was off", FromName: "Bob", From: "bob@x.test", Hash: "ABC", Place: "b", SHA256: make([]byte, 32)}},
+	}); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	change("archive_url", "https://a.test/dev/")
+	c.days(1)
 	answer("ann@x.test", "")
-	out.to("ann@x.test", "You receive the list dev@lists.test again")
+	again := out.to("ann@x.test", "You receive the list dev@lists.test again").text
+	if !strings.Contains(again, "  Bob: while it was off\r\n    https://a.test/dev/message/ABC/\r\n") || strings.Contains(again, "before") {
+		t.Errorf("of the posts that were missed it says %s", again)
+	}
 	if s := w.statusOf("ann@x.test"); s != list.Enabled {
 		t.Errorf("it is %s", s)
 	}

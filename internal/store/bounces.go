@@ -119,8 +119,9 @@ type Bounces interface {
 	// ends with that. false if no probe has it (any more).
 	ProbeBounced(ctx context.Context, rules BounceRules, listID int64, token string, at time.Time, why string) (bool, error)
 	// EnableByToken enables the delivery of the member of the list whose warning had this
-	// token; ErrNotFound if there is none (any more).
-	EnableByToken(ctx context.Context, listID int64, token string, at time.Time) (address.Address, error)
+	// token; ErrNotFound if there is none (any more). A second run of the step finds the same
+	// member again.
+	EnableByToken(ctx context.Context, step Step, token string) (address.Address, error)
 	// ResetBounces sets a member's score to nothing, and enables delivery if it was bounces
 	// that disabled it. ErrNotFound if there is no such member.
 	ResetBounces(ctx context.Context, listID int64, addr address.Address, at time.Time, by, why string) error

@@ -66,7 +66,7 @@ var Texts = []Text{
 
 	{Name: "bounce_probe", Help: "finds out whether a member can be reached", Values: values("user_address", "reason"), Letter: true},
 	{Name: "bounce_warning", Help: "to a member who gets nothing any more because of bounces", Values: values("user_address", "confirm_address", "number", "warnings", "days", "last"), Letter: true},
-	{Name: "bounce_enabled", Help: "to a member who gets mail again", Values: values("user_address"), Letter: true},
+	{Name: "bounce_enabled", Help: "to a member who gets mail again", Values: values("user_address", "missed"), Letter: true},
 	{Name: "bounce_increment_owners", Help: "to owners and moderators: a member's score has risen", Values: values("user_address", "reason", "score"), Letter: true},
 	{Name: "bounce_disabled_owners", Help: "to owners and moderators: delivery to a member is disabled", Values: values("user_address", "reason", "score"), Letter: true},
 	{Name: "bounce_removed_owners", Help: "to owners and moderators: a member is removed because of bounces", Values: values("user_address", "reason"), Letter: true},
@@ -96,6 +96,7 @@ var placeholders = map[string]Placeholder{
 	"issue":                {"the number of the digest in its volume", "3"},
 	"language":             {"the name of a language", "de"},
 	"last":                 {"something for the last warning, else nothing", "yes"},
+	"missed":               {"posts that were missed, one or two lines each; may be nothing", "  2026-11-24  Ann: Plans for spring"},
 	"mode":                 {"how a member receives posts, in words", "summaries"},
 	"moderator":            {"who has decided", "mod@example.com"},
 	"number":               {"how many, or which", "2"},
@@ -129,7 +130,7 @@ var placeholders = map[string]Placeholder{
 }
 
 // manyLines are the values that may have more than one line.
-var manyLines = values("report", "reasons", "beginning", "ways")
+var manyLines = values("report", "reasons", "beginning", "ways", "missed")
 
 // Describe returns the description of a text or a phrase; ok is false if there is none of the
 // name. A phrase may have the placeholders that it has in English.

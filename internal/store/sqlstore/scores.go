@@ -277,24 +277,29 @@ func (s *Store) ProbeBounced(ctx context.Context, rules store.BounceRules, listI
 }
 
 // EnableByToken implements store.Bounces.
-func (s *Store) EnableByToken(ctx context.Context, listID int64, token string, at time.Time) (member address.Address, err error) {
-	err = s.score(ctx, listID, store.BounceRules{}, func(c *scoring) error {
-		st, err := scanScore(c.row(s.q.byToken, listID, token, store.BounceDisabled))
+func (s *Store) EnableByToken(ctx context.Context, step store.Step, token string) (address.Address, error) {
+	res, err := s.takeStep(ctx, step, func(c *requesting) (store.RequestResult, error) {
+		var res store.RequestResult
+		st, err := scanScore(c.row(s.q.byToken, step.ListID, token, store.BounceDisabled))
 		if err != nil {
-			return notFound(err)
+			return res, notFound(err)
 		}
 		k := key(st.Address)
 		local, _, err := c.member(k)
 		if err != nil {
-			return notFound(err)
+			return res, notFound(err)
 		}
-		member = unkey(k, local)
-		return c.enable(k, at, "member", "by a token that was sent to the address")
+		res.Outcome, res.Request.Address = store.OutcomeDone, unkey(k, local)
+		err = c.enable(k, step.At, byMember, "by a token that was sent to the address")
+		if errors.Is(err, errUnchanged) {
+			err = nil // and still the step is taken
+		}
+		return res, err
 	})
 	if err != nil {
 		return address.Address{}, fmt.Errorf("enable delivery: %w", err)
 	}
-	return member, nil
+	return res.Request.Address, nil
 }
 
 // ResetBounces implements store.Bounces.
