@@ -39,25 +39,28 @@ func (a *moderatorMail) phrase(name string, v templates.Values) string {
 	return a.d.texts().Phrase(a.list, a.reader, name, v)
 }
 
-// way is a word that decides, and the phrase that says what it does.
+// way is a word that decides, and the name of the phrase that says what it does.
 type way struct {
-	verb   command.Verb
-	phrase string
+	verb command.Verb
+	text string
 }
 
 var (
-	allWays  = []way{{command.Accept, "way_accept"}, {command.AcceptSender, "way_accept_sender"}, {command.Reject, "way_reject"}, {command.Discard, "way_discard"}, {command.Ban, "way_ban"}}
-	mainWays = []way{{command.Accept, ""}, {command.Reject, ""}, {command.Discard, ""}}
+	allWays = []way{
+		{verb: command.Accept, text: "way_accept"}, {verb: command.AcceptSender, text: "way_accept_sender"}, {verb: command.Reject, text: "way_reject"},
+		{verb: command.Discard, text: "way_discard"}, {verb: command.Ban, text: "way_ban"},
+	}
+	mainWays = []way{{verb: command.Accept}, {verb: command.Reject}, {verb: command.Discard}}
 )
 
 // ways are the words that decide, each with a link that makes a mail of it.
 func (a *moderatorMail) ways(to address.Address, ways []way) string {
 	var b strings.Builder
 	for _, w := range ways {
-		if w.phrase == "" {
+		if w.text == "" {
 			fmt.Fprintf(&b, "  %-8s %s\n", w.verb, mailto(to, string(w.verb)))
 		} else {
-			fmt.Fprintf(&b, "  %-8s %s\n           %s\n", w.verb, a.phrase(w.phrase, nil), mailto(to, string(w.verb)))
+			fmt.Fprintf(&b, "  %-8s %s\n           %s\n", w.verb, a.phrase(w.text, nil), mailto(to, string(w.verb)))
 		}
 	}
 	return strings.TrimRight(b.String(), "\n")

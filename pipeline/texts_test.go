@@ -83,6 +83,16 @@ func TestEveryTextOfThePipelineIsThere(t *testing.T) {
 	for _, name := range []string{"joined_owners", "left_owners", "status_owner", "status_moderator", "status_no_own_posts", "status_no_duplicates", "status_acknowledge", "status_topics", "cannot_join", "cannot_leave"} {
 		used[name] = true
 	}
+	for _, v := range []store.Verdict{store.VerdictAccept, store.VerdictReject, store.VerdictDiscard} {
+		used["outcome_"+string(v)] = true
+	}
+	setting, err := list.Describe("expired_held_action")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, action := range setting.Of {
+		used["ends_"+action], used["ends_"+action+"_days"] = true, true
+	}
 	for name := range used {
 		if _, ok := templates.Describe(name); !ok {
 			t.Errorf("there is no text %q", name)

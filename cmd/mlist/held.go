@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/mlist/mlist/internal/moderate"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/sdk/message"
 )
@@ -20,12 +18,15 @@ func (a *app) heldCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "held",
 		Short: "decide about posts that wait for a moderator",
+		Long: `Posts that a list holds wait until a moderator decides: by answering the mail that tells them, or here. Who has decided what, and why, is
+kept for half a year.`,
 		Example: `  mlist held ls dev@lists.example.org
   mlist held show aaaqeayeaudaocaj
-  mlist held accept aaaqeayeaudaocaj
+  mlist held accept aaaqeayeaudaocaj --accept-sender
   mlist held reject aaaqeayeaudaocaj --reason "Off topic here."
-  mlist held discard dev@lists.example.org --all`,
-	}, a.heldLs(), a.heldShow(), a.heldAccept(), a.heldReject(), a.heldDiscard())
+  mlist held discard dev@lists.example.org --from eve@example.net --ban
+  mlist held log dev@lists.example.org`,
+	}, a.heldLs(), a.heldShow(), a.heldAccept(), a.heldReject(), a.heldDiscard(), a.heldLog())
 }
 
 // heldJSON is a held post as `held ls --json` shows it.
@@ -132,61 +133,6 @@ func (a *app) heldShow() *cobra.Command {
 	return c
 }
 
-// decision is a command that ends the wait of posts.
-type decision struct {
-	use, short, example, done string
-	do                        func(ctx context.Context, sp spool.Admin, e spool.Entry) error
-}
-
-func (a *app) decide(d decision) *cobra.Command {
-	var all bool
-	c := &cobra.Command{Use: d.use + " ID... | LIST --all", Short: d.short, Example: d.example, Args: between(1, -1, "ids of held posts, or a list and --all")}
-	c.Flags().BoolVar(&all, "all", false, "every held post of the list")
-	d.do = a.tracing(d)
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if strings.Contains(args[0], "@") {
-			addr, err := listAddress(args[0])
-			switch {
-			case err != nil:
-				return err
-			case len(args) > 1:
-				return usageError{errors.New("want one list, or ids")}
-			case !all:
-				return usageError{fmt.Errorf("say --all for every held post of %s", addr)}
-			}
-			return a.withSpool(func(sp spool.Admin) error { return a.decideAll(cmd, sp, addr.Key(), d) })
-		}
-		ids, err := parseIDs(args)
-		if err != nil {
-			return err
-		}
-		if all {
-			return usageError{errors.New("--all wants a list, not ids")}
-		}
-		return a.withSpool(func(sp spool.Admin) error { return a.decideSome(cmd, sp, ids, d) })
-	}
-	return c
-}
-
-func (a *app) decideSome(cmd *cobra.Command, sp spool.Admin, ids []spool.ID, d decision) error {
-	return changeEach(a, cmd, d.done, each(ids), func(id spool.ID) error {
-		e, err := sp.Find(cmd.Context(), id)
-		if err != nil {
-			return notFoundHint(err)
-		}
-		if e.Queue != spool.Held {
-			return withHint(fmt.Errorf("entry %s is in %s, not held", id, e.Queue), "`mlist held ls` shows what is held.")
-		}
-		return notFoundHint(d.do(cmd.Context(), sp, e))
-	})
-}
-
-func (a *app) decideAll(cmd *cobra.Command, sp spool.Admin, list string, d decision) error {
-	return changeEach(a, cmd, d.done, heldOf(cmd.Context(), sp, list), func(e spool.Entry) error {
-		return goneIsFine(d.do(cmd.Context(), sp, e))
-	})
-}
-
 // heldOf yields the held posts of one list, or of all if list is empty.
 func heldOf(ctx context.Context, sp spool.Admin, list string) iter.Seq2[spool.Entry, error] {
 	return func(yield func(spool.Entry, error) bool) {
@@ -199,45 +145,4 @@ func heldOf(ctx context.Context, sp spool.Admin, list string) iter.Seq2[spool.En
 			}
 		}
 	}
-}
-
-func (a *app) heldAccept() *cobra.Command {
-	return a.decide(decision{
-		use: "accept", short: "let posts through to the list", done: "accepted",
-		example: "  mlist held accept aaaqeayeaudaocaj\n  mlist held accept dev@lists.example.org --all",
-		do: func(ctx context.Context, sp spool.Admin, e spool.Entry) error {
-			return sp.Retry(ctx, e, spool.FlagApproved)
-		},
-	})
-}
-
-// maxReason keeps a reason fit for an envelope; a moderator who has more to say writes a mail.
-const maxReason = 4000
-
-func (a *app) heldReject() *cobra.Command {
-	var reason string
-	c := a.decide(decision{
-		use: "reject", short: "refuse posts, and tell their authors", done: "rejected",
-		example: "  mlist held reject aaaqeayeaudaocaj --reason \"Off topic here.\"\n  mlist held reject dev@lists.example.org --all",
-		do: func(ctx context.Context, sp spool.Admin, e spool.Entry) error {
-			return sp.Retry(ctx, e, moderate.RejectFlags(reason)...)
-		},
-	})
-	c.Flags().StringVar(&reason, "reason", "", "what the author is told")
-	run := c.RunE
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(reason) > maxReason {
-			return usageError{fmt.Errorf("--reason: %d octets, want %d or less", len(reason), maxReason)}
-		}
-		return run(cmd, args)
-	}
-	return c
-}
-
-func (a *app) heldDiscard() *cobra.Command {
-	return a.decide(decision{
-		use: "discard", short: "throw posts away: nobody is told", done: "discarded",
-		example: "  mlist held discard aaaqeayeaudaocaj\n  mlist held discard dev@lists.example.org --all",
-		do:      func(ctx context.Context, sp spool.Admin, e spool.Entry) error { return sp.Remove(ctx, e) },
-	})
 }

@@ -27,7 +27,8 @@ unsubscription_policy). Moderators decide by answering the mail that tells them,
   mlist request reject dev@lists.example.org eve@example.net --reason "Members are known to us."
   mlist request discard dev@lists.example.org --all`,
 	}, a.requestLs(), a.requestDecide(commands.Accept, "accepted", "do what was asked for, and greet who joins"),
-		a.requestDecide(commands.Reject, "rejected", "refuse, and tell who asked"), a.requestDecide(commands.Discard, "discarded", "refuse, and tell nobody"))
+		a.requestDecide(commands.Reject, "rejected", "refuse, and tell who asked"), a.requestDecide(commands.Discard, "discarded", "refuse, and tell nobody"),
+		a.decisionLog(store.AboutRequest, "  mlist request log dev@lists.example.org --json"))
 }
 
 // requestJSON is a request as `request ls --json` shows it. The token is nobody's to see

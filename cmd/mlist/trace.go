@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,7 +14,7 @@ import (
 
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/describe"
-	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/trace"
 )
 
@@ -27,22 +26,17 @@ func openTrace(c *config.Config, log *slog.Logger) *trace.Journal {
 	return trace.New(tracePath(c), trace.Options{Keep: c.Trace.Keep.Std(), MaxSize: int64(c.Trace.MaxSize), Log: log})
 }
 
-// tracing is what a decision does, with an event in the trace after it: a post that was
-// discarded leaves nothing else.
-func (a *app) tracing(d decision) func(ctx context.Context, sp spool.Admin, e spool.Entry) error {
-	return func(ctx context.Context, sp spool.Admin, e spool.Entry) error {
-		if err := d.do(ctx, sp, e); err != nil {
-			return err
-		}
-		c, err := a.load()
-		if err != nil || !c.Trace.Enabled {
-			return err
-		}
-		j := trace.New(tracePath(c), trace.Options{Existing: true, MaxSize: int64(c.Trace.MaxSize), Log: slog.New(slog.DiscardHandler)})
-		defer j.Close()
-		j.Trace(string(e.ID), e.List, trace.Decided, "decision", d.done, "by", operator())
-		return nil
+// traceDecisions returns what tells the trace of decisions about posts: one that was discarded
+// leaves nothing else. close ends it.
+func (a *app) traceDecisions() (tell func(id, list string, d store.Decision), close func() error, err error) {
+	c, err := a.load()
+	if err != nil || !c.Trace.Enabled {
+		return func(string, string, store.Decision) {}, func() error { return nil }, err
 	}
+	j := trace.New(tracePath(c), trace.Options{Existing: true, MaxSize: int64(c.Trace.MaxSize), Log: slog.New(slog.DiscardHandler)})
+	return func(id, list string, d store.Decision) {
+		j.Trace(id, list, trace.Decided, "decision", decided[d.Verdict], "by", d.By)
+	}, j.Close, nil
 }
 
 func tracePath(c *config.Config) string {

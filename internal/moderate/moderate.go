@@ -24,6 +24,7 @@ import (
 
 // Store is what moderation needs of the store.
 type Store interface {
+	List(ctx context.Context, addr address.Address) (*list.List, error)
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
 	Members(ctx context.Context, listID int64, f store.Filter) iter.Seq2[list.Membership, error]
 	store.Moderation
@@ -184,8 +185,18 @@ func (d *Desk) held(ctx context.Context, l *list.List, id spool.ID) (bool, error
 	if err != nil {
 		return false, err
 	}
-	if e.List != l.Address.Key() {
-		return false, fmt.Errorf("post %s is one of %s, not of %s", id, e.List, l.Address)
+	if e.List != l.Address.Key() { // another list, or this one before it was renamed
+		addr, err := address.Parse(e.List)
+		if err != nil {
+			return false, fmt.Errorf("post %s: %w", id, err)
+		}
+		owner, err := d.Store.List(ctx, addr)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return false, err
+		}
+		if err != nil || owner.ID != l.ID {
+			return false, fmt.Errorf("post %s is one of %s, not of %s", id, e.List, l.Address)
+		}
 	}
 	return e.Queue == spool.Held, nil
 }
