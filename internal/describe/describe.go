@@ -72,7 +72,7 @@ func described(ctx context.Context, st Store, texts *templates.Set, l *list.List
 	if err != nil {
 		return nil, err
 	}
-	settings, err := settings(ctx, st, l, m, texts.Settings(l, language))
+	settings, err := settings(ctx, st, l, e, texts.Settings(l, language))
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +93,8 @@ func described(ctx context.Context, st Store, texts *templates.Set, l *list.List
 
 // settings adds to a list's what stages are told beside. Its own other addresses are acceptable like those that
 // the setting names.
-func settings(ctx context.Context, st Store, l *list.List, msg *Message, m map[string]string) (map[string]string, error) {
-	once, err := st.OpenApprovals(ctx, l.ID, string(msg.ID), msg.Received)
+func settings(ctx context.Context, st Store, l *list.List, e spool.Entry, m map[string]string) (map[string]string, error) {
+	once, err := st.OpenApprovals(ctx, l.ID, string(e.ID), e.Received)
 	if err != nil {
 		return nil, err
 	}
