@@ -62,10 +62,15 @@ func (v *view) right(text string) bool {
 	return v.once(text) != "" || password.Check(v.List.String("moderator_password"), text)
 }
 
+// hasPasswords tells whether the list has any.
+func (v *view) hasPasswords() bool {
+	return v.List.String("moderator_password") != "" || v.List.String(sdk.OneTimePasswords) != ""
+}
+
 // passwords returns what the post has in the places of a password: one for each field,
 // and the first line.
 func (v *view) passwords() (fields []string, line string, err error) {
-	if v.List.String("moderator_password") == "" && v.List.String(sdk.OneTimePasswords) == "" {
+	if !v.hasPasswords() {
 		return nil, "", nil
 	}
 	for _, name := range passwordFields {

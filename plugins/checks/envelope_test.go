@@ -43,6 +43,7 @@ func TestWhatIsRefusedByTheEnvelopeAlone(t *testing.T) {
 		{name: "and one who is trusted", sender: stranger, list: with("accept_these_nonmembers", "eve@example.net")},
 		{name: "and one whom the site looks for in headers", sender: stranger, list: announce, config: map[string]any{"header_matches": []string{"accept x-ok: yes"}}},
 		{name: "and a password", sender: stranger, list: with("moderator_password", secret)},
+		{name: "and a one-time password", sender: stranger, list: with(sdk.OneTimePasswords, password.HashOnce(password.NewOnce()))},
 		{name: "and one who is discarded", sender: stranger, list: with("default_nonmember_action", "discard"), want: "reject nonmember"},
 		{name: "and one who is held", sender: stranger, list: with("default_nonmember_action", "hold")},
 		{name: "a member who may not post, by the envelope", sender: bad, list: []string{"sender_headers", "envelope"}, want: "reject member-moderated"},

@@ -6,7 +6,7 @@ func rulesOf(p *patterns) map[string]*rule {
 	for _, r := range []rule{
 		{name: "no-sender", help: "nobody says to have sent it", ask: noSender, refuses: true},
 		{name: "approved", help: "has the moderators' password", ask: approved, accepted: stripPassword,
-			atRCPT: func(v *view) bool { return v.List.String("moderator_password") == "" }},
+			atRCPT: func(v *view) bool { return !v.hasPasswords() }},
 		{name: "emergency", help: "the list holds everything", ask: emergency, atRCPT: always},
 		{name: "banned", help: "somebody who is banned says to have sent it", ask: banned, atRCPT: envelopeBanned, refuses: true},
 		{name: "member-moderated", help: "the member's action, or default_member_action", ask: memberModerated, atRCPT: envelopeAlone},
