@@ -130,6 +130,7 @@ every member. "mlist serve" runs it, and the other commands administer lists, me
 	root.AddCommand(a.statusCommand(), a.postCommand())
 	root.AddCommand(a.bounceCommand(), a.whyCommand())
 	root.AddCommand(a.styleCommand(), a.archiveCommand(), a.digestCommand())
+	root.AddCommand(a.templateCommand())
 	root.AddCommand(a.archiveCommand(), a.digestCommand())
 	root.AddCommand(a.manCommand())
 	return root

@@ -40,11 +40,15 @@ func (a *app) configCommand() *cobra.Command {
 	c.AddCommand(&cobra.Command{
 		Use:     "check",
 		Short:   "tell what is wrong with the configuration file",
-		Long:    "Tells what is wrong with the configuration file. What plugins make of their tables, they tell when they start.",
+		Long:    "Tells what is wrong with the configuration file, and with the templates that it names. What plugins make of their tables, they tell when they start.",
 		Example: "  mlist config check && systemctl reload mlist",
 		Args:    between(0, 0, "nothing"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := a.load(); err != nil {
+			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			if _, err := readTemplates(c); err != nil {
 				return err
 			}
 			path, named := a.path()
@@ -54,7 +58,7 @@ func (a *app) configCommand() *cobra.Command {
 			if a.json {
 				return printJSON(cmd.OutOrStdout(), map[string]any{"config": path, "ok": true})
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", path)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", path)
 			return err
 		},
 	})

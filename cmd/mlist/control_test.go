@@ -3,12 +3,15 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // refused runs a command that must end with status 1, and returns what it says.
@@ -83,6 +86,76 @@ func TestTheCommandReloadsARunningMlistAndListsItsPlugins(t *testing.T) {
 	if code := p.ends(t); code != 0 {
 		t.Errorf("exit status %d", code)
 	}
+}
+
+// A reload takes on templates, and none of them where one is bad.
+func TestAReloadTakesOnTemplatesWholeOrNotAtAll(t *testing.T) {
+	dir := installed(t, "")
+	site := filepath.Join(dir, "templates", "site")
+	if err := os.MkdirAll(site, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(site, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file("results.txt", "Subject: first\n\n%(report)s\n")
+	p := start(t, dir, "serve")
+	p.says(t, "msg=ready", 1)
+	command(t, dir, "list", "create", "dev@lists.test")
+	asks := func(n int, want string) {
+		t.Helper()
+		lmtp(t, dir, "LHLO mx.test", 250, "MAIL FROM:<ann@net.test>", 250, "RCPT TO:<dev-request@lists.test>", 250, "DATA", 354,
+			fmt.Sprintf("From: ann@net.test\r\nSubject: echo %d\r\n\r\n.", n), 250)
+		for deadline := time.Now().Add(20 * time.Second); !inSpool(t, dir, want+"\r\n", fmt.Sprintf("> echo %d\r\n%d", n, n)); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("nobody writes %q", want)
+			}
+		}
+	}
+	asks(1, "Subject: first")
+
+	file("results.txt", "Subject: second\n\n%(report)s\n")
+	file("footer.txt", "%(lst)s\n")
+	if out := refused(t, dir, "reload"); !strings.Contains(out, "the old configuration stays in effect: ") || !strings.Contains(out, "site/footer.txt:1: no placeholder %(lst)s here") {
+		t.Errorf("reload: %s", out)
+	}
+	asks(2, "Subject: first")
+
+	file("footer.txt", "%(list_name)s\n")
+	command(t, dir, "reload")
+	asks(3, "Subject: second")
+	p.signal(t, syscall.SIGTERM)
+	if code := p.ends(t); code != 0 {
+		t.Errorf("exit status %d", code)
+	}
+
+	file("footer.txt", "\xff\n")
+	if out := refused(t, dir, "serve"); !strings.Contains(out, "site/footer.txt:1: octet 0xff is not UTF-8") || !strings.Contains(out, "mlist template check") {
+		t.Errorf("start: %s", out)
+	}
+}
+
+// inSpool tells whether a file of the spool's outgoing mail holds all of these.
+func inSpool(t *testing.T, dir string, texts ...string) bool {
+	t.Helper()
+	found := false
+	err := filepath.WalkDir(filepath.Join(dir, "spool", "outgoing"), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return nil // it may be gone again
+		}
+		content, err := os.ReadFile(path)
+		if err == nil && !slices.ContainsFunc(texts, func(s string) bool { return !strings.Contains(string(content), s) }) {
+			found = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 func TestSingleDaemonsAreReloadedEach(t *testing.T) {

@@ -49,8 +49,8 @@ func TestCommands(t *testing.T) {
 // configIn is a configuration of which everything is in a directory; more is TOML for
 // the top of the file.
 func configIn(dir, more string) string {
-	return more + fmt.Sprintf("\nhostname = \"lists.test\"\nstore.url = %q\narchive.url = %q\nspool.url = %q\nlmtpd.listen = [%q]\nmilter.listen = []\ncontrol.listen = %q\n",
-		"sqlite:"+filepath.Join(dir, "mlist.db"), "dir:"+filepath.Join(dir, "archive"), "dir:"+filepath.Join(dir, "spool"), "unix:"+filepath.Join(dir, "lmtp.sock"), "unix:"+filepath.Join(dir, "control.sock"))
+	return more + fmt.Sprintf("\nhostname = \"lists.test\"\nstore.url = %q\narchive.url = %q\nspool.url = %q\nlmtpd.listen = [%q]\nmilter.listen = []\ncontrol.listen = %q\ntemplates.dir = %q\n",
+		"sqlite:"+filepath.Join(dir, "mlist.db"), "dir:"+filepath.Join(dir, "archive"), "dir:"+filepath.Join(dir, "spool"), "unix:"+filepath.Join(dir, "lmtp.sock"), "unix:"+filepath.Join(dir, "control.sock"), filepath.Join(dir, "templates"))
 }
 
 // status N COMMAND...: the command ends with this exit status.

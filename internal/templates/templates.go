@@ -156,7 +156,7 @@ func (s *Set) Find(l *list.List, reader, name string) (src Source, ok bool) {
 	e, k := s.find(l, reader, name)
 	src = Source{Scope: "built-in", Language: k.language, File: e.file, Text: e.body}
 	if k.scope != "" {
-		src.Scope, _, _ = strings.Cut(k.scope, " ")
+		src.Scope = scopeWord(k.scope)
 	} else {
 		src.File = ""
 	}
