@@ -12,9 +12,20 @@ const maxComplaints = 100
 // Complaint is one recipient's word that the mail was unwanted (RFC 5965). It says nothing
 // about whether mail reaches them.
 type Complaint struct {
-	Address string // Original-Rcpt-To, "" if the report does not name anybody
-	Type    string // "abuse", "fraud", "not-spam", ...
-	Agent   string // who passes it on
+	Address  string // Original-Rcpt-To, "" if the report does not name anybody
+	Type     string // "abuse", "fraud", "not-spam", ...
+	Agent    string // who passes it on
+	MailFrom string // Original-Mail-From: the return path of the copy, which may tell more surely whose it was
+}
+
+// Unwanted tells whether it says that the mail was not wanted: other types say the
+// opposite, or are about something else.
+func (c Complaint) Unwanted() bool {
+	switch c.Type {
+	case "abuse", "fraud", "virus", "other", "opt-out", "opt-out-list", "miscategorized":
+		return true
+	}
+	return false
 }
 
 // complaints reads the report parts of a complaint.
@@ -25,7 +36,7 @@ func (m *mail) complaints() []Complaint {
 			continue
 		}
 		h := message.ParseHeader(m.content(p))
-		c := Complaint{Type: strings.ToLower(firstWord(clean(h.Get("Feedback-Type")))), Agent: clean(h.Get("User-Agent"))}
+		c := Complaint{Type: strings.ToLower(firstWord(clean(h.Get("Feedback-Type")))), Agent: clean(h.Get("User-Agent")), MailFrom: mailbox(clean(h.Get("Original-Mail-From")))}
 		if c.Type == "" {
 			c.Type = "abuse"
 		}

@@ -126,5 +126,6 @@ type Settings struct {
 	BounceNotifyOwnerOnDisable           bool    `set:"bounce_notify_owner_on_disable" default:"true" help:"tell the owners when bounces disable delivery to a member"`
 	BounceNotifyOwnerOnRemoval           bool    `set:"bounce_notify_owner_on_removal" default:"true" help:"tell the owners when a member is removed because of bounces"`
 	BounceBlameMessageAbove              int     `set:"bounce_blame_message_above" default:"10" max:"100" help:"when more than this percentage of the members refuse a post for what it is, it counts against nobody, and the owners are told; 0 is never"`
+	ComplaintAction                      string  `set:"complaint_action" default:"tell" of:"record,tell,disable,unsubscribe" help:"what follows when a member's provider reports the list's mail as spam (RFC 5965): it is written into the member's history; the owners are told, too; and if the return path proves whose copy it was, delivery is disabled or the member unsubscribed"`
 	ForwardUnrecognizedBouncesTo         string  `set:"forward_unrecognized_bounces_to" default:"administrators" of:"discard,administrators" help:"who gets what comes to the bounce address and is in no form that mlist knows"`
 }

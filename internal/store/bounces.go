@@ -92,6 +92,23 @@ const (
 	TaskBlamed    = "blamed"    // tell the owners that a post was refused: Reason names it
 )
 
+// Complaint is a member's word that the list's mail is unwanted (RFC 5965).
+type Complaint struct {
+	Address address.Address
+	Why     string // type and who passed it on
+	Then    ComplaintAction
+}
+
+// ComplaintAction is what follows from a complaint.
+type ComplaintAction string
+
+// What may follow, beside that it is written down.
+const (
+	ComplaintRecord      ComplaintAction = ""
+	ComplaintDisable     ComplaintAction = "disable"
+	ComplaintUnsubscribe ComplaintAction = "unsubscribe"
+)
+
 // HistoryEvent is a change of a member's delivery.
 type HistoryEvent struct {
 	At   time.Time
@@ -122,6 +139,9 @@ type Bounces interface {
 	// token; ErrNotFound if there is none (any more). A second run of the step finds the same
 	// member again.
 	EnableByToken(ctx context.Context, step Step, token string) (address.Address, error)
+	// RecordComplaint writes into a member's history that it does not want the list's mail, and
+	// does what is to follow: once a step. OutcomeUnchanged if it is no member.
+	RecordComplaint(ctx context.Context, step Step, c Complaint) (Outcome, error)
 	// ResetBounces sets a member's score to nothing, and enables delivery if it was bounces
 	// that disabled it. ErrNotFound if there is no such member.
 	ResetBounces(ctx context.Context, listID int64, addr address.Address, at time.Time, by, why string) error

@@ -302,6 +302,43 @@ func (s *Store) EnableByToken(ctx context.Context, step store.Step, token string
 	return res.Request.Address, nil
 }
 
+// byComplaints is who did what followed from a complaint.
+const byComplaints = "complaints"
+
+// RecordComplaint implements store.Bounces.
+func (s *Store) RecordComplaint(ctx context.Context, step store.Step, about store.Complaint) (store.Outcome, error) {
+	res, err := s.takeStep(ctx, step, func(c *requesting) (store.RequestResult, error) {
+		res := store.RequestResult{Outcome: store.OutcomeUnchanged, Request: store.Request{Address: about.Address}}
+		k := key(about.Address)
+		if _, _, err := c.member(k); errors.Is(err, sql.ErrNoRows) {
+			return res, nil
+		} else if err != nil {
+			return res, err
+		}
+		why := reason(store.BounceEvent{Text: foreign(about.Why)})
+		if err := c.history(k, step.At, "complained", byMember, why); err != nil {
+			return res, err
+		}
+		res.Outcome = store.OutcomeDone
+		switch about.Then {
+		case store.ComplaintDisable:
+			n, err := c.exec(c.q.disableMember, step.ListID, memberRole, k, userStatus, enabledStatus)
+			if err == nil && n > 0 {
+				err = c.history(k, step.At, "disabled", byComplaints, why)
+			}
+			return res, err
+		case store.ComplaintUnsubscribe:
+			_, err := c.fulfil(store.Request{Want: store.WantLeave, Address: about.Address}, byComplaints, why)
+			return res, err
+		}
+		return res, nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("record a complaint of %s: %w", about.Address, err)
+	}
+	return res.Outcome, nil
+}
+
 // ResetBounces implements store.Bounces.
 func (s *Store) ResetBounces(ctx context.Context, listID int64, addr address.Address, at time.Time, by, why string) error {
 	err := s.score(ctx, listID, store.BounceRules{}, func(c *scoring) error {
@@ -459,6 +496,7 @@ var (
 	deferAction   = must(actions.code(list.Defer))
 	enabledStatus = must(statuses.code(list.Enabled))
 	bouncesStatus = must(statuses.code(list.ByBounces))
+	userStatus    = must(statuses.code(list.ByUser))
 )
 
 func must(code int64, err error) int64 {

@@ -248,6 +248,33 @@ var bounceTests = []test{
 		w.wants(err, store.ErrNotFound)
 		w.history(l, "ann@n.test", "score", "score", "score", "disabled", "warning", "enabled")
 	}},
+	{"a complaint is in the member's history, once, and what follows is done", func(w *world) {
+		l := w.list("dev@l.test")
+		w.add(l, list.Member, "ann@n.test", "bob@n.test", "carl@n.test")
+		complain := func(entry, addr string, then store.ComplaintAction) store.Outcome {
+			w.Helper()
+			o, err := w.RecordComplaint(w.ctx, store.Step{ListID: l.ID, Entry: entry, Number: -2, At: at}, store.Complaint{Address: w.addr(addr), Why: "abuse", Then: then})
+			w.ok(err)
+			return o
+		}
+		for range 2 {
+			if o := complain("e1", "ann@n.test", store.ComplaintRecord); o != store.OutcomeDone {
+				w.Errorf("it is %s", o)
+			}
+			complain("e2", "bob@n.test", store.ComplaintDisable)
+			complain("e3", "carl@n.test", store.ComplaintUnsubscribe)
+		}
+		if o := complain("e4", "eve@n.test", store.ComplaintUnsubscribe); o != store.OutcomeUnchanged {
+			w.Errorf("of a stranger it is %s", o)
+		}
+		w.status(l, "ann@n.test", list.Enabled)
+		w.history(l, "ann@n.test", "complained")
+		w.status(l, "bob@n.test", list.ByUser)
+		w.history(l, "bob@n.test", "complained", "disabled")
+		w.status(l, "carl@n.test", "")
+		w.history(l, "carl@n.test", "complained", "left")
+		w.history(l, "eve@n.test")
+	}},
 	{"an administrator resets, or sets the status", func(w *world) {
 		l := w.list("dev@l.test")
 		w.add(l, list.Member, "ann@n.test")
