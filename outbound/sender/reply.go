@@ -90,6 +90,23 @@ func readReply(br *bufio.Reader, keep bool, each func(text []byte)) (Reply, erro
 	return r, nil
 }
 
+// acceptances takes positive replies of one line off what has been read already, at most so
+// many, and returns how many there were. Nearly all replies to RCPT are such.
+func acceptances(br *bufio.Reader, most int) (n int) {
+	buf, _ := br.Peek(br.Buffered()) // it is there
+	used := 0
+	for ; n < most; n++ {
+		line := buf[used:]
+		end := bytes.IndexByte(line, '\n')
+		if end < 4 || end > maxReplyLine || line[0] != '2' || !digit(line[1]) || !digit(line[2]) || line[3] != ' ' {
+			break
+		}
+		used += end + 1
+	}
+	_, _ = br.Discard(used) // as above
+	return n
+}
+
 // readLine returns a line without its end. It is valid until the next read.
 func readLine(br *bufio.Reader) ([]byte, error) {
 	line, err := br.ReadSlice('\n')

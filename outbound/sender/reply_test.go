@@ -165,6 +165,40 @@ func TestReadingPositiveRepliesAllocatesNothing(t *testing.T) {
 	}
 }
 
+// What acceptances leaves is for readReply, which must find it at the start of a reply.
+func TestAcceptances(t *testing.T) {
+	long := "250 " + strings.Repeat("x", maxReplyLine) + "\r\n"
+	for _, tt := range []struct {
+		text string
+		most int
+		want int
+		left string
+	}{
+		{"", 5, 0, ""},
+		{"250 2.1.5 Ok\r\n251 User not local\r\n250 x\n", 5, 3, ""},
+		{"250 Ok\r\n250 Ok\r\n354 go on\r\n", 2, 2, "354 go on\r\n"},
+		{"250 Ok\r\n354 go on\r\n", 2, 1, "354 go on\r\n"},
+		{"250 Ok\r\n450 4.2.1 no\r\n250 Ok\r\n", 3, 1, "450 4.2.1 no\r\n250 Ok\r\n"},
+		{"250-one\r\n250 two\r\n250 Ok\r\n", 3, 0, "250-one\r\n250 two\r\n250 Ok\r\n"},
+		{"250 Ok\r\n250 O", 3, 1, "250 O"},
+		{"250\r\n250 Ok\r\n", 3, 0, "250\r\n250 Ok\r\n"},
+		{"2x0 Ok\r\n", 3, 0, "2x0 Ok\r\n"},
+		{"\n250 Ok\r\n", 3, 0, "\n250 Ok\r\n"},
+		{long, 3, 0, long},
+	} {
+		br := bufio.NewReaderSize(strings.NewReader(tt.text), 4*maxReplyLine)
+		_, _ = br.Peek(len(tt.text))
+		if got := acceptances(br, tt.most); got != tt.want {
+			t.Errorf("%.40q: %d, want %d", tt.text, got, tt.want)
+		}
+		rest := make([]byte, br.Buffered())
+		_, _ = br.Read(rest)
+		if string(rest) != tt.left {
+			t.Errorf("%.40q: left %.40q, want %.40q", tt.text, rest, tt.left)
+		}
+	}
+}
+
 func BenchmarkDots(b *testing.B) {
 	for _, line := range []string{"a line of mail that is about as long as most are, sixty-eight\r\n", "\r", "\n", ".\r\n"} {
 		b.Run(fmt.Sprintf("%.4q", line), func(b *testing.B) {

@@ -106,12 +106,8 @@ func (c *Conn) envelopeReplies(e *envelope) error {
 		return err
 	}
 	if e.mail.positive() {
-		for _, i := range c.sent {
-			r, err := c.ask("RCPT")
-			if err != nil {
-				return err
-			}
-			c.rcpt(e, i, r)
+		if err := c.recipientReplies(e); err != nil {
+			return err
 		}
 	} else {
 		c.all(outcome(e.mail), e.mail)
@@ -123,6 +119,27 @@ func (c *Conn) envelopeReplies(e *envelope) error {
 	}
 	e.data, err = c.reply("DATA", waitData, false, nil)
 	return c.judge("DATA", e.data, err, true)
+}
+
+// recipientReplies reads the replies to RCPT.
+func (c *Conn) recipientReplies(e *envelope) error {
+	for left := c.sent; len(left) > 0; {
+		n := acceptances(c.br, len(left))
+		for _, i := range left[:n] {
+			c.results[i].Outcome = Accepted
+		}
+		e.accepted += n
+		if left = left[n:]; n > 0 {
+			continue
+		}
+		r, err := c.ask("RCPT")
+		if err != nil {
+			return err
+		}
+		c.rcpt(e, left[0], r)
+		left = left[1:]
+	}
+	return nil
 }
 
 // inTurn is for servers without PIPELINING: one command, one reply.

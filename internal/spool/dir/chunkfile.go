@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -178,7 +179,7 @@ func parseChunkOf(kind string, data []byte) (c *spool.Chunk, index []int, conten
 }
 
 // readRecipients reads what follows the header of a chunk, and tells who is served already.
-func readRecipients(c *spool.Chunk, rest string, count, names int) (served map[int]bool, err error) {
+func readRecipients(c *spool.Chunk, rest string, count, names int) (served []bool, err error) {
 	c.Recipients = make([]string, 0, min(max(count, 0), strings.Count(rest, "\n")))
 	for line := range strings.Lines(rest) {
 		text, whole := strings.CutSuffix(line, "\n")
@@ -194,7 +195,7 @@ func readRecipients(c *spool.Chunk, rest string, count, names int) (served map[i
 		default:
 			if i, ok := done(line, count); ok && whole {
 				if served == nil {
-					served = map[int]bool{}
+					served = make([]bool, count)
 				}
 				served[i] = true
 			} else if !progress(text) {
@@ -215,8 +216,8 @@ func progress(text string) bool {
 }
 
 // leaveOut takes those who are served out of a chunk.
-func leaveOut(c *spool.Chunk, served map[int]bool) (index []int) {
-	index = make([]int, 0, len(c.Recipients)-len(served))
+func leaveOut(c *spool.Chunk, served []bool) (index []int) {
+	index = make([]int, 0, len(c.Recipients))
 	for i, r := range c.Recipients {
 		if served[i] {
 			continue
@@ -255,7 +256,15 @@ func (s *Spool) loadChunk(post entryName, file chunkFile) (c *spool.Chunk, index
 	case size > maxChunk+maxProgress:
 		return nil, nil, damaged("a chunk of %d bytes", size)
 	}
-	data := make([]byte, size)
+	buf, _ := s.reads.Get().(*[]byte)
+	if buf == nil {
+		buf = new([]byte)
+	}
+	defer s.reads.Put(buf)
+	data := slices.Grow((*buf)[:0], int(size))[:size]
+	if *buf = data; size > 1<<20 {
+		*buf = nil // few are as large
+	}
 	if _, err := io.ReadFull(io.NewSectionReader(f, from, size), data); err != nil {
 		return nil, nil, err
 	}

@@ -138,10 +138,16 @@ func (o *outgoing) detach(h handed) (chunkFile, error) {
 	if err == nil {
 		err = o.s.fs.removeIf(part)
 	}
-	if err != nil {
-		return h.file, errors.Join(err, o.s.fs.removeIf(own))
+	if err == nil {
+		return file, nil
 	}
-	return file, nil
+	if undo := o.s.fs.removeIf(own); undo != nil {
+		err = errors.Join(err, undo)
+		o.mu.Lock()
+		h.post.doubled = true
+		o.mu.Unlock()
+	}
+	return h.file, err
 }
 
 // unlinked tells whether an open file has no name any more.

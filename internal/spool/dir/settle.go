@@ -98,13 +98,12 @@ func (o *outgoing) forgetChunk(c *spool.Chunk) {
 	}
 }
 
-// removeChunk unlinks the file, which an operator's retry may have renamed meanwhile. Of one
-// that shares its file, detach may have left another that it could not remove.
+// removeChunk unlinks the file, which an operator's retry may have renamed meanwhile.
 func (o *outgoing) removeChunk(h handed) error {
 	if h.file.small {
 		return o.endSmall(h.post.name)
 	}
-	if h.file.to > 0 {
+	if h.file.to > 0 && o.isDoubled(h.post) {
 		own := h.file
 		own.from, own.to = 0, 0
 		if err := o.s.fs.removeIf(o.s.chunkPath(h.post.name, own.String())); err != nil {
@@ -121,6 +120,12 @@ func (o *outgoing) removeChunk(h handed) error {
 		return nil // an operator removed the post
 	}
 	return err
+}
+
+func (o *outgoing) isDoubled(p *post) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return p.doubled
 }
 
 // replace puts a chunk of the deferred recipients in the place of one. The step is

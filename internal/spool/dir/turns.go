@@ -29,6 +29,7 @@ type post struct {
 	out     int   // chunks handed out
 	next    int64 // when something is due, in µs; 0: nothing known
 	hold    int64 // the whole post waits until then
+	doubled bool  // detach has left a file beside a part that it could not remove
 	pos     int   // in due, or -1
 	// busy has chunks not to be handed out: until a time, or while handed out (never).
 	busy map[string]int64
