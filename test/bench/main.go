@@ -33,6 +33,7 @@ var parts = []part{
 	{"sustained", (*bench).sustained},
 	{"milter", (*bench).milter},
 	{"deliver", (*bench).deliver},
+	{"outbound", (*bench).outbound},
 	{"copies", (*bench).copies},
 	{"first", (*bench).first},
 	{"fair", (*bench).fair},
@@ -64,7 +65,7 @@ type bench struct {
 
 var (
 	asJSON = flag.Bool("json", false, "print one JSON object, for programs")
-	only   = flag.String("only", "", "parts to run, separated by commas (import, lmtp, idle, pipeline, sustained, milter, deliver, copies, first, fair, memory, postfix)")
+	only   = flag.String("only", "", "parts to run, separated by commas (import, lmtp, idle, pipeline, sustained, milter, deliver, outbound, copies, first, fair, memory, postfix)")
 	chart  = flag.String("chart", "", "write a chart (SVG) of deliveries/s by members to this file; needs the part deliver")
 	large  = flag.Int("large", 1_000_000, "members of the largest list")
 )
