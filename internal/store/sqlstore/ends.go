@@ -134,18 +134,18 @@ func (s *Store) walkEnds(ctx context.Context, a, b *sql.Tx, w *walk, yield func(
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	g, ctx := errgroup.WithContext(ctx)
+	g, reading := errgroup.WithContext(ctx) // which ends when both walks have
 	batches := make(chan []store.Recipient)
 	ends := meeting{high: lastKey}
 	read := func(tx *sql.Tx, query *sql.Stmt, keep func([]string, []store.Recipient) ([]store.Recipient, bool)) {
 		g.Go(func() error {
-			err := s.readBatches(ctx, tx, query, w, func(keys []string, some []store.Recipient, _ bool) error {
+			err := s.readBatches(reading, tx, query, w, func(keys []string, some []store.Recipient, _ bool) error {
 				some, met := keep(keys, some)
 				if len(some) > 0 {
 					select {
 					case batches <- some:
-					case <-ctx.Done():
-						return ctx.Err()
+					case <-reading.Done():
+						return reading.Err()
 					}
 				}
 				if met {
