@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -25,8 +26,29 @@ const noteOnce = "approved.once"
 // plain is the variant that every regular member gets.
 const plain = "plain"
 
-// deliver turns an accepted post into an outgoing one. The journal is written while
-// the spool syncs: both are done before the commit, which alone makes anything visible.
+// ready is an accepted post of which everything is written, but not visible.
+type ready struct {
+	p       *post
+	prep    spool.Prepared
+	filing  store.Post
+	number  int64
+	result  host.Result
+	sender  string // of the envelope
+	written written
+	new     []newEntry
+	keep    errgroup.Group // puts it into the archive meanwhile
+}
+
+// abort ends a post that is not to be committed.
+func (r *ready) abort() {
+	_ = r.keep.Wait() // nobody cares for it any more
+	_ = r.prep.Abort()
+	r.p.msg.Close()
+}
+
+// deliver turns an accepted post into an outgoing one. It is put into the archive while its
+// content and chunks are written, and committed with what comes behind it on its list; if
+// nothing does, at once.
 func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing store.Post, number int64, result host.Result) error {
 	own, err := d.individual(ctx, p, hp, number)
 	if err != nil {
@@ -36,59 +58,124 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 	if err != nil {
 		return err
 	}
-	var w, submitted written
-	bounces := address.Sub(p.list.Address, address.RoleBounces).String()
-	filing.Approval = hp.Notes[noteOnce]
-	filing.State, filing.StateLimits = stateEdits(hp.State), d.cfg.Load().StateLimits
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		var err error
-		if filing.Kept, err = d.keep(gctx, p, hp); err != nil {
-			return err
-		}
-		record, err := d.fileAs(gctx, p, filing, number > 0)
-		if err != nil {
-			return err
-		}
-		if record.Number != number || record.Duplicate {
-			return fmt.Errorf("post number %d was taken while the post was prepared", number)
-		}
-		return nil
-	})
-	g.Go(func() error {
-		var err error
-		if w, err = d.write(gctx, p, prep, mailing{plain, hp.Header, hp.Body, hp.Rules, bounces, own}); err != nil {
-			return err
-		}
-		submitted, err = d.submit(gctx, p, prep, hp.Submissions)
+	r := &ready{p: p, prep: prep, filing: filing, number: number, result: result, sender: address.Sub(p.list.Address, address.RoleBounces).String()}
+	r.filing.Approval = hp.Notes[noteOnce]
+	r.filing.State, r.filing.StateLimits = stateEdits(hp.State), d.cfg.Load().StateLimits
+	p.ready = true
+	r.keep.Go(func() (err error) {
+		r.filing.Kept, err = d.keep(ctx, p, hp)
 		return err
 	})
-	if err := g.Wait(); err != nil {
-		prep.Abort()
+	r.written, err = d.write(ctx, p, prep, mailing{plain, hp.Header, hp.Body, hp.Rules, r.sender, own})
+	var submitted written
+	if err == nil {
+		submitted, err = d.submit(ctx, p, prep, hp.Submissions)
+		r.new = submitted.entries
+	}
+	if err != nil {
+		r.abort()
 		return err
 	}
-	if w.recipients+submitted.recipients == 0 && len(submitted.entries) == 0 {
-		p.log.Info("post accepted, and nobody to receive it")
-		d.note(p, trace.Done, "reason", "nobody is to receive it", "number", number)
-		prep.Abort()
-		err := p.owner.Done(ctx, p.entry)
-		if err == nil && forDigest(filing.Kept) {
-			d.digestGrew(ctx, p)
-		}
-		return err
+	if r.written.recipients+submitted.recipients == 0 && len(r.new) == 0 {
+		return d.toNobody(ctx, r)
 	}
-	d.notePrepared(p, p.entry.Role, number, bounces, w)
-	d.noteEntries(p, submitted.entries)
-	if err := prep.Commit(ctx); err != nil {
-		return err
+	p.train.add(r)
+	if number == 0 || len(r.new) > 0 || r.filing.Approval != "" {
+		_ = p.train.drain() // it is the train's to give back
 	}
-	d.noteCommitted(p)
-	if forDigest(filing.Kept) {
-		d.digestGrew(ctx, p)
-	}
-	p.log.Info("post accepted", "number", number, "sender", p.entry.Sender, "recipients", w.recipients,
-		"stages", stageTimes(result.Stages), "took", d.now().Sub(p.started).Round(10*time.Microsecond))
 	return nil
+}
+
+// toNobody ends a post that nobody is to receive: it counts, and nothing goes out.
+func (d *Daemon) toNobody(ctx context.Context, r *ready) error {
+	defer r.p.msg.Close()
+	defer r.prep.Abort()
+	if err := errors.Join(r.keep.Wait(), r.p.train.drain()); err != nil {
+		return err
+	}
+	if _, err := d.journal(ctx, []*ready{r}); err != nil {
+		return err
+	}
+	r.p.log.Info("post accepted, and nobody to receive it")
+	d.note(r.p, trace.Done, "reason", "nobody is to receive it", "number", r.number)
+	if err := r.p.owner.Done(ctx, r.p.entry); err != nil {
+		return err
+	}
+	if forDigest(r.filing.Kept) {
+		d.digestGrew(ctx, r.p)
+	}
+	return nil
+}
+
+// commit commits posts of one list, in their order, and ends them all. It returns how many
+// were committed; the error is that of the one after them. The journal comes before the
+// spool, whose commit alone makes anything visible.
+func (d *Daemon) commit(ctx context.Context, owner spool.Owner, group []*ready) (int, error) {
+	filed, stop := d.journal(ctx, group)
+	preps := make([]spool.Prepared, filed)
+	for i, r := range group[:filed] {
+		preps[i] = r.prep
+		d.notePrepared(r.p, r.p.entry.Role, r.number, r.sender, r.written)
+		d.noteEntries(r.p, r.new)
+	}
+	for _, r := range group[filed:] {
+		r.abort()
+	}
+	n, err := owner.Commit(ctx, preps...)
+	if err == nil {
+		err = stop
+	}
+	for _, r := range group[:filed] {
+		r.p.msg.Close()
+	}
+	for _, r := range group[:n] {
+		d.noteCommitted(r.p)
+		if forDigest(r.filing.Kept) {
+			d.digestGrew(ctx, r.p)
+		}
+		r.p.log.Info("post accepted", "number", r.number, "sender", r.p.entry.Sender, "recipients", r.written.recipients,
+			"stages", stageTimes(r.result.Stages), "took", d.now().Sub(r.p.started).Round(10*time.Microsecond))
+	}
+	return n, err
+}
+
+// journal enters posts into the journal, once they are in the archive, and returns how many
+// have the numbers that they were prepared with; the error is that of the one after them.
+func (d *Daemon) journal(ctx context.Context, group []*ready) (int, error) {
+	var stop error
+	for i, r := range group {
+		if stop = r.keep.Wait(); stop != nil {
+			group = group[:i]
+			break
+		}
+	}
+	var records []store.PostRecord
+	var err error
+	switch len(group) {
+	case 0:
+		return 0, stop
+	case 1:
+		var record store.PostRecord
+		if record, err = d.fileAs(ctx, group[0].p, group[0].filing, group[0].number > 0); err == nil {
+			records = append(records, record)
+		}
+	default:
+		filings := make([]store.Post, len(group))
+		for i, r := range group {
+			filings[i] = r.filing
+		}
+		records, err = d.store.FilePosts(ctx, filings, duplicateWindow)
+		err = filingFailed(group[0].p, err)
+	}
+	for i, record := range records {
+		if record.Number != group[i].number || record.Duplicate {
+			return i, fmt.Errorf("post number %d was taken while the post was prepared", group[i].number)
+		}
+	}
+	if err == nil {
+		err = stop
+	}
+	return len(records), err
 }
 
 // stageTimes prints what each stage took, in the order in which they ran.

@@ -145,10 +145,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 	g, ctx := errgroup.WithContext(ctx)
 	for range cfg.Workers {
-		g.Go(func() error { return d.work(ctx, incoming, d.incoming) })
+		g.Go(func() error { return d.work(ctx, incoming, d.run) })
 	}
 	for range bounceWorkers {
-		g.Go(func() error { return d.work(ctx, bounces, d.bounce) })
+		g.Go(func() error { return d.work(ctx, bounces, d.each(d.bounce)) })
 	}
 	g.Go(func() error { return d.prune(ctx) })
 	g.Go(func() error { return d.followBounces(ctx) })
@@ -163,8 +163,17 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return nil
 }
 
-// step does all that is to be done with an entry, short of giving it back after an error.
-type step func(ctx context.Context, owner spool.Owner, e spool.Entry) error
+// step does all that is to be done with an entry.
+type step func(ctx context.Context, owner spool.Owner, e spool.Entry)
+
+// each makes a step of work on one entry, which is given back after an error.
+func (d *Daemon) each(do func(ctx context.Context, owner spool.Owner, e spool.Entry) error) step {
+	return func(ctx context.Context, owner spool.Owner, e spool.Entry) {
+		if err := do(ctx, owner, e); err != nil {
+			d.giveBack(ctx, owner, e, err)
+		}
+	}
+}
 
 // work takes entries one after the other until ctx ends.
 func (d *Daemon) work(ctx context.Context, owner spool.Owner, do step) error {
@@ -183,9 +192,7 @@ func (d *Daemon) work(ctx context.Context, owner spool.Owner, do step) error {
 			wait(ctx, d.cfg.Load().RetryMin)
 			continue
 		}
-		if err := do(ctx, owner, e); err != nil {
-			d.giveBack(ctx, owner, e, err)
-		}
+		do(ctx, owner, e)
 	}
 }
 

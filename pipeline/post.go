@@ -41,10 +41,18 @@ type post struct {
 	personal bool
 	started  time.Time
 	log      *slog.Logger
+	train    *train // in which it came
+	ready    bool   // it waits for its commit, which closes it
 }
 
 // incoming does all that is to be done with an entry of incoming.
-func (d *Daemon) incoming(ctx context.Context, owner spool.Owner, e spool.Entry) error {
+func (d *Daemon) incoming(ctx context.Context, t *train, e spool.Entry) error {
+	owner := t.owner
+	if isAlone(e) {
+		if err := t.drain(); err != nil {
+			return err
+		}
+	}
 	finished, err := owner.Finished(ctx, e)
 	if err != nil {
 		return fmt.Errorf("look for a finished post: %w", err)
@@ -57,7 +65,12 @@ func (d *Daemon) incoming(ctx context.Context, owner spool.Owner, e spool.Entry)
 	if err != nil {
 		return err
 	}
-	defer p.msg.Close()
+	p.train = t
+	defer func() {
+		if !p.ready {
+			p.msg.Close()
+		}
+	}()
 
 	switch reason, rejected := moderate.Rejection(e.Flags); {
 	case rejected:
@@ -129,7 +142,7 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 		return err
 	}
 	filing := p.filing(digest)
-	record, err := d.peek(ctx, filing)
+	record, err := p.train.peek(p, filing)
 	if err != nil {
 		return err
 	}
@@ -143,6 +156,9 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	}
 	refusal, refused := p.refusal()
 	if !refused && d.responds(p) == respondAndDiscard {
+		if err := p.train.drain(); err != nil {
+			return err
+		}
 		return d.respondAlone(ctx, p, &filing)
 	}
 	hp, err := d.hostPost(ctx, p, record.Number)
@@ -150,6 +166,7 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 		return err
 	}
 	p.personalize(hp)
+	hp.BeforeState = func(context.Context) error { return p.train.drain() }
 	result := refusal
 	if !refused {
 		if result, err = d.stages.Run(ctx, hp); err != nil {
@@ -158,6 +175,9 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	}
 	d.noteStages(p, result, hp.Notes)
 	if result.Verdict.Kind != sdk.KindAccept {
+		if err := p.train.drain(); err != nil {
+			return err
+		}
 		// Filed without a number, so that a second copy does not ask or answer twice.
 		if _, err := d.fileAs(ctx, p, filing, false); err != nil {
 			return err
@@ -251,16 +271,21 @@ func (d *Daemon) fileAs(ctx context.Context, p *post, filing store.Post, numbere
 		defer d.issues.Unlock()
 	}
 	record, err := d.store.FilePost(ctx, filing, numbered, duplicateWindow)
+	return record, filingFailed(p, err)
+}
+
+// filingFailed tells whose doing it is that posts could not be filed.
+func filingFailed(p *post, err error) error {
 	if full := new(store.StateFullError); errors.As(err, &full) {
-		return record, fmt.Errorf("list %s: %w", p.list.Address, full) // the plugin's doing, not the store's
+		return fmt.Errorf("list %s: %w", p.list.Address, full) // the plugin's, not the store's
 	}
 	if errors.Is(err, store.ErrApprovalGone) {
-		return record, err // it is judged anew
+		return err // it is judged anew
 	}
 	if err != nil {
-		return record, storeFailed("file the post", err)
+		return storeFailed("file the post", err)
 	}
-	return record, nil
+	return nil
 }
 
 func hasFlag(flags []string, flag string) bool {

@@ -64,6 +64,7 @@ type inquiry struct {
 	ctx     context.Context
 	listID  int64
 	entry   string
+	before  func(ctx context.Context) error // to be waited for before state is read, or nil
 	pending []wire.StateEdit
 	reading *semaphore.Weighted // one stream at a time
 }
@@ -131,7 +132,7 @@ func (s *services) open(ctx context.Context, p *wire.Post) (call string, closed 
 		return "", func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	q := &inquiry{ctx: ctx, listID: p.ListID, entry: p.Entry, reading: semaphore.NewWeighted(1)}
+	q := &inquiry{ctx: ctx, listID: p.ListID, entry: p.Entry, before: p.BeforeState, reading: semaphore.NewWeighted(1)}
 	for _, e := range p.State {
 		if e.Plugin == s.plugin {
 			q.pending = append(q.pending, e)
@@ -180,6 +181,11 @@ func (h *hostServer) GetState(ctx context.Context, req *proto.GetStateRequest) (
 	}
 	ctx, end := q.within(ctx)
 	defer end()
+	if q.before != nil {
+		if err := q.before(ctx); err != nil {
+			return nil, h.failed(ctx, "state", q, err)
+		}
+	}
 	value, ok, err := h.state.PluginState(ctx, q.listID, q.entry, h.plugin, req.GetKey())
 	if err != nil {
 		return nil, h.failed(ctx, "state", q, err)

@@ -170,6 +170,11 @@ type Owner interface {
 	// given back through exactly one of the methods below, or Release. After an error
 	// of one of them it is still handed out.
 	Next(ctx context.Context) (Entry, error)
+	// Following hands out the next entry of e's key, although e is handed out still, and does
+	// not wait: ok is false if none is due, or e has been given back. So several posts of one
+	// list can be committed at once, in their order. Next hands out none of their key before
+	// all are given back.
+	Following(ctx context.Context, e Entry) (next Entry, ok bool, err error)
 	Open(ctx context.Context, e Entry) (Message, error)
 	// Done removes the entry.
 	Done(ctx context.Context, e Entry) error
@@ -181,6 +186,10 @@ type Owner interface {
 	Release(e Entry)
 	// Prepare starts the one commit that turns the entry into an outgoing post.
 	Prepare(ctx context.Context, e Entry) (Prepared, error)
+	// Commit commits posts that this owner prepared, in this order, and ends them all. It
+	// returns how many were committed, from the first; the error is that of the one after
+	// them. Each post is a step of its own, but they share what makes them last.
+	Commit(ctx context.Context, posts ...Prepared) (int, error)
 	// Finished tells whether e was already committed to Outgoing by an earlier run
 	// that was killed before it could remove e.
 	Finished(ctx context.Context, e Entry) (bool, error)
@@ -202,7 +211,7 @@ type Prepared interface {
 	// commit that was cut short puts it there when Finished is asked.
 	AddEntry(ctx context.Context, env Envelope, message ...[]byte) (ID, error)
 	// Commit makes all chunks and new entries visible and removes the incoming entry, in one
-	// step. After an error the entry is still handed out, and Finished tells whether that
+	// step, as Owner.Commit does for several posts. After an error the entry is still handed out, and Finished tells whether that
 	// step was taken. A post without chunks and entries is just the removal.
 	Commit(ctx context.Context) error
 	// Abort leaves the incoming entry handed out, and nothing else.

@@ -248,6 +248,10 @@ type Journal interface {
 	// unless it is a duplicate. Filing the same entry again changes nothing, except
 	// that one filed without a number (a held post) gets one when asked for.
 	FilePost(ctx context.Context, p Post, numbered bool, window time.Duration) (PostRecord, error)
+	// FilePosts is FilePost with a number for posts that are not filed yet, in this order, as
+	// one transaction. It returns what was filed: with an error, those before the one that it
+	// is about.
+	FilePosts(ctx context.Context, posts []Post, window time.Duration) ([]PostRecord, error)
 	// AllowNotice tells whether an automatic reply about entry may go to addr: at most
 	// limit of them within window. The same entry gets the same answer again.
 	AllowNotice(ctx context.Context, addr address.Address, entry string, at time.Time, limit int, window time.Duration) (bool, error)

@@ -6,6 +6,7 @@
 package wire
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -40,6 +41,9 @@ type Post struct {
 	Mark string
 	// ListID is the store's own number of the list; it does not travel.
 	ListID int64
+	// BeforeState is waited for, if it is not nil, before what handlers keep is read: posts
+	// that came before may have to be counted. It does not travel.
+	BeforeState func(ctx context.Context) error
 	// Call names the call to the plugin, for what it asks meanwhile; "" is nothing to ask.
 	Call string
 	// State and Submissions are what the stages so far want committed with the post.

@@ -97,32 +97,55 @@ func putOne(ctx context.Context, s *Spool, w io.Writer) error {
 	return nil
 }
 
-// prepareOne makes a post of an entry, now and then by way of a deferral.
+// prepareOne makes posts of an entry and those that follow it, now and then by way of a
+// deferral, and commits them together.
 func prepareOne(ctx context.Context, o spool.Owner) error {
 	e, err := o.Next(ctx)
 	if err != nil {
 		return err
 	}
+	var group []spool.Prepared
+	for ok := true; ok && len(group) < 4; {
+		p, err := prepareEntry(ctx, o, e)
+		if err != nil {
+			return err
+		}
+		if p != nil {
+			group = append(group, p)
+		}
+		if e, ok, err = o.Following(ctx, e); err != nil {
+			return err
+		}
+		if ok && len(group) == 4 {
+			o.Release(e)
+		}
+	}
+	_, err = o.Commit(ctx, group...)
+	return err
+}
+
+// prepareEntry prepares a post, if one is to be made of the entry.
+func prepareEntry(ctx context.Context, o spool.Owner, e spool.Entry) (spool.Prepared, error) {
 	done, err := o.Finished(ctx, e)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if done {
-		return o.Done(ctx, e)
+		return nil, o.Done(ctx, e)
 	}
 	if e.Tries == 0 && e.ID[15] == '2' {
-		return o.Defer(ctx, e, time.Now().Add(time.Millisecond), "first try")
+		return nil, o.Defer(ctx, e, time.Now().Add(time.Millisecond), "first try")
 	}
 	p, err := o.Prepare(ctx, e)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	w, err := p.Content("plain")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := w.Close(); err != nil {
-		return err
+		return nil, err
 	}
 	groups, of := [][]string{{"a"}, {"b", "c"}, {"d"}}, string(e.ID)
 	made := len(e.Flags) > 0
@@ -135,15 +158,15 @@ func prepareOne(ctx context.Context, o spool.Owner) error {
 			c.Recipients = append(c.Recipients, r+"."+of)
 		}
 		if err := p.AddChunk(ctx, c); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if !made && makesNew(string(e.ID)) {
 		if _, err := p.AddEntry(ctx, spool.Envelope{List: e.List, Flags: []string{"of=" + string(e.ID)}}, []byte("new")); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return p.Commit(ctx)
+	return p, nil
 }
 
 // makesNew tells whether the post of an entry brings a new entry with it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -154,8 +155,10 @@ type world struct {
 	in    spool.Owner
 	out   spool.OutgoingOwner
 	entry spool.Entry
-	chunk *spool.Chunk
-	puts  int
+	// second follows entry, where a step needs it.
+	second spool.Entry
+	chunk  *spool.Chunk
+	puts   int
 }
 
 var steps = []step{
@@ -190,6 +193,49 @@ var steps = []step{
 		}
 		return p.Commit(ctx)
 	}, "r1 r2", true},
+	{"commit of several", func(ctx context.Context, x *world) error {
+		var group []spool.Prepared
+		for _, e := range []*spool.Entry{&x.entry, &x.second} {
+			if e.ID == "" {
+				continue // it was committed
+			}
+			done, err := x.in.Finished(ctx, *e)
+			if err == nil && done {
+				if err = x.in.Done(ctx, *e); err == nil {
+					*e = spool.Entry{}
+				}
+			}
+			if err != nil {
+				return err
+			}
+			if done {
+				continue
+			}
+			p, err := x.in.Prepare(ctx, *e)
+			if err != nil {
+				return err
+			}
+			w, err := p.Content("plain")
+			if err == nil {
+				err = w.Close()
+			}
+			if err == nil {
+				err = p.AddChunk(ctx, spool.Chunk{Variant: "plain", Recipients: []string{"r"}})
+			}
+			if err != nil {
+				return errors.Join(err, p.Abort())
+			}
+			group = append(group, p)
+		}
+		n, err := x.in.Commit(ctx, group...)
+		for _, e := range []*spool.Entry{&x.entry, &x.second} {
+			if n > 0 && e.ID != "" {
+				*e = spool.Entry{}
+				n--
+			}
+		}
+		return err
+	}, "r r", true},
 	{"commit with a new entry", func(ctx context.Context, x *world) error {
 		if done, err := x.in.Finished(ctx, x.entry); err != nil {
 			return err
@@ -359,6 +405,14 @@ func newWorld(t *testing.T, f *faults, name string) *world {
 	check(err)
 	x.entry, err = x.in.Next(ctx)
 	check(err)
+	if strings.Contains(name, "several") {
+		x.puts = 1
+		check(x.put(ctx, 10))
+		for ok := false; !ok; runtime.Gosched() { // until the owner has heard of it
+			x.second, ok, err = x.in.Following(ctx, x.entry)
+			check(err)
+		}
+	}
 	if strings.Contains(name, "parked") {
 		check(x.in.Park(ctx, x.entry, spool.Held, "why", nil))
 	}
@@ -457,6 +511,7 @@ func failAt(t *testing.T, st step, n int, f *faults) bool {
 			}
 		case got == before || got == st.want && (f.sticky || st.inForce):
 		case strings.HasPrefix(st.name, "commit") && (got == before+" "+st.want || got == before+" r1 r2" || got == before+" r1 r2 r3"): // Finished tells
+		case strings.Contains(st.name, "several") && slices.Contains([]string{"incoming incoming r", "incoming r", "incoming r r"}, got): // the same
 		case !undone && f.nfs && strings.Contains(got, before) && strings.Contains(got, st.want): // a link, and no unlink
 		default:
 			t.Fatalf("call %d failed (%v): the spool holds %q, before it was %q", n, err, got, before)

@@ -116,31 +116,60 @@ func (o *owner) Next(ctx context.Context) (spool.Entry, error) {
 		if err != nil {
 			return spool.Entry{}, fmt.Errorf("next entry of %s: %w", o.q, err)
 		}
-		e, st, err := o.s.load(o.q, it.name, it.st)
-		if err == nil {
-			o.mu.Lock()
-			it.st, it.fails = st, 0
-			o.mu.Unlock()
+		if e, ok := o.load(it); ok {
 			return e, nil
 		}
-		if errors.Is(err, os.ErrNotExist) {
-			o.gone(it)
-			continue
-		}
-		if isDamaged(err) {
-			o.s.opts.Log.Error("an entry is damaged: moved to failed", "entry", it.name.id, "err", err)
-			if err = o.quarantine(it, err); err == nil {
-				continue
-			}
-		}
-		// One entry must not stop the others.
-		o.s.opts.Log.Error("an entry cannot be read: others go on", "entry", it.name.id, "queue", o.q, "err", err)
-		o.failed(it)
-		o.mu.Lock()
-		o.table.give(it, it.st, it.pause(time.Now()), time.Now())
-		o.mu.Unlock()
-		o.look()
 	}
+}
+
+// Following implements spool.Owner.
+func (o *owner) Following(ctx context.Context, e spool.Entry) (spool.Entry, bool, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return spool.Entry{}, false, fmt.Errorf("entry after %s: %w", e.ID, err)
+		}
+		o.mu.Lock()
+		var it *item
+		if !o.ending {
+			it = o.table.takeAfter(entryName{e.ID, e.Key})
+		}
+		o.mu.Unlock()
+		if it == nil {
+			return spool.Entry{}, false, nil
+		}
+		if next, ok := o.load(it); ok {
+			return next, true, nil
+		}
+	}
+}
+
+// load reads an entry that was taken out of the table, or deals with one that cannot be read.
+func (o *owner) load(it *item) (spool.Entry, bool) {
+	e, st, err := o.s.load(o.q, it.name, it.st)
+	if err == nil {
+		o.mu.Lock()
+		it.st, it.fails = st, 0
+		o.mu.Unlock()
+		return e, true
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		o.gone(it)
+		return e, false
+	}
+	if isDamaged(err) {
+		o.s.opts.Log.Error("an entry is damaged: moved to failed", "entry", it.name.id, "err", err)
+		if err = o.quarantine(it, err); err == nil {
+			return e, false
+		}
+	}
+	// One entry must not stop the others.
+	o.s.opts.Log.Error("an entry cannot be read: others go on", "entry", it.name.id, "queue", o.q, "err", err)
+	o.failed(it)
+	o.mu.Lock()
+	o.table.give(it, it.st, it.pause(time.Now()), time.Now())
+	o.mu.Unlock()
+	o.look()
+	return e, false
 }
 
 // wait takes an entry out of the table.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -278,6 +279,9 @@ func (p *prepared) AddEntry(ctx context.Context, env spool.Envelope, message ...
 		return "", p.wrap(err)
 	}
 	p.entries++
+	p.o.mu.Lock()
+	p.o.table.last(p.it)
+	p.o.mu.Unlock()
 	for _, part := range append([][]byte{h.Bytes()}, message...) {
 		if err == nil {
 			_, err = p.o.s.fs.write(f, part)
@@ -289,19 +293,46 @@ func (p *prepared) AddEntry(ctx context.Context, env spool.Envelope, message ...
 
 // Commit implements spool.Prepared.
 func (p *prepared) Commit(ctx context.Context) error {
-	err := p.commit(ctx)
-	if p.dir != "" {
-		_ = os.RemoveAll(p.dir) // gone if it was renamed
-	}
-	if err != nil {
-		return fmt.Errorf("commit entry %s: %w", p.it.name.id, err)
-	}
-	return nil
+	_, err := p.o.Commit(ctx, p)
+	return err
 }
 
-func (p *prepared) commit(ctx context.Context) error {
-	if p.chunks == 0 && p.entries == 0 && p.dir == "" {
-		return p.publish(ctx) // just the removal
+// Commit implements spool.Owner. What the posts are made of is written and synced at once,
+// nothing of which is visible; the steps follow one another, and share their syncs.
+func (o *owner) Commit(ctx context.Context, posts ...spool.Prepared) (int, error) {
+	group := make([]*prepared, len(posts))
+	failed := make([]error, len(posts))
+	var written sync.WaitGroup
+	for i, post := range posts {
+		p, ok := post.(*prepared)
+		if !ok || p.o != o {
+			return 0, fmt.Errorf("commit a post that another owner has prepared: %T", post)
+		}
+		group[i] = p
+		write := func() { failed[i] = p.write(ctx) }
+		if i == len(posts)-1 {
+			write() // this goroutine has nothing else to do
+		} else {
+			written.Go(write)
+		}
+	}
+	written.Wait()
+	n, err := o.publish(ctx, group, failed)
+	for i, p := range group {
+		if p.dir != "" && (i >= n || !p.visible()) {
+			_ = os.RemoveAll(p.dir) // gone if it was renamed
+		}
+	}
+	if err != nil {
+		return n, fmt.Errorf("commit entry %s: %w", group[n].it.name.id, err)
+	}
+	return n, nil
+}
+
+// write writes and syncs what is not yet, and makes sure that nothing is missing.
+func (p *prepared) write(ctx context.Context) error {
+	if !p.visible() && p.dir == "" {
+		return ctx.Err() // just the removal
 	}
 	if p.first == nil && p.dir == "" {
 		return fmt.Errorf("a chunk refers to variant %s, which has no content", p.chunk.Variant)
@@ -333,35 +364,24 @@ func (p *prepared) commit(ctx context.Context) error {
 		}
 	}
 	if p.dir == "" {
-		return p.commitSmall(ctx)
+		return p.writeSmall()
 	}
 	if err := p.complete(); err != nil {
 		return err
 	}
-	return p.publish(ctx)
+	return ctx.Err()
 }
 
-// commitSmall writes the post's one file.
-func (p *prepared) commitSmall(ctx context.Context) (err error) {
+// visible tells whether there is anything to see after the commit.
+func (p *prepared) visible() bool { return p.chunks+p.entries > 0 }
+
+// writeSmall writes the one file of a small post.
+func (p *prepared) writeSmall() (err error) {
 	if p.dir, err = p.o.s.temp("small-" + p.it.name.String()); err != nil {
 		return err
 	}
 	content := p.first.small
-	if err := p.o.s.fs.writeFile(p.dir, smallBytes(&p.chunk, len(content)), content); err != nil {
-		return err
-	}
-	return p.publish(ctx)
-}
-
-func (p *prepared) publish(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := p.o.enter(); err != nil {
-		return err
-	}
-	defer p.o.life.RUnlock()
-	return p.o.publish(p.it, p.dir, p.chunks, p.entries)
+	return p.o.s.fs.writeFile(p.dir, smallBytes(&p.chunk, len(content)), content)
 }
 
 // complete makes sure that all that was written is still there: another program may
@@ -379,44 +399,81 @@ func (p *prepared) complete() error {
 	return nil
 }
 
-// publish is the one step: a rename. What follows it is done again after a crash,
-// because Finished sees the post until outbound has made sure that the entry is gone.
-func (o *owner) publish(it *item, dir string, chunks, entries int) error {
-	s, entry := o.s, o.s.path(o.q, it.name.String())
+// publish takes the one step of each post, a rename, up to the first that fails or was not
+// written. What follows the step is done again after a crash, because Finished sees the
+// post until outbound has made sure that the entry is gone.
+func (o *owner) publish(ctx context.Context, group []*prepared, failed []error) (int, error) {
+	if err := o.enter(); err != nil {
+		return 0, err
+	}
+	defer o.life.RUnlock()
+	var stop error
+	n, appear, vanish := 0, false, false
+	for ; n < len(group) && stop == nil; n++ {
+		p := group[n]
+		if stop = errors.Join(failed[n], ctx.Err()); stop == nil {
+			stop = o.step(p)
+		}
+		if stop != nil {
+			break
+		}
+		appear, vanish = appear || p.visible(), vanish || !p.visible()
+	}
+	if appear {
+		if err := o.s.syncs[spool.Outgoing].sync(); err != nil {
+			return 0, err
+		}
+	}
+	for i, p := range group[:n] {
+		if err := o.leave(p); err != nil {
+			n, stop = i, err
+			break
+		}
+	}
+	if vanish {
+		if err := o.s.syncs[o.q].sync(); err != nil {
+			return 0, err
+		}
+	}
+	for _, p := range group[:n] {
+		o.gone(p.it)
+	}
+	return n, stop
+}
+
+// step makes a post visible.
+func (o *owner) step(p *prepared) error {
+	entry := o.s.path(o.q, p.it.name.String())
 	if there, err := exists(entry); err != nil {
 		return err
 	} else if !there {
 		return fmt.Errorf("%s: %w", entry, spool.ErrNotFound)
 	}
-	visible := chunks+entries > 0
-	if visible {
-		// A small post that is done would not be in the way of another of its name.
-		there, err := s.isFinished(it.name)
-		if err == nil && !there {
-			err = s.fs.renameNew(dir, s.postPath(it.name))
-		}
-		if err != nil && !errors.Is(err, os.ErrExist) {
-			return err
-		}
-		if err := s.syncs[spool.Outgoing].sync(); err != nil {
-			return err
-		}
+	if !p.visible() {
+		return nil
 	}
-	if entries > 0 {
-		if err := s.putEntries(it.name); err != nil {
-			return err
-		}
-	}
-	if err := s.fs.removeIf(entry); err != nil {
+	// A small post that is done would not be in the way of another of its name.
+	there, err := o.s.isFinished(p.it.name)
+	if err != nil || there {
 		return err
 	}
-	s.removeSide(o.q, it.name, it.st)
-	if !visible {
-		if err := s.syncs[o.q].sync(); err != nil {
+	if err := o.s.fs.renameNew(p.dir, o.s.postPath(p.it.name)); !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// leave takes a post's entry out of the queue.
+func (o *owner) leave(p *prepared) error {
+	if p.entries > 0 {
+		if err := o.s.putEntries(p.it.name); err != nil {
 			return err
 		}
 	}
-	o.gone(it)
+	if err := o.s.fs.removeIf(o.s.path(o.q, p.it.name.String())); err != nil {
+		return err
+	}
+	o.s.removeSide(o.q, p.it.name, p.it.st)
 	return nil
 }
 

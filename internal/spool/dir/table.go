@@ -50,13 +50,15 @@ func (it *item) pause(now time.Time) int64 {
 
 func (it *item) due() int64 { return max(it.st.due, it.hold) }
 
-// lane holds the entries of one key. One of them is handed out at a time.
+// lane holds the entries of one key. One of them is handed out at a time, and what follows it
+// if that is asked for.
 type lane struct {
 	key   segment.Key
 	items []*item // oldest first
-	busy  bool
-	more  bool // newer ones were left on disk
-	pos   int  // in turns, or -1
+	out   int     // handed out
+	last  bool    // nothing may follow them
+	more  bool    // newer ones were left on disk
+	pos   int     // in turns, or -1
 }
 
 func newTable(max int) *table {
@@ -131,7 +133,7 @@ func (t *table) pull(it *item) {
 
 // settle puts a lane in the order of turns after a change, or forgets an empty one.
 func (t *table) settle(l *lane) {
-	can := !l.busy && len(l.items) > 0
+	can := l.out == 0 && len(l.items) > 0
 	switch {
 	case can && l.pos < 0:
 		heap.Push(&t.turns, l)
@@ -142,7 +144,7 @@ func (t *table) settle(l *lane) {
 	}
 	if len(l.items) == 0 {
 		t.more = t.more || l.more
-		if !l.busy && !l.more {
+		if l.out == 0 && !l.more {
 			delete(t.lanes, l.key)
 		}
 	}
@@ -153,11 +155,30 @@ func (t *table) take() *item {
 	if len(t.turns) == 0 {
 		return nil
 	}
-	l := t.turns[0]
+	return t.takeOf(t.turns[0])
+}
+
+// takeAfter hands out the oldest entry of a key of which another is handed out.
+func (t *table) takeAfter(n entryName) *item {
+	it, l := t.items[n], t.lanes[n.key]
+	if it == nil || it.place != handedOut || l == nil || l.last || len(l.items) == 0 {
+		return nil
+	}
+	return t.takeOf(l)
+}
+
+// last says that nothing may follow an item before all of its key are given back.
+func (t *table) last(it *item) {
+	if l := t.lanes[it.name.key]; l != nil {
+		l.last = true
+	}
+}
+
+func (t *table) takeOf(l *lane) *item {
 	it := l.items[0]
 	l.items = slices.Delete(l.items, 0, 1)
 	t.ready--
-	l.busy = true
+	l.out++
 	it.place, it.again = handedOut, false
 	t.settle(l)
 	return it
@@ -181,7 +202,8 @@ func (t *table) drop(it *item, now time.Time) {
 
 func (t *table) free(it *item) {
 	if l := t.lanes[it.name.key]; l != nil {
-		l.busy = false
+		l.out--
+		l.last = l.last && l.out > 0
 		t.settle(l)
 	}
 }

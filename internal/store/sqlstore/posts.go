@@ -69,6 +69,45 @@ func (s *Store) FilePost(ctx context.Context, p store.Post, numbered bool, windo
 	return r, nil
 }
 
+// FilePosts implements store.Journal. Of a post that would change nothing the number has to
+// go back, and of one that fails nothing may be left, while the others are filed: then they
+// are filed one by one.
+func (s *Store) FilePosts(ctx context.Context, posts []store.Post, window time.Duration) ([]store.PostRecord, error) {
+	if records, err := s.fileTogether(ctx, posts, window); err == nil {
+		return records, nil
+	}
+	var records []store.PostRecord
+	for _, p := range posts {
+		r, err := s.FilePost(ctx, p, true, window)
+		if err != nil {
+			return records, err
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
+
+// fileTogether files all posts or none.
+func (s *Store) fileTogether(ctx context.Context, posts []store.Post, window time.Duration) ([]store.PostRecord, error) {
+	records := make([]store.PostRecord, len(posts))
+	err := s.update(ctx, func(tx *sql.Tx) error {
+		for i, p := range posts {
+			err := checkPost(p)
+			if err == nil {
+				records[i], err = s.filePost(ctx, tx, p, true, window)
+			}
+			if errors.Is(err, errUnchanged) {
+				err = errors.New("one is filed already") // update takes the other for success
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return records, err
+}
+
 // filePost takes a number first, which also locks the list's row where a database
 // locks rows; it goes back with the transaction if the post was filed before.
 func (s *Store) filePost(ctx context.Context, tx *sql.Tx, p store.Post, numbered bool, window time.Duration) (store.PostRecord, error) {

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mlist/mlist/internal/list"
@@ -20,6 +21,23 @@ func (w *world) file(p store.Post, numbered bool) store.PostRecord {
 	r, err := w.FilePost(w.ctx, p, numbered, window)
 	w.ok(err)
 	return r
+}
+
+// filed files posts together, of which the first n go well, and holds numbers and entries
+// against want.
+func (w *world) filed(posts []store.Post, n int, want string) {
+	w.Helper()
+	records, err := w.FilePosts(w.ctx, posts, window)
+	if len(records) != n || (err != nil) != (n < len(posts)) {
+		w.Errorf("%d of %d were filed, %v; want %d", len(records), len(posts), err, n)
+	}
+	var got []string
+	for _, r := range records {
+		got = append(got, fmt.Sprint(r.Number, r.Entry))
+	}
+	if text := strings.Join(got, " "); text != want {
+		w.Errorf("filed as %s, want %s", text, want)
+	}
 }
 
 func (w *world) peek(p store.Post) store.PostRecord {
@@ -49,6 +67,22 @@ var journalTests = []test{
 			w.same("peek after", w.peek(p), want)
 		}
 		w.same("another list", w.file(store.Post{ListID: other.ID, Entry: "e0", Digest: []byte{0}, At: at}, true), store.PostRecord{Number: 1, Entry: "e0"})
+	}},
+	{"posts are filed together, in order", func(w *world) {
+		l := w.list("dev@l.test")
+		post := func(entry string) store.Post {
+			return store.Post{ListID: l.ID, Entry: entry, Digest: []byte(entry), At: at}
+		}
+		w.filed([]store.Post{post("a"), post("b"), post("c")}, 3, "1a 2b 3c")
+		copyOf := post("copy")
+		copyOf.Digest = []byte("e")
+		w.filed([]store.Post{post("d"), post("b"), post("e"), copyOf, post("f")}, 5, "4d 2b 5e 5e 6f")
+		full := post("full")
+		full.State = []store.StateEdit{{Plugin: "p", Key: "k", Kind: store.StateSet, Value: []byte("v")}, {Plugin: "p", Key: "l", Kind: store.StateSet}}
+		full.StateLimits = store.StateLimits{Keys: 1}
+		w.filed([]store.Post{post("g"), full, post("h")}, 1, "7g")
+		w.same("what came after it", w.peek(post("h")), store.PostRecord{Number: 8, Entry: "h"})
+		w.filed(nil, 0, "")
 	}},
 	{"looking changes nothing", func(w *world) {
 		l := w.list("dev@l.test")
