@@ -554,8 +554,10 @@ func TestLines(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                       "refused",
 		"50% off\r\n250 ok":      "50%% off  250 ok",
-		"grüße\x00":              "gr??e?",
-		strings.Repeat("é", 500): strings.Repeat("?", maxReply),
+		"grüße\x00":              "grusse?",
+		"Beiträge „à côté“":      `Beitrage "a cote"`,
+		"日本":                     "??",
+		strings.Repeat("é", 500): strings.Repeat("e", maxReply),
 	} {
 		if got := line(in); got != want {
 			t.Errorf("line(%q) = %q, want %q", in, got, want)

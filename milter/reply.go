@@ -3,8 +3,10 @@ package milter
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	gomilter "github.com/emersion/go-milter"
+	"golang.org/x/text/unicode/norm"
 )
 
 // maxReply is how much of a reason goes into a reply: an SMTP reply line has at most 512
@@ -18,11 +20,14 @@ func refuse(code int, enhanced, text string) gomilter.Response {
 	return gomilter.NewResponseStr(byte(gomilter.ActReplyCode), fmt.Sprintf("%d %s %s", code, enhanced, line(text)))
 }
 
-// line makes one line of printable ASCII of a text. The milter protocol takes % for the
+// letters are those that have no simple letter within them.
+var letters = strings.NewReplacer("ß", "ss", "æ", "ae", "œ", "oe", "ø", "o", "ł", "l", "„", `"`, "“", `"`, "”", `"`, "«", `"`, "»", `"`, "’", "'", "…", "...", "\u00a0", " ")
+
+// line makes one line of printable ASCII of a text; letters lose their marks. The milter protocol takes % for the
 // start of something, so it is doubled.
 func line(text string) string {
 	var b strings.Builder
-	for _, r := range text {
+	for _, r := range norm.NFD.String(letters.Replace(text)) {
 		if b.Len() >= maxReply {
 			break
 		}
@@ -31,6 +36,7 @@ func line(text string) string {
 			b.WriteString("%%")
 		case r == '\n', r == '\r', r == '\t':
 			b.WriteByte(' ')
+		case unicode.Is(unicode.Mn, r):
 		case r < ' ' || r > '~':
 			b.WriteByte('?')
 		default:

@@ -44,10 +44,7 @@ func (d *Daemon) values(p *post, reader string, v sdk.Verdict) templates.Values 
 	if strings.TrimSpace(subject) == "" {
 		subject = d.texts().Phrase(p.list, reader, "no_subject", nil)
 	}
-	reason := v.Reason
-	if reason == rejectedByModerator {
-		reason = d.texts().Phrase(p.list, reader, "rejected_by_moderator", nil)
-	}
+	reason := d.texts().Reason(p.list, reader, v.Reason)
 	return templates.Values{
 		"entry": string(p.entry.ID), "reason": reason, "subject": subject,
 		"from": message.DecodeText(p.header.Get("From")), "date": p.header.Get("Date"),

@@ -10,8 +10,8 @@ import (
 	"github.com/mlist/mlist/sdk/message"
 )
 
-// rejectedByModerator is the reason where the moderator gave none. The author reads it in their
-// own language.
+// rejectedByModerator is the reason where the moderator gave none. It is phrase
+// reason_moderator.
 const rejectedByModerator = "A moderator of the list rejected the message."
 
 // hold parks the post for the moderators, and tells them and the author so.

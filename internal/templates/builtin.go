@@ -18,6 +18,7 @@ type catalog struct {
 	languages []string
 	phrases   map[string]Text // by name, each with the placeholders that it has in English
 	handled   []Text          // those that handlers get
+	reasons   []reasonForm
 }
 
 var built = readBuiltin()
@@ -52,6 +53,7 @@ func readBuiltin() *catalog {
 			fail(c.addFile(c.files, key{language: language.Name()}, name, f.Name(), string(content)))
 		}
 	}
+	c.readReasons()
 	for _, name := range c.names() {
 		if t, _ := c.describe(name); t.Handlers {
 			c.handled = append(c.handled, t)

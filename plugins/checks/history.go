@@ -51,7 +51,7 @@ func countFirst(ctx context.Context, v *view) (sdk.Verdict, error) {
 var windows = []struct {
 	setting, name string
 	span          time.Duration
-}{{"max_posts_per_hour", "hour", time.Hour}, {"max_posts_per_day", "day", 24 * time.Hour}}
+}{{"max_posts_per_hour", "an hour", time.Hour}, {"max_posts_per_day", "a day", 24 * time.Hour}}
 
 // rate holds what one sender posts beyond the list's limits.
 func rate(ctx context.Context, v *view) (finding, error) {
@@ -68,7 +68,7 @@ func rate(ctx context.Context, v *view) (finding, error) {
 			}
 		}
 		if limit := v.List.Int(w.setting); limit > 0 && n >= limit {
-			return decided(sdk.Hold("rate", fmt.Sprintf("This sender has posted %d times within a %s; this list takes %d.", n, w.name, limit))), nil
+			return decided(sdk.Hold("rate", fmt.Sprintf("This sender has posted %d times within %s; this list takes %d.", n, w.name, limit))), nil
 		}
 	}
 	return finding{}, nil

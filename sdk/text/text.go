@@ -158,7 +158,9 @@ func Check(text string, known func(name string) bool) error {
 
 // checkOctets says why a line is no text; "" if it is.
 func checkOctets(line string) string {
-	line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+	if whole, ended := strings.CutSuffix(line, "\n"); ended {
+		line = strings.TrimSuffix(whole, "\r")
+	}
 	for i, r := range line {
 		switch {
 		case r == unicode.ReplacementChar && !strings.HasPrefix(line[i:], "\uFFFD"):

@@ -51,6 +51,7 @@ func TestCheck(t *testing.T) {
 		"x\n%(end)":                        {2, "without %(if"},
 		"a\nb\xffc":                        {2, "octet 0xff is not UTF-8"},
 		"a\x1b":                            {1, `control character '\x1b'`},
+		"a\nb\r":                           {2, `control character '\r'`},
 		"a\rb":                             {1, `control character '\r'`},
 		"x %(if name) y":                   {1, "on a line of its own"},
 	} {
