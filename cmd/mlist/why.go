@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/trace"
 )
 
 // operator is who runs the command, for histories.
@@ -33,6 +35,7 @@ type whyJSON struct {
 	Roles    []memberJSON  `json:"roles"`
 	Score    *scoreJSON    `json:"score,omitempty"`
 	Ban      *whyBan       `json:"ban,omitempty"`
+	Posts    []whyPost     `json:"posts"`
 	Bounces  []bounceJSON  `json:"bounces"`
 	History  []historyJSON `json:"history"`
 }
@@ -40,6 +43,16 @@ type whyJSON struct {
 type whyBan struct {
 	What   string `json:"what"`
 	Reason string `json:"reason"`
+}
+
+// whyPost is one of the list's newest posts, and what is known of it for the address.
+type whyPost struct {
+	Entry      string    `json:"entry"`
+	At         time.Time `json:"at"`
+	Outcome    string    `json:"outcome"` // "taken", "refused", "deferred", "sending" or "recalled"
+	Reply      string    `json:"reply,omitempty"`
+	Recipients int       `json:"recipients"` // of the post
+	Accepted   int       `json:"accepted"`   // by the MTA so far
 }
 
 type historyJSON struct {
@@ -51,6 +64,7 @@ type historyJSON struct {
 
 // How much of the past `mlist why` tells.
 const (
+	whyPosts   = 5
 	whyBounces = 10
 	whyHistory = 20
 )
@@ -61,7 +75,10 @@ func (a *app) whyCommand() *cobra.Command {
 		Use:   "why ADDRESS --list LIST",
 		Short: "say whether an address receives a list, and why",
 		Long: `Why tells what an address is to a list, whether its posts reach it and if not, since when and by whose doing, how its posts
-are judged, what has come back from it, and what was done about that.`,
+are judged, what has come back from it, and what was done about that.
+
+Of the list's last posts it tells what is recorded (see "mlist trace"): the record counts those whom the MTA took and names those
+whom it did not. It does not tell who was left out, such as the author of a post who does not want copies of it.`,
 		Example: `  mlist why ann@example.net --list dev@lists.example.org`,
 		Args:    between(1, 1, "one address"),
 	}
@@ -76,6 +93,9 @@ are judged, what has come back from it, and what was done about that.`,
 		}
 		return a.withList(cmd, name, func(st store.Store, l *list.List) error {
 			w, err := why(cmd, st, l, who)
+			if err == nil {
+				err = a.whyPosts(cmd, w, l, who)
+			}
 			if err != nil {
 				return err
 			}
@@ -91,7 +111,7 @@ are judged, what has come back from it, and what was done about that.`,
 // why gathers what is known.
 func why(cmd *cobra.Command, st store.Store, l *list.List, who address.Address) (*whyJSON, error) {
 	ctx := cmd.Context()
-	out := &whyJSON{Address: who.String(), List: l.Address.String(), Roles: []memberJSON{}, Bounces: []bounceJSON{}, History: []historyJSON{}}
+	out := &whyJSON{Address: who.String(), List: l.Address.String(), Roles: []memberJSON{}, Posts: []whyPost{}, Bounces: []bounceJSON{}, History: []historyJSON{}}
 	memberships, err := st.Memberships(ctx, l.ID, []address.Address{who})
 	if err != nil {
 		return nil, err
@@ -135,6 +155,74 @@ func why(cmd *cobra.Command, st store.Store, l *list.List, who address.Address) 
 		out.Bounces = append(out.Bounces, bounceOf(e))
 	}
 	return out, err
+}
+
+// whyPosts adds what is known of the last posts that went to a member who gets each.
+func (a *app) whyPosts(cmd *cobra.Command, w *whyJSON, l *list.List, who address.Address) error {
+	i := slices.IndexFunc(w.Roles, func(m memberJSON) bool { return m.Role == list.Member && m.Mode == list.Regular })
+	if i < 0 {
+		return nil
+	}
+	c, err := a.load()
+	if err != nil {
+		return err
+	}
+	posts, err := trace.Posts(cmd.Context(), tracePath(c), l.Address.Key(), whyPosts)
+	for _, p := range posts {
+		if p.At.Before(w.Roles[i].Added) || !w.Receives && p.At.After(w.lastDisabled()) {
+			continue
+		}
+		w.Posts = append(w.Posts, whatBecame(p, who, w.Bounces))
+	}
+	return err
+}
+
+// lastDisabled is when delivery was disabled, as far as the history tells.
+func (w *whyJSON) lastDisabled() time.Time {
+	var at time.Time
+	for _, h := range w.History {
+		if h.What == "disabled" {
+			at = h.At
+		}
+	}
+	return at
+}
+
+// whatBecame tells what became of a post for one recipient.
+func whatBecame(p trace.Post, who address.Address, bounces []bounceJSON) whyPost {
+	out := whyPost{Entry: p.Entry, At: p.At, Recipients: p.Recipients, Accepted: p.Accepted}
+	switch {
+	case p.Done:
+		out.Outcome = "taken"
+	case p.Recalled:
+		out.Outcome = "recalled"
+	default:
+		out.Outcome = "sending"
+	}
+	for _, r := range p.Named {
+		if a, err := address.Parse(r.Recipient); err == nil && a.Key() == who.Key() && (r.Outcome == "refused" || !p.Done) {
+			out.Outcome, out.Reply = r.Outcome, r.Reply
+		}
+	}
+	for _, b := range bounces { // the record names some of many only
+		if b.Post == p.Entry && out.Reply == "" {
+			out.Outcome, out.Reply = "refused", b.Text
+		}
+	}
+	return out
+}
+
+func (p whyPost) String() string {
+	of := fmt.Sprintf("%d of %s", p.Accepted, count(int64(p.Recipients), "recipient", "recipients"))
+	switch p.Outcome {
+	case "taken":
+		return "the MTA took it for " + of
+	case "recalled":
+		return "recalled, after the MTA took it for " + of
+	case "sending":
+		return "on its way; the MTA took it for " + of + " so far"
+	}
+	return p.Outcome + ": " + p.Reply
 }
 
 // receives tells whether posts go to the member, and why.
@@ -201,6 +289,9 @@ func (w *whyJSON) print(out io.Writer) error {
 			text += ", next step " + moment(*s.Due)
 		}
 		line("  %s", text)
+	}
+	for _, p := range w.Posts {
+		line("  post     %s  %s  %s", moment(p.At), p.Entry, cut(p.String(), 120))
 	}
 	for _, e := range w.Bounces {
 		line("  bounced  %s  %-7s %-8s %g  %s", moment(e.At), e.Status, e.Class, e.Points, cut(e.Text, 120))

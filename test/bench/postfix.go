@@ -36,7 +36,7 @@ type handover struct {
 var handovers = []handover{
 	{name: "plain", members: 10_000, together: 1000, share: 0.95, cpu: 15},
 	{name: "return paths made by Postfix (XVERP)", members: 10_000, together: 1000, args: " XVERP=+=", settings: []string{"verp_delivery_interval=1"}, share: 0.95, cpu: 15},
-	{name: "return paths of mlist's own", members: 4000, together: 1, noXVERP: true, settings: []string{"verp_delivery_interval=1"}, share: 0.95, cpu: 15},
+	{name: "return paths of mlist's own", members: 8000, together: 1, noXVERP: true, settings: []string{"verp_delivery_interval=1"}, share: 0.95, cpu: 15},
 }
 
 // postfix measures recipients/s into a real Postfix on the same machine, from the first
