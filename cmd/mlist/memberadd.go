@@ -18,7 +18,7 @@ func (a *app) memberAdd() *cobra.Command {
 		Long: `Adds members, or owners, moderators and nonmembers with --role. Those that exist stay as they are.
 Forms: ann@example.net, "Ann <ann@example.net>". In a file there is one a line; empty lines and those that start
 with # are nothing. A file is CSV if its first line names columns: address, and any of name, mode, status, action, no_own_posts,
-no_duplicates, acknowledge_posts. Flags go before what a column says. A line that cannot be read is named and counted, the others are added, and the status is 1.`,
+no_duplicates, acknowledge_posts, language. Flags go before what a column says. A line that cannot be read is named and counted, the others are added, and the status is 1.`,
 		Example: `  mlist member add dev@lists.example.org ann@example.net "Bob <bob@example.com>"
   mlist member add dev@lists.example.org --file members.txt
   ldapsearch … | mlist member add dev@lists.example.org - --no-own-posts

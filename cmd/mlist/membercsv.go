@@ -22,6 +22,7 @@ var columnNames = map[string]string{
 	"name": "name", "display_name": "name", "display name": "name",
 	"mode": "mode", "delivery_mode": "mode", "status": "status", "delivery_status": "status", "action": "action", "moderation_action": "action",
 	"no_own_posts": "no_own_posts", "no_duplicates": "no_duplicates", "acknowledge_posts": "acknowledge_posts",
+	"language": "language", "preferred_language": "language",
 }
 
 // columnsOf tells whether a first line names columns, and which. A line that begins with the
@@ -45,7 +46,7 @@ func columnsOf(text string) (*columns, error) {
 		name := known(f)
 		switch {
 		case name == "":
-			return nil, fmt.Errorf("no column %.60q is known: there are address, name, mode, status, action, no_own_posts, no_duplicates and acknowledge_posts", strings.TrimSpace(f))
+			return nil, fmt.Errorf("no column %.60q is known: there are address, name, mode, status, action, no_own_posts, no_duplicates, acknowledge_posts and language", strings.TrimSpace(f))
 		case slices.Contains(c.names, name):
 			return nil, fmt.Errorf("the column %s is there twice", name)
 		}
@@ -97,6 +98,8 @@ func (c *columns) member(text string) (list.Membership, error) {
 			rest.NoDuplicates, err = strconv.ParseBool(f)
 		case "acknowledge_posts":
 			rest.AcknowledgePosts, err = strconv.ParseBool(f)
+		case "language":
+			rest.Language = f
 		}
 		if err != nil {
 			return m, fmt.Errorf("%s: %w", c.names[i], err)

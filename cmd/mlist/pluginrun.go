@@ -14,6 +14,7 @@ import (
 
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/conformance"
 	"github.com/mlist/mlist/sdk/message"
@@ -90,9 +91,11 @@ func (a *app) runPlugin(cmd *cobra.Command, arg string, t *trial) error {
 	return closing(err, end)
 }
 
-func defaultSettings() map[string]string {
-	s := list.Defaults()
-	return s.Map()
+func defaultSettings() map[string]string { return handed(list.Defaults()) }
+
+// handed are settings as handlers get them, with the built-in texts.
+func handed(s list.Settings) map[string]string {
+	return (*templates.Set)(nil).Settings(&list.List{Settings: s}, "")
 }
 
 func (t *trial) listSettings() (map[string]string, error) {
@@ -106,7 +109,7 @@ func (t *trial) listSettings() (map[string]string, error) {
 			return nil, fmt.Errorf("--list-setting %w", err)
 		}
 	}
-	return s.Map(), nil
+	return handed(s), nil
 }
 
 // choose returns which stages to run, and all that the program offers.

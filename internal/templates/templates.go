@@ -122,18 +122,34 @@ func scopes(l *list.List) []string {
 	return []string{"list " + l.Address.Key(), "domain " + strings.ToLower(l.Address.Domain), "site"}
 }
 
-// find is the text of a name for a reader of the language, wherever it comes from; nil if there
-// is none of the name.
-func (s *Set) find(l *list.List, reader, name string) (*entry, key) {
-	for _, languages := range s.chain(l, reader) {
-		if s != nil && len(s.files) > 0 {
-			for _, scope := range scopes(l) {
-				for _, language := range append(languages, "") {
-					k := key{scope, language, name}
-					if e := s.files[k]; e != nil {
-						return e, k
-					}
+// view is where the texts of a list for a reader are looked for.
+type view struct {
+	files  map[key]*entry
+	scopes []string
+	chain  [][]string
+}
+
+func (s *Set) view(l *list.List, reader string) view {
+	v := view{chain: s.chain(l, reader)}
+	if s != nil && len(s.files) > 0 {
+		v.files, v.scopes = s.files, scopes(l)
+	}
+	return v
+}
+
+// find is the text of a name, wherever it comes from; nil if there is none of the name.
+func (v view) find(name string) (*entry, key) {
+	for _, languages := range v.chain {
+		for _, scope := range v.scopes {
+			for _, language := range languages {
+				k := key{scope, language, name}
+				if e := v.files[k]; e != nil {
+					return e, k
 				}
+			}
+			k := key{scope, "", name}
+			if e := v.files[k]; e != nil {
+				return e, k
 			}
 		}
 		for _, language := range languages {
@@ -153,7 +169,7 @@ func (s *Set) Find(l *list.List, reader, name string) (src Source, ok bool) {
 	if !ok {
 		return Source{}, false
 	}
-	e, k := s.find(l, reader, name)
+	e, k := s.view(l, reader).find(name)
 	src = Source{Scope: "built-in", Language: k.language, File: e.file, Text: e.body}
 	if k.scope != "" {
 		src.Scope = scopeWord(k.scope)
@@ -205,7 +221,7 @@ func lookup(l *list.List, v Values) func(string) (string, bool) {
 
 // Letter writes a message. The reader's language may be "": the list's.
 func (s *Set) Letter(l *list.List, reader, name string, v Values) Letter {
-	e, _ := s.find(l, reader, name)
+	e, _ := s.view(l, reader).find(name)
 	t, _ := Describe(name)
 	if e == nil {
 		e = &entry{subject: name}
@@ -244,16 +260,17 @@ const Prefix = "text."
 // in. author is the language of who sent the post, "" if it is not known.
 func (s *Set) Settings(l *list.List, author string) map[string]string {
 	m := l.Settings.Map()
+	ours, theirs := s.view(l, ""), s.view(l, author)
 	for i := range built.handled {
 		t := &built.handled[i]
 		if _, set := setting(l, *t); set {
 			continue
 		}
-		reader := ""
+		from := ours
 		if t.Author {
-			reader = author
+			from = theirs
 		}
-		e, _ := s.find(l, reader, t.Name)
+		e, _ := from.find(t.Name)
 		hand(m, *t, e)
 	}
 	return m

@@ -145,7 +145,7 @@ func TestPosting(t *testing.T) {
 		{name: "an address is no pattern", senders: stranger, settings: []string{"accept_these_nonmembers", ".*@example.net"}, want: "hold nonmember"},
 		{name: "rejected by pattern", senders: stranger, settings: []string{"reject_these_nonmembers", "^strange"}, want: "reject nonmember"},
 		{name: "rejected with the list's own words", senders: stranger,
-			settings: []string{"reject_these_nonmembers", "^strange", "nonmember_rejection_notice", "Subscribe first."}, want: "reject nonmember", reason: "Subscribe first."},
+			settings: []string{"reject_these_nonmembers", "^strange", "nonmember_rejection_notice", "Subscribe first: %(join_address)s.\n"}, want: "reject nonmember", reason: "Subscribe first: dev-join@lists.example.org."},
 		{name: "discarded by address", senders: stranger, settings: []string{"discard_these_nonmembers", "stranger@example.net"}, want: "discard nonmember"},
 		{name: "held by address on an open list", senders: stranger,
 			settings: []string{"default_nonmember_action", "accept", "hold_these_nonmembers", "stranger@example.net"}, want: "hold nonmember"},

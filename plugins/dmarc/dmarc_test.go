@@ -158,8 +158,8 @@ func TestWhatIsMitigated(t *testing.T) {
 		}
 	})
 	t.Run("the list's own words", func(t *testing.T) {
-		c := handlertest.Case{Message: from(ann), Settings: settings("dmarc_mitigate_action", "reject", "dmarc_moderation_notice", "Use another address.")}
-		if got := handlertest.Run(t, Stage(dns).Handler, c); got.Verdict != sdk.Reject("dmarc", "Use another address.") {
+		c := handlertest.Case{Message: from(ann), Settings: settings("dmarc_mitigate_action", "reject", "dmarc_moderation_notice", "Not from %(domain)s to %(list_address)s.\n")}
+		if got := handlertest.Run(t, Stage(dns).Handler, c); got.Verdict != sdk.Reject("dmarc", "Not from bank.example to dev@lists.example.org.") {
 			t.Errorf("%+v", got.Verdict)
 		}
 	})
