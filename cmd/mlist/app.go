@@ -114,8 +114,9 @@ every member. "mlist serve" runs it, and the other commands administer lists, me
   mlist member add dev@lists.example.org ann@example.net "Bob <bob@example.com>"
   mlist queue ls
   mlist serve`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.becomeOwner(cmd) },
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configPath, "config", "", "configuration file (or MLIST_CONFIG; "+config.DefaultPath+")")
@@ -131,8 +132,7 @@ every member. "mlist serve" runs it, and the other commands administer lists, me
 	root.AddCommand(a.bounceCommand(), a.whyCommand())
 	root.AddCommand(a.styleCommand(), a.archiveCommand(), a.digestCommand())
 	root.AddCommand(a.templateCommand())
-	root.AddCommand(a.archiveCommand(), a.digestCommand())
-	root.AddCommand(a.manCommand())
+	root.AddCommand(a.postfixCommand(), a.manCommand())
 	return root
 }
 

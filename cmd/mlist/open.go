@@ -36,7 +36,17 @@ func (a *app) withStore(ctx context.Context, migrate bool, f func(st store.Store
 	if err != nil {
 		return err
 	}
-	return closing(f(st), st.Close)
+	return closing(a.thenTables(ctx, st, f(st)), st.Close)
+}
+
+// thenTables tells Postfix of lists that a command has made or removed, even if it failed
+// half-way.
+func (a *app) thenTables(ctx context.Context, st store.Lists, err error) error {
+	path, _ := a.path()
+	if _, terr := refreshTables(ctx, path, st); terr != nil && err == nil {
+		return withHint(terr, "What was asked for is done, but Postfix does not know of it yet: `mlist postfix tables`.")
+	}
+	return err
 }
 
 // withSpool runs f on the spool, which the daemons make.

@@ -92,7 +92,7 @@ func (a *app) serve(ctx context.Context, which parts, segments string) error {
 	if _, err := os.Stat(path); err != nil {
 		log.Warn("no configuration file: the defaults hold", "config", path)
 	}
-	s := &server{which: which, instance: segments, cfg: c, log: log, level: &level, load: load, reloads: make(chan chan error), above: above, inherited: inherited}
+	s := &server{which: which, path: path, instance: segments, cfg: c, log: log, level: &level, load: load, reloads: make(chan chan error), above: above, inherited: inherited}
 	if err := s.run(ctx, hangups); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}

@@ -30,6 +30,7 @@ import (
 // not opened: outbound works while the store is down.
 type server struct {
 	which parts
+	path  string // of the configuration
 	// instance tells processes with the same daemons apart; empty is the only one.
 	instance  string
 	above     *supervisor       // who started mlist
@@ -90,6 +91,12 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 		})
 	}
 	g.Go(func() error { return s.watch(ctx, daemons, hangups) })
+	if s.which.lmtpd {
+		g.Go(func() error {
+			s.keepTables(ctx)
+			return nil
+		})
+	}
 	g.Go(func() error {
 		s.above.watchOver(ctx, func() error { return s.alive(daemons) })
 		return nil

@@ -144,3 +144,13 @@ func ParseVERP(detail string) (Address, error) {
 	}
 	return Parse(Address{detail[:eq], detail[eq+1:]}.String())
 }
+
+// Names are the addresses that belong to a list: its own, and one for each of its roles.
+// What follows a '+' is not in them.
+func Names(list Address) []Address {
+	out := []Address{list}
+	for _, s := range suffixes {
+		out = append(out, Address{list.Local + s.suffix, list.Domain})
+	}
+	return out
+}

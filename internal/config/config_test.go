@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -230,5 +231,37 @@ func TestWhatIsWrittenReadsBack(t *testing.T) {
 	}
 	if !strings.Contains(string(a), `"max_message_size":"40MB"`) || !strings.Contains(string(a), `"a b"`) {
 		t.Errorf("as JSON: %s", a)
+	}
+}
+
+func TestSetListChangesOneLine(t *testing.T) {
+	var installed strings.Builder
+	if err := WriteDefaults(&installed); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"as installed":     installed.String(),
+		"no such table":    "hostname = \"x.test\"\n",
+		"no such key":      "[milter]\nmax_sessions = 7\n\n[log]\nlevel = \"debug\"\n",
+		"another value":    "[lmtpd]\nlisten = [\"tcp:127.0.0.1:24\"]\n[milter]\nlisten = [\"unix:/a\"]\n",
+		"an empty file":    "",
+		"a comment before": "# listen = [\"here\"]\n[milter]\n# on which sockets\n#listen = []\n",
+	} {
+		want := []string{"unix:/run/a.sock", "tcp:127.0.0.1:25"}
+		out, err := SetList("x.toml", []byte(text), "milter", "listen", want)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		c, err := Parse("x.toml", out)
+		if err != nil || !slices.Equal(c.Milter.Listen, want) {
+			t.Errorf("%s: %q, %v\n%s", name, c.Milter.Listen, err, out)
+		}
+		if name == "another value" && c.LMTPD.Listen[0] != "tcp:127.0.0.1:24" {
+			t.Errorf("%s: the key of another table was changed", name)
+		}
+	}
+	if _, err := SetList("x.toml", []byte("[milter]\nlisten = [\n\"unix:/a\",\n]\n"), "milter", "listen", []string{"unix:/b"}); err == nil {
+		t.Error("a value over several lines was changed")
 	}
 }

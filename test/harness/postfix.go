@@ -30,6 +30,9 @@ type PostfixOptions struct {
 	LMTP   string // path of mlist's LMTP socket
 	Relay  string // host:port to which all other mail goes
 	Milter string // path of mlist's milter socket; none when empty
+	// Bare knows nothing of mlist, which has yet to tell it. Nobody listens at HandBack then.
+	// Its own domain users.test has the user ann.
+	Bare bool
 	// Tuned lifts limits that would slow a benchmark down.
 	Tuned bool
 	// Discard has mail for others end here, without Relay.
@@ -90,6 +93,9 @@ func StartPostfix(ctx context.Context, dir string, opts PostfixOptions) (*Postfi
 		return nil, fmt.Errorf("postfix start: %w: %s\n%s", err, out, p.Log())
 	}
 	for _, addr := range ports {
+		if opts.Bare && addr == p.HandBack {
+			continue
+		}
 		if err := waitGreeting(ctx, addr); err != nil {
 			p.Stop()
 			return nil, fmt.Errorf("postfix at %s: %w\n%s", addr, err, p.Log())
@@ -97,6 +103,9 @@ func StartPostfix(ctx context.Context, dir string, opts PostfixOptions) (*Postfi
 	}
 	return p, nil
 }
+
+// Etc is its configuration directory.
+func (p *Postfix) Etc() string { return p.etc() }
 
 func (p *Postfix) etc() string { return filepath.Join(p.Dir, "etc") }
 
@@ -233,13 +242,23 @@ inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 myhostname = mx.test
 mynetworks = 127.0.0.0/8
-mydestination =
-local_recipient_maps =
+mydestination ={{if .Opts.Bare}} users.test{{end}}
+local_recipient_maps ={{if .Opts.Bare}} inline:{ ann=x }{{end}}
 alias_maps =
 alias_database =
 biff = no
+{{- if not .Opts.Bare}}
 relay_domains = {{.Opts.Domain}}
 transport_maps = texthash:{{.Dir}}/etc/transport
+smtpd_recipient_restrictions = check_recipient_access inline:{ {{.Opts.Domain}}=reject_unverified_recipient }
+unverified_recipient_reject_code = 550
+address_verify_negative_expire_time = 60s
+address_verify_negative_refresh_time = 30s
+address_verify_poll_delay = 1s
+address_verify_map =
+recipient_delimiter = +
+mlist_destination_concurrency_failed_cohort_limit = 100
+{{- end}}
 {{- if .Opts.Discard}}
 default_transport = discard
 {{- else}}
@@ -248,24 +267,16 @@ relayhost = {{.Relay}}
 disable_dns_lookups = yes
 smtp_host_lookup = native
 smtpd_peername_lookup = no
-smtpd_recipient_restrictions = check_recipient_access inline:{ {{.Opts.Domain}}=reject_unverified_recipient }
-unverified_recipient_reject_code = 550
-address_verify_negative_expire_time = 60s
-address_verify_negative_refresh_time = 30s
-address_verify_poll_delay = 1s
-address_verify_map =
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 smtpd_tls_security_level = none
 smtp_tls_security_level = none
 smtputf8_enable = yes
-recipient_delimiter = +
 enable_long_queue_ids = yes
 message_size_limit = 52428800
 mailbox_size_limit = 0
 minimal_backoff_time = 5s
 maximal_backoff_time = 10s
 queue_run_delay = 5s
-mlist_destination_concurrency_failed_cohort_limit = 100
 {{- if .Opts.Milter}}
 smtpd_milters = unix:{{.Opts.Milter}}
 milter_default_action = tempfail
@@ -277,6 +288,7 @@ smtpd_client_connection_count_limit = 0
 `
 
 const masterCF = `{{.SMTP}} inet n - n - - smtpd
+{{- if not .Opts.Bare}}
 {{.HandBack}} inet n - n - - smtpd
   -o syslog_name=postfix/handback
   -o smtpd_milters=
@@ -290,6 +302,7 @@ const masterCF = `{{.SMTP}} inet n - n - - smtpd
 {{- if not .Opts.NoXVERP}}
   -o smtpd_authorized_verp_clients=127.0.0.0/8
 {{- end}}
+{{- end}}
 pickup    unix  n - n 60 1 pickup
 cleanup   unix  n - n - 0 cleanup
 qmgr      unix  n - n 300 1 qmgr
@@ -302,8 +315,10 @@ flush     unix  n - n 1000? 0 flush
 proxymap  unix  - - n - - proxymap
 smtp      unix  - - n - - smtp
 relay     unix  - - n - - smtp
+{{- if not .Opts.Bare}}
 mlist     unix  - - n - 10 lmtp
   flags=X
+{{- end}}
 showq     unix  n - n - - showq
 error     unix  - - n - - error
 retry     unix  - - n - - error

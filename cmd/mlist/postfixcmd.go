@@ -1,0 +1,486 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/postfix"
+	"github.com/mlist/mlist/internal/store"
+	"github.com/mlist/mlist/internal/store/sqlstore"
+)
+
+func (a *app) postfixCommand() *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "postfix",
+		Short: "wire mlist to Postfix, and check that",
+		Example: `  mlist postfix setup --domain lists.example.org
+  mlist postfix setup --domain lists.example.org --apply
+  mlist postfix check`,
+	}, a.postfixSetup(), a.postfixCheck(), a.postfixTables())
+}
+
+// wiring is what the subcommands know of both sides.
+type wiring struct {
+	cfg    *config.Config
+	path   string // of mlist.toml
+	record string // directory of what was set up; root's
+	tables string // directory of the tables; mlist's
+	p      *postfix.Instance
+}
+
+func (a *app) wiring(ctx context.Context, dir string) (*wiring, error) {
+	c, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	path, _ := a.path()
+	w := &wiring{cfg: c, path: path, record: recordDir(path), tables: filepath.Join(storeDir(c), "postfix")}
+	if w.p, err = postfix.Find(ctx, dir); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// recordDir is beside the configuration: who can change that can change this, and nobody else.
+func recordDir(configPath string) string { return filepath.Join(filepath.Dir(configPath), "postfix") }
+
+func storeDir(c *config.Config) string {
+	if path := storePath(c); path != "" {
+		return filepath.Dir(path)
+	}
+	return "/var/lib/mlist"
+}
+
+func (a *app) postfixSetup() *cobra.Command {
+	var domains []string
+	var dir string
+	var apply, undo, noMilter bool
+	c := &cobra.Command{
+		Use:   "setup",
+		Short: "show what Postfix needs to know of mlist, and put it into its configuration",
+		Long: `Shows which changes to main.cf and master.cf send the mail of these domains to mlist and take prepared mail back, and why;
+with --apply it makes them, after copies of both files were put beside mlist's configuration. A domain that also has users
+(it is in mydestination or virtual_mailbox_domains) keeps them: only the lists' own addresses go to mlist. Running it again
+changes only what is missing. --undo takes back what was applied, and nothing that was changed since.`,
+		Example: `  mlist postfix setup --domain lists.example.org
+  mlist postfix setup --domain lists.example.org --domain example.com --apply
+  mlist postfix setup --undo`,
+		Args: between(0, 0, "nothing"),
+	}
+	flags := c.Flags()
+	flags.StringArrayVar(&domains, "domain", nil, "a domain of lists, once or more")
+	flags.StringVar(&dir, "postfix", "", "Postfix's configuration directory; that of its default instance when empty")
+	flags.BoolVar(&apply, "apply", false, "make the changes")
+	flags.BoolVar(&undo, "undo", false, "take back what was applied")
+	flags.BoolVar(&noMilter, "no-milter", false, "leave smtpd_milters alone")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		for _, d := range domains {
+			if _, err := address.ParseDomain(d); err != nil {
+				return usageError{fmt.Errorf("--domain: %w", err)}
+			}
+		}
+		if undo == (len(domains) > 0) || undo && apply {
+			return usageError{errors.New("want --domain, or --undo alone")}
+		}
+		w, err := a.wiring(cmd.Context(), dir)
+		if err != nil {
+			return err
+		}
+		if undo {
+			return a.undoPostfix(cmd, w)
+		}
+		return a.setUpPostfix(cmd, w, domains, apply, noMilter)
+	}
+	return c
+}
+
+// setupJSON is what `postfix setup --json` prints.
+type setupJSON struct {
+	Changes []postfix.Change `json:"changes"`
+	Notes   []string         `json:"notes"`
+	Config  []string         `json:"config"` // what mlist.toml needs
+	Applied bool             `json:"applied"`
+}
+
+func (a *app) setUpPostfix(cmd *cobra.Command, w *wiring, domains []string, apply, noMilter bool) error {
+	ctx := cmd.Context()
+	o := postfix.Options{Domains: domains, HandBack: strings.TrimPrefix(w.cfg.Outbound.MTA, "smtp://"),
+		Limit: w.cfg.Outbound.RecipientsPerTransaction, Tables: postfix.Tables{Dir: w.tables}}
+	if !strings.HasPrefix(w.cfg.Outbound.MTA, "smtp://") {
+		return withHint(errors.New("outbound.mta is not smtp://HOST:PORT"), "The hand-back port is one of Postfix's smtpd: smtp://127.0.0.1:10025, for instance.")
+	}
+	o.LMTP = mtaAddress(w.cfg.LMTPD.Listen[0])
+	var own []string // of mlist's own configuration
+	if !noMilter && len(w.cfg.Milter.Listen) > 0 {
+		where, need, err := w.milterAddress(ctx)
+		if err != nil {
+			return err
+		}
+		o.Milter = where
+		if need != "" {
+			own = append(own, need)
+		}
+	}
+	plan, err := w.p.Plan(ctx, o)
+	if err != nil {
+		return err
+	}
+	out := setupJSON{Changes: plan.Changes, Notes: plan.Notes, Config: own, Applied: apply}
+	if apply {
+		if err := a.applyPostfix(cmd, w, plan, domains, own); err != nil {
+			return err
+		}
+	}
+	if a.json {
+		return printJSON(cmd.OutOrStdout(), out)
+	}
+	printSetup(cmd.OutOrStdout(), w, out)
+	return nil
+}
+
+// mtaAddress writes an address of a listen key as Postfix does.
+func mtaAddress(listen string) string {
+	if rest, ok := strings.CutPrefix(listen, "tcp:"); ok {
+		return "inet:" + rest
+	}
+	return listen
+}
+
+// milterAddress is where Postfix's smtpd can reach the milter. In a chroot only what is in
+// the queue directory is there; need is the listen address that mlist.toml lacks for it.
+func (w *wiring) milterAddress(ctx context.Context) (where, need string, err error) {
+	chrooted, err := w.p.Chrooted(ctx, "smtp/inet")
+	if err != nil {
+		return "", "", err
+	}
+	if !chrooted {
+		return mtaAddress(w.cfg.Milter.Listen[0]), "", nil
+	}
+	queue, err := w.p.Param(ctx, "queue_directory")
+	if err != nil {
+		return "", "", err
+	}
+	for _, l := range w.cfg.Milter.Listen {
+		if strings.HasPrefix(l, "tcp:") {
+			return mtaAddress(l), "", nil
+		}
+		if inside, ok := strings.CutPrefix(l, "unix:"+queue+"/"); ok {
+			return "unix:" + inside, "", nil // Postfix's daemons have their working directory there
+		}
+	}
+	return "unix:mlist/milter.sock", "unix:" + queue + "/mlist/milter.sock", nil
+}
+
+func (a *app) applyPostfix(cmd *cobra.Command, w *wiring, plan *postfix.Plan, domains, own []string) error {
+	uid, gid, ok := ownerOf(w.cfg)
+	if !ok {
+		return withHint(fmt.Errorf("there is neither spool nor store: whose are the tables to be?"), "The packages make them; `mlist serve` does, too.")
+	}
+	// The tables first: Postfix refuses mail for tables that are not there.
+	if err := makeDir(w.tables, int(uid), int(gid)); err != nil {
+		return err
+	}
+	for _, listen := range own {
+		if err := makeDir(filepath.Dir(strings.TrimPrefix(listen, "unix:")), int(uid), int(gid)); err != nil {
+			return err
+		}
+		if err := addMilter(w.path, w.cfg, listen); err != nil {
+			return err
+		}
+	}
+	if err := a.writeTablesAs(cmd.Context(), uid, gid, plan.Tables); err != nil {
+		return err
+	}
+	if err := joinGroup(cmd.Context(), w, gid); err != nil {
+		return err
+	}
+	if _, err := w.p.Apply(cmd.Context(), plan, domains, w.record); err != nil {
+		return withHint(err, "Nothing was changed in Postfix's configuration.")
+	}
+	running, err := w.p.Reload(cmd.Context())
+	if err == nil && !running {
+		fmt.Fprintln(a.err, "mlist: Postfix is not running; what was changed holds when it starts")
+	}
+	return err
+}
+
+// makeDir makes a directory of mlist's, which Postfix's users may search as members of its
+// group. It goes by an open directory, for the one above may be mlist's own.
+func makeDir(path string, uid, gid int) error {
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	name := filepath.Base(path)
+	if err := root.Mkdir(name, 0o750); errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return root.Lchown(name, uid, gid)
+}
+
+// addMilter has the milter listen at one more address.
+func addMilter(path string, c *config.Config, listen string) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		text = nil
+	} else if err != nil {
+		return err
+	}
+	next, err := config.SetList(path, text, "milter", "listen", append(slices.Clone(c.Milter.Listen), listen))
+	if err != nil {
+		return withHint(err, "Add %q to milter.listen by hand, and run this again.", listen)
+	}
+	mode := fs.FileMode(0o644)
+	if info, err := os.Stat(path); err == nil {
+		mode = info.Mode().Perm()
+	}
+	work := path + ".new"
+	if err := os.WriteFile(work, next, mode); err != nil {
+		return err
+	}
+	return os.Rename(work, path)
+}
+
+// writeTablesAs writes the tables as the user whose they are.
+func (a *app) writeTablesAs(ctx context.Context, uid, gid uint32, t postfix.Tables) error {
+	if uid == 0 || os.Geteuid() != 0 {
+		_, err := a.updateTables(ctx, t)
+		return err
+	}
+	args := []string{"postfix", "tables", "--dir", t.Dir, "--type", t.Type, "--next-hop", t.NextHop}
+	for _, d := range t.Shared {
+		args = append(args, "--shared", d)
+	}
+	if path, named := a.path(); named {
+		args = append([]string{"--config", path}, args...)
+	}
+	status, err := runAs(uid, gid, args)
+	if err == nil && status != 0 {
+		err = errors.New("the tables for Postfix could not be written")
+	}
+	return err
+}
+
+// joinGroup puts Postfix's user into mlist's group, by which it reaches the sockets.
+func joinGroup(ctx context.Context, w *wiring, gid uint32) error {
+	if gid == 0 || os.Geteuid() != 0 {
+		return nil
+	}
+	name, err := w.p.Param(ctx, "mail_owner")
+	if err != nil {
+		return err
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		return err
+	}
+	groups, err := u.GroupIds()
+	if err != nil || slices.Contains(groups, strconv.Itoa(int(gid))) {
+		return err
+	}
+	g, err := user.LookupGroupId(strconv.Itoa(int(gid)))
+	if err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "usermod", "--append", "--groups", g.Name, name).CombinedOutput(); err != nil {
+		return fmt.Errorf("put %s into the group %s: %w: %s", name, g.Name, err, out)
+	}
+	return nil
+}
+
+func printSetup(out io.Writer, w *wiring, s setupJSON) {
+	if len(s.Changes) == 0 && len(s.Config) == 0 {
+		fmt.Fprintf(out, "%s has all that mlist needs. `mlist postfix check` tries it.\n", w.p.Dir)
+		return
+	}
+	done := "To be changed in"
+	if s.Applied {
+		done = "Changed in"
+	}
+	fmt.Fprintf(out, "%s %s:\n", done, w.p.Dir)
+	for _, c := range s.Changes {
+		fmt.Fprintf(out, "\n  # %s\n", c.Why)
+		if c.Service {
+			fmt.Fprintf(out, "  master.cf: %s\n", strings.ReplaceAll(c.After, " -o ", "\n      -o "))
+			continue
+		}
+		if c.Set {
+			fmt.Fprintf(out, "  main.cf: - %s = %s\n           + %s = %s\n", c.Name, c.Before, c.Name, c.After)
+		} else {
+			fmt.Fprintf(out, "  main.cf: + %s = %s\n", c.Name, c.After)
+		}
+	}
+	for _, l := range s.Config {
+		fmt.Fprintf(out, "\n  # Postfix's smtpd is in a chroot, and reaches only what is there\n  %s: milter.listen has %s, too\n", w.path, l)
+	}
+	fmt.Fprintln(out)
+	for _, n := range s.Notes {
+		fmt.Fprintf(out, "NOTE: %s\n", n)
+	}
+	if !s.Applied {
+		fmt.Fprintln(out, "Nothing was changed. --apply does it, --undo takes it back.")
+		return
+	}
+	fmt.Fprintf(out, "Copies of main.cf and master.cf are in %s. `mlist postfix setup --undo` takes it all back.\n", w.record)
+	if len(s.Config) > 0 {
+		fmt.Fprintln(out, "mlist has a new socket: systemctl restart mlist.")
+	}
+	fmt.Fprintln(out, "Next: mlist postfix check")
+}
+
+func (a *app) undoPostfix(cmd *cobra.Command, w *wiring) error {
+	notes, err := w.p.Undo(cmd.Context(), w.record)
+	if err != nil {
+		return err
+	}
+	if _, err := w.p.Reload(cmd.Context()); err != nil {
+		return err
+	}
+	if a.json {
+		return printJSON(cmd.OutOrStdout(), map[string]any{"undone": true, "notes": append([]string{}, notes...)})
+	}
+	for _, n := range notes {
+		fmt.Fprintf(cmd.OutOrStdout(), "NOTE: %s\n", n)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%s is as it was before mlist. The tables in %s stay.\n", w.p.Dir, w.tables)
+	return nil
+}
+
+// postfixTables writes the tables now. Commands and daemons do so by themselves.
+func (a *app) postfixTables() *cobra.Command {
+	var t postfix.Tables
+	c := &cobra.Command{
+		Use:     "tables",
+		Short:   "write the tables by which Postfix knows lists, where they are not as they should be",
+		Long:    "Whatever changes lists does this by itself, and so does mlist when it starts.",
+		Example: "  mlist postfix tables",
+		Args:    between(0, 0, "nothing"),
+	}
+	c.Flags().StringVar(&t.Dir, "dir", "", "where they are; by default where setup put them")
+	c.Flags().StringVar(&t.Type, "type", "", "lmdb, hash, cdb or texthash")
+	c.Flags().StringVar(&t.NextHop, "next-hop", "", "where mail for lists goes")
+	c.Flags().StringArrayVar(&t.Shared, "shared", nil, "a domain that also has users")
+	for _, name := range []string{"dir", "type", "next-hop", "shared"} {
+		_ = c.Flags().MarkHidden(name) // for setup, which writes them before it has written anything down
+	}
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		path, _ := a.path()
+		if t.Dir == "" {
+			r, err := postfix.ReadRecord(recordDir(path))
+			if err != nil {
+				return err
+			}
+			if r == nil {
+				return withHint(errors.New("no tables: nothing was set up"), "`mlist postfix setup` does.")
+			}
+			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			uid, gid, _ := ownerOf(c)
+			return a.writeTablesAs(cmd.Context(), uid, gid, r.Tables)
+		}
+		_, err := a.updateTables(cmd.Context(), t)
+		return err
+	}
+	return c
+}
+
+// updateTables writes the tables from the store, if there is one.
+func (a *app) updateTables(ctx context.Context, t postfix.Tables) (bool, error) {
+	c, err := a.load()
+	if err != nil {
+		return false, err
+	}
+	if path := storePath(c); path != "" {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return t.Update(ctx, func(func(address.Address, error) bool) {})
+		}
+	}
+	st, err := sqlstore.Open(ctx, c.Store.URL, sqlstore.Options{})
+	if err != nil {
+		return false, err
+	}
+	defer st.Close()
+	return t.Update(ctx, listAddresses(ctx, st))
+}
+
+// listAddresses yields the addresses of all lists, with their aliases.
+func listAddresses(ctx context.Context, st store.Lists) iter.Seq2[address.Address, error] {
+	return func(yield func(address.Address, error) bool) {
+		for l, err := range st.AllLists(ctx, "") {
+			if err != nil {
+				yield(address.Address{}, err)
+				return
+			}
+			aliases, err := st.Aliases(ctx, l.ID)
+			if err != nil {
+				yield(address.Address{}, err)
+				return
+			}
+			for _, a := range append(aliases, l.Address) {
+				if !yield(a, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// refreshTables is for whatever may have changed lists: it does nothing where no tables
+// were set up, or where they are as they should be.
+func refreshTables(ctx context.Context, configPath string, st store.Lists) (changed bool, err error) {
+	r, err := postfix.ReadRecord(recordDir(configPath))
+	if err != nil || r == nil {
+		return false, err
+	}
+	return r.Tables.Update(ctx, listAddresses(ctx, st))
+}
+
+// tablesEvery is how often a daemon looks whether Postfix's tables are as they should be:
+// another machine, or a program of somebody's own, may have changed the store.
+const tablesEvery = time.Minute
+
+// keepTables keeps Postfix's tables as the store has it.
+func (s *server) keepTables(ctx context.Context) {
+	tick := time.NewTicker(tablesEvery)
+	defer tick.Stop()
+	for {
+		changed, err := refreshTables(ctx, s.path, s.store)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.log.Error("Postfix's tables of lists are not up to date", "err", err)
+		case changed:
+			s.log.Info("Postfix's tables of lists written")
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

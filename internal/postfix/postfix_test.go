@@ -1,0 +1,266 @@
+package postfix
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mlist/mlist/internal/address"
+)
+
+// instance is a configuration that no Postfix runs on: postconf and postmap are enough.
+func instance(t *testing.T, mainCF, masterCF string) *Instance {
+	t.Helper()
+	if _, err := exec.LookPath("postconf"); err != nil {
+		if _, err := os.Stat("/usr/sbin/postconf"); err != nil {
+			t.Skip("no Postfix here")
+		}
+	}
+	dir := t.TempDir()
+	mainCF = "compatibility_level = 3.6\nconfig_directory = " + dir + "\nqueue_directory = /var/spool/postfix\n" + mainCF
+	for name, text := range map[string]string{"main.cf": mainCF, "master.cf": "smtp inet n - y - - smtpd\n" + masterCF} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		// Postfix does not trust a file that was written this second, and waits.
+		if old := time.Now().Add(-time.Hour); os.Chtimes(path, old, old) != nil {
+			t.Fatal("chtimes")
+		}
+	}
+	p, err := Find(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func options(t *testing.T, domains ...string) Options {
+	return Options{Domains: domains, LMTP: "unix:/run/mlist/lmtp.sock", HandBack: "127.0.0.1:10025", Milter: "unix:mlist/milter.sock", Limit: 1000, Tables: Tables{Dir: filepath.Join(t.TempDir(), "tables")}}
+}
+
+func (p *Instance) effective(t *testing.T) string {
+	t.Helper()
+	out, err := p.run(t.Context(), "postconf", "-n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	services, err := p.run(t.Context(), "postconf", "-M")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out + "\n" + services
+}
+
+func TestWhateverIsThereStaysAndComesBack(t *testing.T) {
+	for name, mainCF := range map[string]string{
+		"nothing but defaults": "",
+		"everything has a value": "relay_domains = other.test\nrelay_recipient_maps = inline:{ {a@other.test=x} }\ntransport_maps = inline:{ {other.test=relay:[mx.test]} }\n" +
+			"smtpd_milters = inet:127.0.0.1:8891, { unix:/run/rspamd.sock, default_action=tempfail }\nrecipient_delimiter = -\n",
+		"lines with folds and parameters in them": "mydestination = $myhostname,\n  localhost.$mydomain\nrelay_domains =\n  $mydestination\n  other.test\nlocal_recipient_maps = proxy:unix:passwd.byname $alias_maps\n",
+		"a domain with users in mydestination":    "mydestination = lists.test localhost\n",
+		"a domain with virtual users":             "virtual_mailbox_domains = lists.test\nvirtual_mailbox_maps = inline:{ {ann@lists.test=x} }\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := instance(t, mainCF, "")
+			before := p.effective(t)
+			o := options(t, "lists.test")
+			plan, err := p.Plan(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.effective(t) != before {
+				t.Error("a plan changes something")
+			}
+			record := filepath.Join(t.TempDir(), "postfix")
+			if _, err := p.Apply(t.Context(), plan, o.Domains, record); err != nil {
+				t.Fatal(err)
+			}
+			for _, old := range []string{"other.test", "8891", "rspamd", "alias_maps", "ann@lists.test", "localhost"} {
+				if strings.Contains(mainCF, old) && !strings.Contains(p.effective(t), old) {
+					t.Errorf("%s is gone", old)
+				}
+			}
+			if next, err := p.Plan(t.Context(), o); err != nil || len(next.Changes) != 0 {
+				t.Errorf("a second time: %+v, %v", next, err)
+			}
+			if notes, err := p.Undo(t.Context(), record); err != nil || len(notes) != 0 {
+				t.Errorf("undo: %q, %v", notes, err)
+			}
+			if after := p.effective(t); after != before {
+				t.Errorf("after undo:\n%s\nbefore:\n%s", after, before)
+			}
+		})
+	}
+}
+
+func TestUndoLeavesWhatWasChangedSince(t *testing.T) {
+	t.Parallel()
+	p := instance(t, "", "")
+	o := options(t, "lists.test")
+	plan, err := p.Plan(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := filepath.Join(t.TempDir(), "postfix")
+	if _, err := p.Apply(t.Context(), plan, o.Domains, record); err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []string{"relay_domains = lists.test, later.test", "recipient_delimiter = +-"} {
+		if _, err := p.run(t.Context(), "postconf", "-e", more); err != nil {
+			t.Fatal(err)
+		}
+	}
+	notes, err := p.Undo(t.Context(), record)
+	if err != nil || len(notes) != 1 || !strings.Contains(notes[0], "recipient_delimiter") {
+		t.Errorf("notes %q, %v", notes, err)
+	}
+	p.params = nil
+	if got, _ := p.Param(t.Context(), "relay_domains"); got != "later.test" {
+		t.Errorf("relay_domains = %s", got)
+	}
+	if _, err := p.Undo(t.Context(), record); err == nil {
+		t.Error("a second undo has something to do")
+	}
+}
+
+func TestWhatCannotBeSetUpIsSaid(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, main, master, want string }{
+		{"a domain of aliases", "virtual_alias_domains = lists.test\n", "", "virtual_alias_domains"},
+		{"the port has another service", "", "127.0.0.1:10025 inet n - n - - smtpd -o syslog_name=postfix/amavis\n", "choose another port"},
+		{"relayed domains in a table", "relay_domains = hash:/etc/hosts\n", "", "Give relay_recipient_maps a table"},
+	} {
+		p := instance(t, tt.main, tt.master)
+		if _, err := p.Plan(t.Context(), options(t, "lists.test")); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+func TestOtherRelayedDomainsGoOnTakingEverything(t *testing.T) {
+	t.Parallel()
+	p := instance(t, "relay_domains = other.test, more.test\n", "")
+	plan, err := p.Plan(t.Context(), options(t, "lists.test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(plan.Changes, func(c Change) bool { return c.Name == "relay_recipient_maps" })
+	if i < 0 {
+		t.Fatal("no table of recipients")
+	}
+	for _, item := range split(plan.Changes[i].After) {
+		if !strings.HasPrefix(item, "inline:") {
+			continue
+		}
+		for address, want := range map[string]string{"@other.test": "any", "@more.test": "any", "@lists.test": ""} {
+			if got, err := p.lookup(t.Context(), item, address); err != nil || got != want {
+				t.Errorf("%s: %q, %v", address, got, err)
+			}
+		}
+	}
+}
+
+func TestAListParameterIsTakenApart(t *testing.T) {
+	for value, want := range map[string][]string{
+		"":                                nil,
+		"a, b c":                          {"a", "b", "c"},
+		"inline:{ {a=b}, {c=d} }, hash:x": {"inline:{ {a=b}, {c=d} }", "hash:x"},
+		"inline: { a=b } hash:x":          {"inline:{ a=b }", "hash:x"},
+		"{ unix:x, default_action=accept } inet:y:1": {"{ unix:x, default_action=accept }", "inet:y:1"},
+		"} a": {"}", "a"},
+		"{ a": {"{ a"},
+	} {
+		if got := split(value); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", value, got, want)
+		}
+	}
+}
+
+func lists(names ...string) func(func(address.Address, error) bool) {
+	return func(yield func(address.Address, error) bool) {
+		for _, n := range names {
+			a, err := address.Parse(n)
+			if !yield(a, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestTablesHoldWhatPostfixAsksFor(t *testing.T) {
+	t.Parallel()
+	p := instance(t, "", "")
+	for _, kind := range []string{"hash", "texthash"} {
+		if types, err := p.run(t.Context(), "postconf", "-m"); err != nil || !slices.Contains(strings.Fields(types), kind) {
+			t.Logf("%s: not in this Postfix", kind)
+			continue
+		}
+		tables := Tables{Dir: t.TempDir(), Type: kind, Shared: []string{"users.test"}, NextHop: "mlist:unix:/run/mlist/lmtp.sock"}
+		all := lists("dev@lists.test", "News@users.test")
+		if changed, err := tables.Update(t.Context(), all); err != nil || !changed {
+			t.Fatalf("%s: changed %v, %v", kind, changed, err)
+		}
+		if changed, err := tables.Update(t.Context(), all); err != nil || changed {
+			t.Errorf("%s: the same again: changed %v, %v", kind, changed, err)
+		}
+		for _, tt := range []struct{ table, key, want string }{
+			{recipients, "dev@lists.test", "list"},
+			{recipients, "dev-bounces@lists.test", "list"},
+			{recipients, "news-unsubscribe@users.test", "list"},
+			{recipients, "nobody@lists.test", ""},
+			{transport, "news@users.test", tables.NextHop},
+			{transport, "dev@lists.test", ""},
+		} {
+			if got, err := p.lookup(t.Context(), tables.Table(tt.table), tt.key); err != nil || got != tt.want {
+				t.Errorf("%s %s: %q, want %q, %v", tables.Table(tt.table), tt.key, got, tt.want, err)
+			}
+		}
+		if changed, err := tables.Update(t.Context(), lists()); err != nil || !changed {
+			t.Errorf("%s: no lists: changed %v, %v", kind, changed, err)
+		}
+		if got, err := p.lookup(t.Context(), tables.Table(recipients), "dev@lists.test"); err != nil || got != "" {
+			t.Errorf("%s: a list that is gone: %q, %v", kind, got, err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(tables.Dir, ".new*")); left != nil {
+			t.Errorf("left over: %q", left)
+		}
+	}
+}
+
+// A crash between the two renames leaves a new text beside an old table.
+func TestATableThatIsHalfMadeIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	p := instance(t, "", "")
+	tables := Tables{Dir: t.TempDir(), Type: "hash"}
+	if _, err := tables.Update(t.Context(), lists("old@lists.test")); err != nil {
+		t.Skip(err) // no hash here
+	}
+	path := filepath.Join(tables.Dir, recipients)
+	kept, err := os.ReadFile(path + ".db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, _ := os.Stat(path + ".db")
+	if _, err := tables.Update(t.Context(), lists("new@lists.test")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".db", kept, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path+".db", info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tables.Update(context.Background(), lists("new@lists.test")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := p.lookup(t.Context(), tables.Table(recipients), "new@lists.test"); err != nil || got != "list" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
