@@ -37,7 +37,8 @@ const (
 )
 
 // CheckAddress refuses an address whose role addresses would not work: the name may not
-// hold a '+', which separates a detail, nor what needs quotes, nor be too long.
+// hold a '+', which separates a detail, nor what needs quotes or leads elsewhere as a file's
+// name, nor be too long.
 func CheckAddress(a address.Address) error {
 	switch {
 	case a.Local == "" || a.Domain == "":
@@ -46,6 +47,8 @@ func CheckAddress(a address.Address) error {
 		return fmt.Errorf("list address %s: a list's name may not have a +, which stands before a detail, as in -bounces+…", a)
 	case strings.HasPrefix(a.String(), `"`):
 		return fmt.Errorf("list address %s: a list's name may not need quotes", a)
+	case strings.ContainsAny(a.Local+a.Domain, `/\`), strings.HasPrefix(a.Local, "."), strings.HasPrefix(a.Local, "-"):
+		return fmt.Errorf("list address %s: a list's name may not have a slash, nor begin with a dot or a dash: files are named after lists", a)
 	case strings.HasPrefix(a.Local, "~"):
 		return fmt.Errorf("list address %s: a list's name may not begin with ~, which stands before a list's number", a)
 	case len(a.Local) > maxLocal:

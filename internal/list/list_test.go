@@ -95,6 +95,13 @@ func TestCheckAddress(t *testing.T) {
 		{"a blank needs quotes", address.Address{Local: "x y", Domain: "l.test"}, false},
 		{"too long for -unsubscribe", address.Address{Local: strings.Repeat("x", 53), Domain: "l.test"}, false},
 		{"a ~ stands before a number", address.Address{Local: "~1", Domain: "l.test"}, false},
+		{"a way out of a directory", address.Address{Local: "../../etc/passwd", Domain: "l.test"}, false},
+		{"a slash", address.Address{Local: "a/b", Domain: "l.test"}, false},
+		{"a backslash", address.Address{Local: `a\b`, Domain: "l.test"}, false},
+		{"the directory above", address.Address{Local: "..", Domain: "l.test"}, false},
+		{"a hidden file", address.Address{Local: ".dev", Domain: "l.test"}, false},
+		{"an option of a command", address.Address{Local: "-rf", Domain: "l.test"}, false},
+		{"a path in the domain", address.Address{Local: "dev", Domain: "[/../x]"}, false},
 		{"no domain", address.Address{Local: "x"}, false},
 	}
 	for _, tt := range tests {
