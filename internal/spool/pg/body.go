@@ -1,0 +1,165 @@
+package pg
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
+
+	"github.com/mlist/mlist/internal/spool"
+)
+
+const (
+	// partSize is how much of a body one row has: what is in memory at once, here and there.
+	partSize = 256 << 10
+	// memorySize is how much of what is written is kept in memory before it goes to a file.
+	memorySize = 256 << 10
+)
+
+// buffer is what was written, in memory or, when it is much, in a file without a name.
+type buffer struct {
+	memory bytes.Buffer
+	file   *os.File
+	size   int64
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	if b.file == nil && b.memory.Len()+len(p) > memorySize {
+		f, err := unnamed()
+		if err != nil {
+			return 0, err
+		}
+		b.file = f
+		if _, err := f.Write(b.memory.Bytes()); err != nil {
+			return 0, err
+		}
+		b.memory = bytes.Buffer{}
+	}
+	var n int
+	var err error
+	if b.file == nil {
+		n, err = b.memory.Write(p)
+	} else {
+		n, err = b.file.Write(p)
+	}
+	b.size += int64(n)
+	return n, err
+}
+
+func (b *buffer) reader() io.Reader {
+	if b.file == nil {
+		return bytes.NewReader(b.memory.Bytes())
+	}
+	return io.NewSectionReader(b.file, 0, b.size)
+}
+
+func (b *buffer) Close() error {
+	b.memory = bytes.Buffer{}
+	if b.file == nil {
+		return nil
+	}
+	return b.file.Close()
+}
+
+// unnamed opens a file that is gone when it is closed.
+func unnamed() (*os.File, error) {
+	f, err := os.CreateTemp("", "mlist-*")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// addBody stores what was written.
+func addBody(ctx context.Context, tx pgx.Tx, b *buffer) (id int64, err error) {
+	err = tx.QueryRow(ctx, `INSERT INTO bodies (size, made) VALUES ($1, $2) RETURNING id`, b.size, time.Now().UnixMicro()).Scan(&id)
+	if err != nil {
+		return 0, err
+	}
+	r, part := b.reader(), make([]byte, min(partSize, max(b.size, 1)))
+	for n := 0; ; n++ {
+		switch got, err := io.ReadFull(r, part); {
+		case errors.Is(err, io.EOF):
+			return id, nil
+		case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
+			return 0, err
+		default:
+			if _, err := tx.Exec(ctx, `INSERT INTO body_parts (body, part, bytes) VALUES ($1, $2, $3)`, id, n, part[:got]); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+// readBody is a body as a file: another process may be handed it.
+func (s *Spool) readBody(ctx context.Context, id, size int64) (spool.Message, error) {
+	f, err := s.bodyFile(size)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.copyBody(ctx, f, id, size); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &message{f, size}, nil
+}
+
+// bodyFile is a file in memory for what is small, and on disk for what is not.
+func (s *Spool) bodyFile(size int64) (*os.File, error) {
+	if size > memorySize {
+		return unnamed()
+	}
+	fd, err := unix.MemfdCreate("mlist", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("a file in memory: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "mlist"), nil
+}
+
+func (s *Spool) copyBody(ctx context.Context, to *os.File, id, size int64) error {
+	var have int64
+	for n := 0; have < size; n++ {
+		var part []byte
+		err := s.pool.QueryRow(ctx, `SELECT bytes FROM body_parts WHERE body = $1 AND part = $2`, id, n).Scan(&part)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return spool.ErrNotFound // it was removed meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := to.Write(part); err != nil {
+			return err
+		}
+		have += int64(len(part))
+	}
+	return nil
+}
+
+// message implements spool.Message.
+type message struct {
+	file *os.File
+	size int64
+}
+
+func (m *message) ReadAt(p []byte, at int64) (int, error) { return m.file.ReadAt(p, at) }
+func (m *message) Size() int64                            { return m.size }
+func (m *message) File() (*os.File, int64)                { return m.file, 0 }
+func (m *message) Close() error                           { return m.file.Close() }
+
+// dropBodies removes those of the bodies to which nothing refers any more. A body that is
+// about to be referred to is locked by that, and stays.
+func dropBodies(ctx context.Context, tx pgx.Tx, ids ...int64) error {
+	_, err := tx.Exec(ctx, `DELETE FROM bodies b WHERE b.id = ANY($1) AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.body = b.id)
+		AND NOT EXISTS (SELECT 1 FROM contents c WHERE c.body = b.id)`, ids)
+	return err
+}

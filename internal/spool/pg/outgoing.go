@@ -1,0 +1,451 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mlist/mlist/internal/segment"
+	"github.com/mlist/mlist/internal/spool"
+)
+
+// OwnOutgoing implements spool.Spool.
+func (s *Spool) OwnOutgoing(ctx context.Context, segments segment.Set, name string) (spool.OutgoingOwner, error) {
+	l, err := s.take(ctx, spool.Outgoing, segments, name)
+	if err != nil {
+		return nil, err
+	}
+	o := &outgoing{lease: l, bell: make(chan struct{}, 1), more: make(chan struct{}, 1), out: map[*spool.Chunk]*handed{}, held: map[place]time.Time{}}
+	s.listen(spool.Outgoing, o.bell)
+	if err := s.remember(o); err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
+	s.busy.Go(o.look)
+	s.busy.Go(func() { s.reap(l.ended) })
+	return o, nil
+}
+
+// place names a chunk in the database.
+type place struct {
+	post int64
+	name string
+}
+
+// handed is what is known of a chunk that is handed out.
+type handed struct {
+	place
+	places []int // in the chunk as it is stored, beside each recipient as handed out
+}
+
+// outgoing implements spool.OutgoingOwner.
+type outgoing struct {
+	*lease
+	bell chan struct{} // rung when there is something new
+	more chan struct{} // wakes one Next
+
+	mu    sync.Mutex
+	turns []*turn // posts with chunks that are ready; the first has its turn
+	out   map[*spool.Chunk]*handed
+	held  map[place]time.Time // not to be handed out before: zero is while it is out
+}
+
+// turn is a post, and chunks of it that are ready.
+type turn struct {
+	id    spool.ID
+	post  int64
+	names []string
+}
+
+const (
+	// turnChunks is how many chunks of a post are known by name at once, turnsChunks how many
+	// of all posts.
+	turnChunks  = 64
+	turnsChunks = 16384
+)
+
+// Next implements spool.OutgoingOwner.
+func (o *outgoing) Next(ctx context.Context) (*spool.Chunk, error) {
+	for {
+		c, wake, err := o.pick(ctx)
+		if c != nil || err != nil {
+			return c, err
+		}
+		timer := time.NewTimer(wake)
+		select {
+		case <-o.more:
+		case <-timer.C:
+		case <-o.ended:
+			timer.Stop()
+			return nil, spool.ErrFenced
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+		timer.Stop()
+	}
+}
+
+// again wakes one Next, which wakes the next one if it has found something.
+func (o *outgoing) again() {
+	select {
+	case o.more <- struct{}{}:
+	default:
+	}
+}
+
+// look reads what is new when the bell has rung, for those in Next, and so that Others knows.
+func (o *outgoing) look() {
+	for {
+		select {
+		case <-o.bell:
+		case <-o.ended:
+			return
+		}
+		if err := o.fill(o.s.work); err != nil && !o.over() {
+			o.s.opts.Log.Debug("spool: what is new is found later", "err", err)
+		}
+		o.again()
+	}
+}
+
+// pick hands a chunk out. If there is none it tells for how long there may be none.
+func (o *outgoing) pick(ctx context.Context) (*spool.Chunk, time.Duration, error) {
+	for filled := false; ; {
+		if o.over() {
+			return nil, 0, spool.ErrFenced
+		}
+		id, p, ok := o.fromTurns()
+		if ok {
+			c, err := o.handOut(ctx, id, p)
+			if c != nil {
+				o.again()
+			}
+			if c != nil || err != nil {
+				return c, 0, err
+			}
+			continue // it is gone, or deferred, meanwhile
+		}
+		if filled {
+			wake, err := o.untilDue(ctx)
+			return nil, wake, err
+		}
+		if err := o.fill(ctx); err != nil {
+			return nil, 0, fmt.Errorf("look for chunks: %w", err)
+		}
+		filled = true
+	}
+}
+
+// fromTurns chooses the chunk whose turn it is, and marks it as handed out.
+func (o *outgoing) fromTurns() (spool.ID, place, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.turns) > 0 {
+		t := o.turns[0]
+		o.turns = o.turns[1:]
+		p := place{t.post, t.names[0]}
+		if t.names = t.names[1:]; len(t.names) > 0 {
+			o.turns = append(o.turns, t)
+		}
+		if until, is := o.held[p]; is && (until.IsZero() || until.After(time.Now())) {
+			continue
+		}
+		o.held[p] = time.Time{}
+		return t.id, p, true
+	}
+	return "", place{}, false
+}
+
+// Others implements spool.OutgoingOwner.
+func (o *outgoing) Others(c *spool.Chunk) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, t := range o.turns {
+		if t.id != c.Post {
+			return true
+		}
+	}
+	return false
+}
+
+// fill reads which chunks are ready, some of each post.
+func (o *outgoing) fill(ctx context.Context) error {
+	first, last := ranges(o.set)
+	o.mu.Lock()
+	var posts []int64
+	var names []string
+	for p, until := range o.held {
+		if until.IsZero() || until.After(time.Now()) {
+			posts, names = append(posts, p.post), append(names, p.name)
+		} else {
+			delete(o.held, p)
+		}
+	}
+	o.mu.Unlock()
+	rows, err := o.s.pool.Query(ctx, `SELECT p.number, p.id, c.name FROM posts p
+		CROSS JOIN LATERAL (SELECT name FROM chunks WHERE post = p.number AND due <= $1 AND `+inRanges(2, 3)+`
+			AND NOT EXISTS (SELECT 1 FROM unnest($4::bigint[], $5::text[]) AS h (post, name) WHERE h.post = chunks.post AND h.name = chunks.name)
+			ORDER BY name LIMIT $6) c
+		WHERE NOT p.paused ORDER BY p.number, c.name LIMIT $7`,
+		time.Now().UnixMicro(), first, last, posts, names, turnChunks, turnsChunks)
+	if err != nil {
+		return err
+	}
+	var turns []*turn
+	var number int64
+	var id, name string
+	_, err = pgx.ForEachRow(rows, []any{&number, &id, &name}, func() error {
+		if len(turns) == 0 || turns[len(turns)-1].post != number {
+			turns = append(turns, &turn{id: spool.ID(id), post: number})
+		}
+		t := turns[len(turns)-1]
+		t.names = append(t.names, name)
+		return nil
+	})
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.turns = turns
+	return err
+}
+
+func (o *outgoing) untilDue(ctx context.Context) (time.Duration, error) {
+	first, last := ranges(o.set)
+	var due int64
+	now := time.Now()
+	err := o.s.pool.QueryRow(ctx, `SELECT coalesce(min(due), 0) FROM chunks WHERE due > $1 AND post IN (SELECT number FROM posts WHERE NOT paused) AND `+inRanges(2, 3),
+		now.UnixMicro(), first, last).Scan(&due)
+	if err != nil {
+		return 0, fmt.Errorf("look for chunks: %w", err)
+	}
+	wake := o.s.wait(due)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, until := range o.held {
+		if !until.IsZero() {
+			wake = max(time.Millisecond, min(wake, time.Until(until)))
+		}
+	}
+	return wake, nil
+}
+
+// chunkColumns are what scanChunk reads.
+const chunkColumns = `p.id, p.paused, c.name, c.key, c.due, c.tries, c.reason, c.head,
+	ARRAY(SELECT g.place FROM progress g WHERE g.post = c.post AND g.name = c.name)`
+
+// scanChunk reads a chunk; the recipients too if the row has them.
+func scanChunk(row pgx.Row, recipients bool) (*spool.Chunk, []int, error) {
+	c := &spool.Chunk{}
+	var due int64
+	var key int32
+	var reason, head, to []byte
+	var done []int32
+	dest := []any{&c.Post, &c.Paused, &c.Name, &key, &due, &c.Tries, &reason, &head, &done}
+	if recipients {
+		dest = append(dest, &to)
+	}
+	if err := row.Scan(dest...); err != nil {
+		return nil, nil, err
+	}
+	var h chunkHead
+	if err := decode(head, &h); err != nil {
+		return nil, nil, fmt.Errorf("chunk %s: %w", c.ID(), err)
+	}
+	c.Key, c.Due, c.Reason = segment.Key(key), fromMicros(due), string(reason)
+	c.List, c.Variant, c.Sender, c.Flags, c.Created = h.List, h.Variant, h.Sender, h.Flags, h.Created.UTC()
+	c.ReturnKey, c.UnsubscribeKey, c.Slots, c.Sign = h.ReturnKey, h.UnsubscribeKey, h.Slots, h.Sign
+	if !recipients {
+		return c, nil, nil
+	}
+	var all people
+	if err := decode(to, &all); err != nil {
+		return nil, nil, fmt.Errorf("recipients of chunk %s: %w", c.ID(), err)
+	}
+	accepted := map[int]bool{}
+	for _, i := range done {
+		accepted[int(i)] = true
+	}
+	var places []int
+	for i, r := range all.Recipients {
+		if accepted[i] {
+			continue
+		}
+		places = append(places, i)
+		c.Recipients = append(c.Recipients, r)
+		if len(all.Names) > 0 {
+			c.Names = append(c.Names, all.Names[i])
+		}
+	}
+	return c, places, nil
+}
+
+// handOut reads a chunk. It returns nil if the chunk is not to be handed out any more.
+func (o *outgoing) handOut(ctx context.Context, id spool.ID, p place) (*spool.Chunk, error) {
+	c, places, err := scanChunk(o.s.pool.QueryRow(ctx, `SELECT `+chunkColumns+`, c.recipients FROM chunks c JOIN posts p ON p.number = c.post
+		WHERE c.post = $1 AND c.name = $2 AND c.due <= $3 AND NOT p.paused`, p.post, p.name, time.Now().UnixMicro()), true)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		o.free(p)
+		return nil, nil
+	case err != nil:
+		o.free(p)
+		return nil, fmt.Errorf("read chunk %s/%s: %w", id, p.name, err)
+	}
+	o.mu.Lock()
+	o.out[c] = &handed{p, places}
+	o.mu.Unlock()
+	if len(c.Recipients) == 0 { // a process died between the last acceptance and the settlement
+		return nil, o.Settle(ctx, c, spool.Settlement{})
+	}
+	return c, nil
+}
+
+func (o *outgoing) free(p place) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.held, p)
+}
+
+// handedOut finds what is known of a chunk that is handed out.
+func (o *outgoing) handedOut(c *spool.Chunk) (*handed, error) {
+	if o.over() {
+		return nil, spool.ErrFenced
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	h := o.out[c]
+	if h == nil {
+		return nil, spool.ErrNotFound
+	}
+	return h, nil
+}
+
+// Content implements spool.OutgoingOwner.
+func (o *outgoing) Content(ctx context.Context, c *spool.Chunk) (spool.Message, error) {
+	h, err := o.handedOut(c)
+	if err == nil {
+		var body, size int64
+		err = o.s.pool.QueryRow(ctx, `SELECT b.id, b.size FROM contents c JOIN bodies b ON b.id = c.body WHERE c.post = $1 AND c.variant = $2`, h.post, c.Variant).Scan(&body, &size)
+		if err == nil {
+			var m spool.Message
+			if m, err = o.s.readBody(ctx, body, size); err == nil {
+				return m, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("content %s of post %s: %w", c.Variant, c.Post, notFound(err))
+}
+
+// Settle implements spool.OutgoingOwner.
+func (o *outgoing) Settle(ctx context.Context, c *spool.Chunk, r spool.Settlement) error {
+	h, err := o.handedOut(c)
+	if err == nil {
+		err = o.change(ctx, func(tx pgx.Tx) error {
+			if len(r.Deferred) > 0 {
+				return o.deferChunk(ctx, tx, c, h, r)
+			}
+			return endChunk(ctx, tx, h.place)
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("settle chunk %s: %w", c.ID(), err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.out, c)
+	delete(o.held, h.place)
+	return nil
+}
+
+// deferChunk leaves some recipients. An operator may have removed the post.
+func (o *outgoing) deferChunk(ctx context.Context, tx pgx.Tx, c *spool.Chunk, h *handed, r spool.Settlement) error {
+	left := people{Recipients: r.Deferred}
+	if len(c.Names) > 0 {
+		for _, to := range r.Deferred {
+			name := ""
+			if i := slices.Index(c.Recipients, to); i >= 0 {
+				name = c.Names[i]
+			}
+			left.Names = append(left.Names, name)
+		}
+	}
+	to, err := encode(left)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM progress WHERE post = $1 AND name = $2`, h.post, h.name); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `UPDATE chunks SET recipients = $3, tries = tries + 1, due = $4, reason = $5 WHERE post = $1 AND name = $2`,
+		h.post, h.name, to, micros(r.Due), []byte(r.Reason))
+	return err
+}
+
+// endChunk removes a chunk, and the post with its last one. Nothing waits for the disk: a
+// power cut may bring back a settlement of the last moments.
+func endChunk(ctx context.Context, tx pgx.Tx, p place) error {
+	if _, err := tx.Exec(ctx, `SET LOCAL synchronous_commit = off`); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM chunks WHERE post = $1 AND name = $2`, p.post, p.name); err != nil {
+		return err
+	}
+	// Of two who remove the last two chunks together, neither may see that it is the last;
+	// the reaper does.
+	var more bool
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM chunks WHERE post = $1)`, p.post).Scan(&more); err != nil || more {
+		return err
+	}
+	return dropPost(ctx, tx, p.post)
+}
+
+// Progress implements spool.OutgoingOwner.
+func (o *outgoing) Progress(c *spool.Chunk, i int) error {
+	h, err := o.handedOut(c)
+	if err == nil {
+		// The server has it when this returns, and its disk soon after.
+		ctx := o.s.work
+		err = o.change(ctx, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, `SET LOCAL synchronous_commit = off`); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, `INSERT INTO progress (post, name, place) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, h.post, h.name, h.places[i])
+			if isState(err, foreignKey) {
+				return spool.ErrNotFound // an operator removed the post
+			}
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("record progress of chunk %s: %w", c.ID(), err)
+	}
+	return nil
+}
+
+// Release implements spool.OutgoingOwner.
+func (o *outgoing) Release(c *spool.Chunk, due time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	h := o.out[c]
+	if h == nil {
+		return
+	}
+	delete(o.out, c)
+	if due.IsZero() {
+		delete(o.held, h.place)
+	} else {
+		o.held[h.place] = due
+	}
+	o.again()
+}
+
+// Close implements spool.OutgoingOwner.
+func (o *outgoing) Close() error {
+	o.s.unlisten(spool.Outgoing, o.bell)
+	o.s.forget(o)
+	return o.giveUp()
+}

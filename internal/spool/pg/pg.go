@@ -1,0 +1,265 @@
+// Package pg is the spool in PostgreSQL: for daemons on several machines that share their
+// queues by a database.
+//
+// Every change of state is one transaction. Segments are owned by lease: an owner renews its
+// row well before it ends, by the server's clock, and the number of the row, the epoch, is in
+// each of its transactions, so that an owner that hung or was cut off changes nothing once
+// another may have taken its place.
+//
+// Putting an entry tells owners of it: those in this process at once, others by NOTIFY, no
+// more often than every few milliseconds, since a NOTIFY makes commits wait for each other.
+// It is a hint. Owners also look by themselves.
+package pg
+
+import (
+	"context"
+	"crypto/rand"
+	"embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"github.com/mlist/mlist/internal/spool"
+)
+
+// Options of Open. The zero value opens a spool that is there and up to date.
+type Options struct {
+	// Migrate makes a spool that is not there, and brings an older one up to date.
+	Migrate bool
+	// Lease is how long an owner that is not heard of keeps its segments. Default 15 s.
+	Lease time.Duration
+	// Rescan is how often an owner looks, whatever it was told. Default 2 s.
+	Rescan time.Duration
+	// Log is told of what nobody else is. Default slog.Default().
+	Log *slog.Logger
+}
+
+// Spool is a spool in a schema of a database. It implements spool.Spool.
+type Spool struct {
+	url  string // without a password
+	opts Options
+	pool *pgxpool.Pool
+
+	lastID atomic.Int64 // microseconds in the newest id
+
+	work context.Context // of what goes on between calls: ends with Close
+	quit context.CancelFunc
+	busy sync.WaitGroup // one for each goroutine
+
+	mu      sync.Mutex
+	closed  bool
+	owners  map[io.Closer]struct{}
+	bells   map[spool.Queue]map[chan struct{}]struct{} // of owners in this process
+	pending map[spool.Queue]bool                       // a NOTIFY is about to be sent
+	hears   bool                                       // somebody listens for NOTIFY
+}
+
+var _ spool.Spool = (*Spool)(nil)
+
+const (
+	defaultLease  = 15 * time.Second
+	defaultRescan = 2 * time.Second
+	connectTime   = 10 * time.Second
+	// quiet is the least time between two NOTIFYs for one queue.
+	quiet = 10 * time.Millisecond
+	// connections is how many each process has at most.
+	connections = 16
+	// migrateLock is the advisory lock of who makes tables: "mlist" and a number.
+	migrateLock = 0x6d6c697374<<8 + 2
+	// leaseLock is that of who takes segments.
+	leaseLock = migrateLock + 1
+)
+
+// Open opens the spool at url, "postgres://USER@HOST/DATABASE" with what else libpq takes
+// there.
+func Open(ctx context.Context, url string, opts Options) (*Spool, error) {
+	s := &Spool{
+		url: withoutPassword(url), opts: opts,
+		owners: map[io.Closer]struct{}{}, bells: map[spool.Queue]map[chan struct{}]struct{}{}, pending: map[spool.Queue]bool{},
+	}
+	if s.opts.Lease <= 0 {
+		s.opts.Lease = defaultLease
+	}
+	if s.opts.Rescan <= 0 {
+		s.opts.Rescan = defaultRescan
+	}
+	if s.opts.Log == nil {
+		s.opts.Log = slog.Default()
+	}
+	s.work, s.quit = context.WithCancel(context.WithoutCancel(ctx))
+	if err := s.open(ctx, url); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open spool %s: %w", s.url, err)
+	}
+	return s, nil
+}
+
+func (s *Spool) open(ctx context.Context, url string) error {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return err // without the password
+	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTime
+	}
+	if _, ok := config.ConnConfig.RuntimeParams["application_name"]; !ok {
+		config.ConnConfig.RuntimeParams["application_name"] = "mlist"
+	}
+	config.MaxConns = connections
+	if err := migrate(ctx, config.ConnConfig, s.opts.Migrate); err != nil {
+		return err
+	}
+	s.pool, err = pgxpool.NewWithConfig(ctx, config)
+	return err
+}
+
+//go:embed migrations
+var migrations embed.FS
+
+// schemaTable is where the migrations that were made are recorded.
+const schemaTable = "spool_version"
+
+// ErrSchema: the tables are not there, or of another version.
+var ErrSchema = errors.New("no spool of this version of mlist")
+
+func migrate(ctx context.Context, config *pgx.ConnConfig, may bool) error {
+	db := stdlib.OpenDB(*config)
+	defer db.Close() // nothing is under way by then
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, db, dir, goose.WithTableName(schemaTable),
+		goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return err
+	}
+	if !may {
+		var there bool
+		if err := db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, schemaTable).Scan(&there); err != nil {
+			return err
+		}
+		if !there {
+			return fmt.Errorf("%w: mlist's daemons make it", ErrSchema)
+		}
+		have, want, err := p.GetVersions(ctx)
+		if err == nil && have != want {
+			err = fmt.Errorf("%w: it has schema %d, this is for %d", ErrSchema, have, want)
+		}
+		return err
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // and with it the lock
+	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, int64(migrateLock)); err != nil {
+		return fmt.Errorf("wait for another mlist that makes the tables: %w", err)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("make the tables: %w", err)
+	}
+	return nil
+}
+
+// Close implements spool.Spool. Owners that are open give their segments up.
+func (s *Spool) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	owners := s.owners
+	s.owners = nil
+	s.mu.Unlock()
+	var errs []error
+	for o := range owners {
+		errs = append(errs, o.Close())
+	}
+	s.quit()
+	s.busy.Wait()
+	if s.pool != nil {
+		s.pool.Close()
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close spool %s: %w", s.url, err)
+	}
+	return nil
+}
+
+// change runs f in a transaction.
+func (s *Spool) change(ctx context.Context, f func(tx pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, s.pool, f)
+}
+
+// newID makes an id that is later than all that this process made before.
+func (s *Spool) newID() spool.ID {
+	now := time.Now().UnixMicro()
+	for {
+		last := s.lastID.Load()
+		us := max(now, last+1)
+		if s.lastID.CompareAndSwap(last, us) {
+			var r [4]byte
+			rand.Read(r[:]) // never fails
+			return spool.MakeID(uint64(us), binary.BigEndian.Uint32(r[:]))
+		}
+	}
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+// withoutPassword is a URL as it may be printed.
+func withoutPassword(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "postgres://…"
+	}
+	q := u.Query()
+	for _, secret := range []string{"password", "sslpassword"} {
+		if q.Has(secret) {
+			q.Set(secret, "xxxxx")
+		}
+	}
+	u.RawQuery = q.Encode()
+	return u.Redacted()
+}
+
+// channel is where NOTIFY tells of a queue: schemas of one database do not wake each other.
+func (s *Spool) channel(ctx context.Context, tx querier) (string, error) {
+	var oid uint32
+	if err := tx.QueryRow(ctx, `SELECT current_schema()::regnamespace::oid`).Scan(&oid); err != nil {
+		return "", err
+	}
+	return "mlist_spool_" + strconv.FormatUint(uint64(oid), 10), nil
+}
+
+// querier is a pool, a connection or a transaction.
+type querier interface {
+	QueryRow(ctx context.Context, text string, args ...any) pgx.Row
+}

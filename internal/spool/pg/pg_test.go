@@ -1,0 +1,279 @@
+package pg
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mlist/mlist/internal/segment"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/spool/spooltest"
+	"github.com/mlist/mlist/test/postgres"
+)
+
+// schemas hands out names of schemas: each test has its spool in its own.
+var schemas atomic.Int64
+
+func startServer(t *testing.T) *postgres.Server {
+	t.Helper()
+	server, err := postgres.Start(t.Context(), false)
+	if errors.Is(err, postgres.ErrMissing) {
+		fmt.Fprintf(os.Stderr, "THE SPOOL IN POSTGRESQL IS NOT TESTED: %v\n", err)
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
+}
+
+func freshSchema(t *testing.T, server *postgres.Server) string {
+	t.Helper()
+	name := fmt.Sprint("spool", schemas.Add(1))
+	if err := server.Run(t.Context(), "CREATE SCHEMA "+name); err != nil {
+		t.Fatal(err)
+	}
+	return server.URL(name)
+}
+
+type storage string
+
+func (url storage) Open(t *testing.T) spool.Spool {
+	t.Helper()
+	s, err := Open(t.Context(), string(url), Options{Migrate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestSuite(t *testing.T) {
+	server := startServer(t)
+	spooltest.Run(t, func(t *testing.T) spooltest.Storage { return storage(freshSchema(t, server)) })
+}
+
+// write puts an entry for a list.
+func write(t *testing.T, s *Spool, list, body string) spool.ID {
+	t.Helper()
+	d, err := s.Create(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := io.WriteString(d, body); err != nil {
+		t.Fatal(err)
+	}
+	id, err := d.Put(t.Context(), spool.Incoming, "", spool.Envelope{List: list, Key: segment.KeyOf(list), Received: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// commit makes a post of the next entry.
+func commit(t *testing.T, o spool.Owner, recipients ...string) spool.ID {
+	t.Helper()
+	e, err := o.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := o.Prepare(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := p.Content("plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range recipients {
+		if err := p.AddChunk(t.Context(), spool.Chunk{List: e.List, Variant: "plain", Recipients: []string{r}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return e.ID
+}
+
+func open(t *testing.T, url string, o Options) *Spool {
+	t.Helper()
+	o.Migrate, o.Log = true, slog.New(slog.NewTextHandler(t.Output(), nil))
+	s, err := Open(t.Context(), url, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// An owner that hangs past its lease loses its segments, and wakes to find that it can change
+// nothing.
+func TestALeaseEnds(t *testing.T) {
+	url := freshSchema(t, startServer(t))
+	hangs, other := open(t, url, Options{Lease: 300 * time.Millisecond}), open(t, url, Options{})
+	write(t, hangs, "dev@l.test", "hello")
+	in, err := hangs.Own(t.Context(), spool.Incoming, segment.All, "the one that hangs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, in, "a@x.test")
+	out, err := hangs.OwnOutgoing(t.Context(), segment.All, "the one that hangs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := out.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.OwnOutgoing(t.Context(), segment.All, "other"); !errors.Is(err, spool.ErrOwned) || !strings.Contains(err.Error(), "the one that hangs") {
+		t.Fatalf("segments of a living owner were taken: %v", err)
+	}
+	out.(*outgoing).stop() // it renews no more
+	<-out.(*outgoing).gone
+	var taken spool.OutgoingOwner
+	for end := time.Now().Add(20 * time.Second); taken == nil; time.Sleep(20 * time.Millisecond) {
+		if taken, err = other.OwnOutgoing(t.Context(), segment.All, "other"); err != nil && (!errors.Is(err, spool.ErrOwned) || time.Now().After(end)) {
+			t.Fatal(err)
+		}
+	}
+	defer taken.Close()
+	if err := out.Settle(t.Context(), c, spool.Settlement{}); !errors.Is(err, spool.ErrFenced) {
+		t.Errorf("an owner whose lease is over settled a chunk: %v", err)
+	}
+	if err := out.Progress(c, 0); !errors.Is(err, spool.ErrFenced) {
+		t.Errorf("an owner whose lease is over noted progress: %v", err)
+	}
+	if _, err := out.Next(t.Context()); !errors.Is(err, spool.ErrFenced) {
+		t.Errorf("an owner whose lease is over was handed something: %v", err)
+	}
+	if c, err := taken.Next(t.Context()); err != nil || c.Recipients[0] != "a@x.test" {
+		t.Errorf("the next owner got %+v, %v", c, err)
+	}
+}
+
+func TestTheServerGoesAway(t *testing.T) {
+	server := startServer(t)
+	s := open(t, freshSchema(t, server), Options{Rescan: 50 * time.Millisecond})
+	o, err := s.Own(t.Context(), spool.Incoming, segment.All, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, s, "dev@l.test", "hello")
+	e, err := o.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// Connections that broke may show as errors; then all goes on as before, under the same lease.
+	for tries := 0; ; tries++ {
+		err := o.Done(t.Context(), e)
+		if err == nil {
+			break
+		}
+		if tries == 20 || errors.Is(err, spool.ErrFenced) {
+			t.Fatal(err)
+		}
+	}
+	id := write(t, s, "dev@l.test", "again")
+	if e, err := o.Next(t.Context()); err != nil || e.ID != id {
+		t.Errorf("got %v, %v", e.ID, err)
+	}
+}
+
+func TestWhatCrashesLeaveIsRemoved(t *testing.T) {
+	s := open(t, freshSchema(t, startServer(t)), Options{})
+	o, err := s.Own(t.Context(), spool.Incoming, segment.All, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, s, "dev@l.test", "hello")
+	e, err := o.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := o.Prepare(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := p.Content("plain")
+	if err == nil {
+		err = w.Close()
+	}
+	for i := range chunkRows { // so many that they go to the database
+		err = errors.Join(err, p.AddChunk(t.Context(), spool.Chunk{Variant: "plain", Recipients: []string{fmt.Sprint(i, "@x.test")}}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func() (n int) {
+		err := s.pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM chunks) + (SELECT count(*) FROM contents) + (SELECT count(*) FROM bodies)`).Scan(&n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	const entry = 1 // whose body stays
+	if n := count(); n != chunkRows+1+1+entry {
+		t.Fatalf("%d rows before the crash", n)
+	}
+	if err := s.reapOnce(t.Context(), time.Now()); err != nil || count() != chunkRows+1+1+entry {
+		t.Errorf("what is under way was removed, or %v", err)
+	}
+	if err := s.reapOnce(t.Context(), time.Now().Add(leftFor+time.Minute)); err != nil || count() != entry {
+		t.Errorf("%d rows are left, %v", count(), err)
+	}
+}
+
+func TestManyDeferredPostsHideNoOther(t *testing.T) {
+	s := open(t, freshSchema(t, startServer(t)), Options{})
+	in, err := s.Own(t.Context(), spool.Incoming, segment.All, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.OwnOutgoing(t.Context(), segment.All, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		write(t, s, "dev@l.test", "hello")
+		commit(t, in, fmt.Sprint(i, "@x.test"))
+		c, err := out.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := out.Settle(t.Context(), c, spool.Settlement{Deferred: c.Recipients, Due: time.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, s, "dev@l.test", "hello")
+	id := commit(t, in, "new@x.test")
+	if c, err := out.Next(t.Context()); err != nil || c.Post != id {
+		t.Errorf("got %+v, %v", c, err)
+	}
+}

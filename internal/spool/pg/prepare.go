@@ -1,0 +1,268 @@
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mlist/mlist/internal/segment"
+	"github.com/mlist/mlist/internal/spool"
+)
+
+// Prepare implements spool.Owner.
+func (o *owner) Prepare(ctx context.Context, e spool.Entry) (spool.Prepared, error) {
+	p := &prepared{o: o, e: e, variants: map[string]bool{}}
+	err := o.change(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT nextval('post_numbers')`).Scan(&p.number)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, err)
+	}
+	return p, nil
+}
+
+// prepared implements spool.Prepared. Contents and chunks go to the database as they come,
+// under a number to which no post belongs yet; the commit makes the post.
+type prepared struct {
+	o        *owner
+	e        spool.Entry
+	number   int64
+	variants map[string]bool // whether their contents are there
+	wanted   []string        // variants of the chunks
+	chunks   int
+	waiting  [][]any // rows of chunks that are not in the database yet
+	octets   int     // in them
+	entries  []newEntry
+	ended    bool
+}
+
+type newEntry struct {
+	spool.Entry
+	buffer *buffer
+}
+
+// Contents and chunks are written when so many chunks, or octets of them, have come together.
+const (
+	chunkRows   = 64
+	chunkOctets = 1 << 20
+)
+
+// Content implements spool.Prepared.
+func (p *prepared) Content(variant string) (io.WriteCloser, error) {
+	if _, there := p.variants[variant]; there {
+		return nil, fmt.Errorf("content %s of entry %s is there already", variant, p.e.ID)
+	}
+	p.variants[variant] = false
+	return &content{p: p, variant: variant}, nil
+}
+
+type content struct {
+	buffer
+	p       *prepared
+	variant string
+	closed  bool
+}
+
+// Close writes the content to the database.
+func (c *content) Close() error {
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	defer c.buffer.Close()
+	ctx := c.p.o.s.work // io.Closer has none; the lease's end, or Close, ends it
+	err := c.p.o.change(ctx, func(tx pgx.Tx) error {
+		body, err := addBody(ctx, tx, &c.buffer)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO contents (post, variant, body, made) VALUES ($1, $2, $3, $4)`, c.p.number, c.variant, body, time.Now().UnixMicro())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("write content %s of entry %s: %w", c.variant, c.p.e.ID, err)
+	}
+	c.p.variants[c.variant] = true
+	return nil
+}
+
+// chunkHead is what a chunk has beside its recipients and what columns tell.
+type chunkHead struct {
+	List, Variant, Sender     string
+	Flags                     []string
+	Created                   time.Time
+	ReturnKey, UnsubscribeKey string
+	Slots                     []spool.Slot
+	Sign                      []spool.SignKey
+}
+
+// people are the recipients of a chunk, and their names or none.
+type people struct{ Recipients, Names []string }
+
+// AddChunk implements spool.Prepared.
+func (p *prepared) AddChunk(ctx context.Context, c spool.Chunk) error {
+	if len(c.Recipients) == 0 {
+		return nil
+	}
+	if len(c.Names) > 0 && len(c.Names) != len(c.Recipients) {
+		return fmt.Errorf("a chunk of entry %s has %d names for %d recipients", p.e.ID, len(c.Names), len(c.Recipients))
+	}
+	p.chunks++
+	name := fmt.Sprintf("%06d", p.chunks)
+	head, err1 := encode(chunkHead{c.List, c.Variant, c.Sender, c.Flags, c.Created, c.ReturnKey, c.UnsubscribeKey, c.Slots, c.Sign})
+	to, err2 := encode(people{c.Recipients, c.Names})
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	if !slices.Contains(p.wanted, c.Variant) {
+		p.wanted = append(p.wanted, c.Variant)
+	}
+	p.waiting = append(p.waiting, []any{p.number, name, int32(segment.KeyOf(string(p.e.ID), name)), int64(0), int32(0), []byte{}, time.Now().UnixMicro(), head, to})
+	if p.octets += len(head) + len(to); len(p.waiting) >= chunkRows || p.octets >= chunkOctets {
+		return p.flush(ctx)
+	}
+	return nil
+}
+
+// flush writes chunks, outside of the transaction of the commit: that is short however many
+// there are.
+func (p *prepared) flush(ctx context.Context) error {
+	err := p.o.change(ctx, func(tx pgx.Tx) error { return p.copyChunks(ctx, tx) })
+	if err != nil {
+		return fmt.Errorf("write chunks of entry %s: %w", p.e.ID, err)
+	}
+	p.waiting, p.octets = p.waiting[:0], 0
+	return nil
+}
+
+func (p *prepared) copyChunks(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"chunks"}, []string{"post", "name", "key", "due", "tries", "reason", "made", "head", "recipients"},
+		pgx.CopyFromRows(p.waiting))
+	return err
+}
+
+// AddEntry implements spool.Prepared.
+func (p *prepared) AddEntry(_ context.Context, env spool.Envelope, message ...[]byte) (spool.ID, error) {
+	if env.List != p.e.List {
+		return "", fmt.Errorf("a new entry of entry %s is for list %s: want %s", p.e.ID, env.List, p.e.List)
+	}
+	n := newEntry{spool.Entry{ID: p.o.s.newID(), Queue: spool.Incoming, Envelope: env}, &buffer{}}
+	for _, piece := range message {
+		if _, err := n.buffer.Write(piece); err != nil {
+			return "", errors.Join(err, n.buffer.Close())
+		}
+	}
+	n.Size = n.buffer.size
+	p.entries = append(p.entries, n)
+	return n.ID, nil
+}
+
+// Commit implements spool.Prepared.
+func (p *prepared) Commit(ctx context.Context) error {
+	if p.ended {
+		return fmt.Errorf("commit entry %s: it was ended before", p.e.ID)
+	}
+	for _, v := range p.wanted {
+		if !p.variants[v] {
+			p.end(ctx)
+			return fmt.Errorf("commit entry %s: content %s is missing", p.e.ID, v)
+		}
+	}
+	err := p.o.change(ctx, func(tx pgx.Tx) error { return p.commit(ctx, tx) })
+	if err != nil {
+		p.end(ctx)
+		return fmt.Errorf("commit entry %s: %w", p.e.ID, err)
+	}
+	p.ended = true
+	p.closeEntries()
+	p.o.Release(p.e)
+	if p.chunks > 0 {
+		p.o.s.ring(spool.Outgoing)
+	}
+	if len(p.entries) > 0 {
+		p.o.s.ring(spool.Incoming)
+	}
+	if p.chunks == 0 {
+		p.clean(ctx) // contents that nobody gets
+	}
+	return nil
+}
+
+func (p *prepared) commit(ctx context.Context, tx pgx.Tx) error {
+	if len(p.waiting) > 0 {
+		if err := p.copyChunks(ctx, tx); err != nil {
+			return err
+		}
+	}
+	if p.chunks > 0 {
+		if _, err := tx.Exec(ctx, `INSERT INTO posts (number, id, paused) VALUES ($1, $2, false)`, p.number, string(p.e.ID)); err != nil {
+			return err
+		}
+	}
+	for _, n := range p.entries {
+		body, err := addBody(ctx, tx, n.buffer)
+		if err != nil {
+			return err
+		}
+		if _, err := insertEntry(ctx, tx, n.Entry, body); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.Exec(ctx, `INSERT INTO finished (id, at) VALUES ($1, $2) ON CONFLICT DO NOTHING`, string(p.e.ID), time.Now().UnixMicro()); err != nil {
+		return err
+	}
+	return removeEntry(ctx, tx, p.e)
+}
+
+// Abort implements spool.Prepared.
+func (p *prepared) Abort() error {
+	p.end(p.o.s.work)
+	return nil
+}
+
+// end throws away what was written. What that leaves, the reaper finds.
+func (p *prepared) end(ctx context.Context) {
+	if p.ended {
+		return
+	}
+	p.ended = true
+	p.closeEntries()
+	p.clean(ctx)
+}
+
+func (p *prepared) closeEntries() {
+	for _, n := range p.entries {
+		n.buffer.Close() // a file without a name
+	}
+}
+
+func (p *prepared) clean(ctx context.Context) {
+	err := p.o.s.change(context.WithoutCancel(ctx), func(tx pgx.Tx) error { return dropPost(ctx, tx, p.number) })
+	if err != nil {
+		p.o.s.opts.Log.Debug("spool: what an entry's commit has left is removed later", "entry", p.e.ID, "post", strconv.FormatInt(p.number, 10), "err", err)
+	}
+}
+
+// dropPost removes a post, or what would have become one.
+func dropPost(ctx context.Context, tx pgx.Tx, number int64) error {
+	for _, text := range []string{`DELETE FROM posts WHERE number = $1`, `DELETE FROM chunks WHERE post = $1`} {
+		if _, err := tx.Exec(ctx, text, number); err != nil {
+			return err
+		}
+	}
+	rows, err := tx.Query(ctx, `DELETE FROM contents WHERE post = $1 RETURNING body`, number)
+	if err != nil {
+		return err
+	}
+	bodies, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return err
+	}
+	return dropBodies(ctx, tx, bodies...)
+}
