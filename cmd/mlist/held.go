@@ -58,7 +58,7 @@ func (a *app) heldLs() *cobra.Command {
 				}
 				key = addr.Key()
 			}
-			return a.withSpool(func(sp spool.Admin) error { return a.printHeld(cmd, sp, key) })
+			return a.withSpool(cmd.Context(), func(sp spool.Admin) error { return a.printHeld(cmd, sp, key) })
 		},
 	}
 }

@@ -20,7 +20,7 @@ func hold(t *testing.T, a *app, filed bool, listName string, senders ...string) 
 	t.Helper()
 	var ids []spool.ID
 	err := a.withStore(t.Context(), false, func(st store.Store) error {
-		return a.withWholeSpool(func(sp spool.Spool) error {
+		return a.withWholeSpool(t.Context(), func(sp spool.Spool) error {
 			for _, from := range senders {
 				d, err := sp.Create(t.Context())
 				if err != nil {
@@ -57,7 +57,7 @@ func hold(t *testing.T, a *app, filed bool, listName string, senders ...string) 
 func TestHeldPostsAreDecidedAbout(t *testing.T) {
 	inStore(t)
 	a := &app{}
-	if err := a.withConfigSpool(); err != nil {
+	if err := a.withConfigSpool(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	ids := hold(t, a, true, "dev@l.test", "ann@n.test", "bob@n.test", "spam@n.test", "spam@n.test", "cy@n.test")
@@ -126,7 +126,7 @@ func TestHeldPostsAreDecidedAbout(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	err = a.withSpool(func(sp spool.Admin) error {
+	err = a.withSpool(t.Context(), func(sp spool.Admin) error {
 		want := map[spool.ID]string{ids[0]: "approved", ids[1]: "rejected reason=T2ZmLXRvcGlj"}
 		for e, err := range sp.Entries(t.Context(), spool.Incoming) {
 			if err != nil || want[e.ID] != strings.Join(e.Flags, " ") {
@@ -148,7 +148,7 @@ func TestHeldPostsAreDecidedAbout(t *testing.T) {
 func TestFirstPostsAreClearedWithADecision(t *testing.T) {
 	inStore(t)
 	a := &app{}
-	if err := a.withConfigSpool(); err != nil {
+	if err := a.withConfigSpool(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if out, errs, status := inProcess(t, "", "member", "add", "dev@l.test", "ann@n.test"); status != 0 {

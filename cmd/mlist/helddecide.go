@@ -75,7 +75,7 @@ func (a *app) decide(v store.Verdict, short, reason string) (*cobra.Command, *st
 		}
 		h.By = operator()
 		return a.withStore(cmd.Context(), false, func(st store.Store) error {
-			return a.withSpool(func(sp spool.Admin) error { return a.decideHeld(cmd, st, sp, choice, *h) })
+			return a.withSpool(cmd.Context(), func(sp spool.Admin) error { return a.decideHeld(cmd, st, sp, choice, *h) })
 		})
 	}
 	return c, h

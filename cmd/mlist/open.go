@@ -17,6 +17,7 @@ import (
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/spool/dir"
+	"github.com/mlist/mlist/internal/spool/pg"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/store/sqlstore"
 )
@@ -50,37 +51,56 @@ func (a *app) thenTables(ctx context.Context, st store.Lists, err error) error {
 }
 
 // withSpool runs f on the spool, which the daemons make.
-func (a *app) withSpool(f func(sp spool.Admin) error) error {
-	return a.withWholeSpool(func(sp spool.Spool) error { return f(sp) })
+func (a *app) withSpool(ctx context.Context, f func(sp spool.Admin) error) error {
+	return a.withWholeSpool(ctx, func(sp spool.Spool) error { return f(sp) })
 }
 
 // withWholeSpool is withSpool, for commands that put something into it.
-func (a *app) withWholeSpool(f func(sp spool.Spool) error) error {
+func (a *app) withWholeSpool(ctx context.Context, f func(sp spool.Spool) error) error {
 	c, err := a.load()
 	if err != nil {
 		return err
 	}
-	path := spoolPath(c)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return withHint(fmt.Errorf("there is no spool at %s", path), "mlist's daemons make it: `mlist serve`. `mlist config` shows what is configured.")
+	if path, ok := spoolDir(c); ok {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return withHint(fmt.Errorf("there is no spool at %s", path), "mlist's daemons make it: `mlist serve`. `mlist config` shows what is configured.")
+		}
 	}
-	sp, err := openSpool(c, slog.New(slog.DiscardHandler))
+	sp, err := openSpool(ctx, c, slog.New(slog.DiscardHandler), false)
 	if err != nil {
 		return err
 	}
 	return closing(f(sp), sp.Close)
 }
 
-func openSpool(c *config.Config, log *slog.Logger) (spool.Spool, error) {
-	sp, err := dir.Open(spoolPath(c), dir.Options{Log: log})
+// openSpool opens the spool, and makes the tables of one in a database if it may; a
+// directory is made when something is put into it.
+func openSpool(ctx context.Context, c *config.Config, log *slog.Logger, migrate bool) (spool.Spool, error) {
+	path, ok := spoolDir(c)
+	if !ok {
+		sp, err := pg.Open(ctx, c.Spool.URL, pg.Options{Migrate: migrate, Log: log})
+		if err != nil {
+			return nil, err // not sp: a nil *pg.Spool is a spool.Spool that is not nil
+		}
+		return sp, nil
+	}
+	sp, err := dir.Open(path, dir.Options{Log: log})
 	if err != nil {
-		return nil, err // not sp: a nil *dir.Spool is a spool.Spool that is not nil
+		return nil, err
 	}
 	return sp, nil
 }
 
-// spoolPath is the directory of a spool url, which config has checked.
-func spoolPath(c *config.Config) string { return strings.TrimPrefix(c.Spool.URL, "dir:") }
+// spoolDir is the directory of the spool, if it is one; config has checked the URL.
+func spoolDir(c *config.Config) (path string, ok bool) { return strings.CutPrefix(c.Spool.URL, "dir:") }
+
+// localDir is where what mlist writes most on this machine is: the spool, or else the trace.
+func localDir(c *config.Config) string {
+	if path, ok := spoolDir(c); ok {
+		return path
+	}
+	return c.Trace.Dir
+}
 
 // openArchive returns the archive; nil if none is configured.
 func openArchive(c *config.Config) *archivedir.Archive {

@@ -32,7 +32,7 @@ func (a *app) postLs() *cobra.Command {
 		Example: "  mlist post ls --json",
 		Args:    between(0, 0, "nothing"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withSpool(func(sp spool.Admin) error { return a.printQueues(cmd, sp, []spool.Queue{spool.Outgoing}, "") })
+			return a.withSpool(cmd.Context(), func(sp spool.Admin) error { return a.printQueues(cmd, sp, []spool.Queue{spool.Outgoing}, "") })
 		},
 	}
 }

@@ -164,7 +164,7 @@ func (a *app) queueLs() *cobra.Command {
 			}
 			key = addr.Key()
 		}
-		return a.withSpool(func(sp spool.Admin) error { return a.printQueues(cmd, sp, queues, key) })
+		return a.withSpool(cmd.Context(), func(sp spool.Admin) error { return a.printQueues(cmd, sp, queues, key) })
 	}
 	return c
 }

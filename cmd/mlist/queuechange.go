@@ -104,7 +104,7 @@ func (a *app) change(cmd *cobra.Command, args []string, all, done string, do cha
 		}
 		queue = queues[0]
 	}
-	return a.withSpool(func(sp spool.Admin) error {
+	return a.withSpool(cmd.Context(), func(sp spool.Admin) error {
 		if all == "" {
 			return changeEach(a, cmd, done, each(ids), func(id spool.ID) error { return notFoundHint(do(cmd.Context(), sp, id)) })
 		}

@@ -33,7 +33,7 @@ func (a *app) showEntry(cmd *cobra.Command, arg string, whole bool, in spool.Que
 	if err != nil {
 		return err
 	}
-	return a.withSpool(func(sp spool.Admin) error {
+	return a.withSpool(cmd.Context(), func(sp spool.Admin) error {
 		e, err := sp.Find(cmd.Context(), ids[0])
 		if errors.Is(err, spool.ErrNotFound) && in == "" && !whole {
 			return a.showPost(cmd, sp, ids[0])

@@ -113,7 +113,7 @@ func (a *app) requestDecide(verb commands.Verb, done, short string) *cobra.Comma
 			if err != nil {
 				return err
 			}
-			return a.withWholeSpool(func(sp spool.Spool) error {
+			return a.withWholeSpool(cmd.Context(), func(sp spool.Spool) error {
 				var addrs []string
 				for _, r := range chosen {
 					env := spool.Envelope{Received: time.Now(), Peer: "operator"}

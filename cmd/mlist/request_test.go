@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -54,13 +55,13 @@ func TestRequests(t *testing.T) {
 	check("request accept dev@l.test --all ann@net.test", exitUsage, "or --all")
 	check("request accept nolist@l.test --all", exitError, "no list nolist@l.test")
 	check("request accept dev@l.test ann@net.test eve@net.test", exitError, "eve@net.test has asked for nothing")
-	if err := a.withConfigSpool(); err != nil {
+	if err := a.withConfigSpool(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	check("request accept dev@l.test Ann@net.test", 0, "Accepted, as soon as the pipeline runs: ann@net.test.")
 	check("request reject dev@l.test --all --reason no", 0, "Rejected, as soon as the pipeline runs: ann@net.test, cy@net.test.")
 	check("request discard dev@l.test bob@net.test --json", 0, "\"discarded\": [\n    \"bob@net.test\"\n  ]")
-	err := a.withSpool(func(sp spool.Admin) error {
+	err := a.withSpool(t.Context(), func(sp spool.Admin) error {
 		n := 0
 		for e, err := range sp.Entries(t.Context(), spool.Incoming) {
 			if n++; err != nil || e.Role != "decision" || e.Detail == "" || e.List != "dev@l.test" {
@@ -78,12 +79,12 @@ func TestRequests(t *testing.T) {
 }
 
 // withConfigSpool makes the spool, as the daemons do when they start.
-func (a *app) withConfigSpool() error {
+func (a *app) withConfigSpool(ctx context.Context) error {
 	c, err := a.load()
 	if err != nil {
 		return err
 	}
-	sp, err := openSpool(c, nil)
+	sp, err := openSpool(ctx, c, nil, true)
 	if err != nil {
 		return err
 	}

@@ -166,7 +166,7 @@ func (s *server) watch(ctx context.Context, daemons []namedDaemon, hangups <-cha
 // stuck would hold, and asks the disk.
 func (s *server) alive(daemons []namedDaemon) error {
 	s.status(daemons)
-	_, err := os.Stat(spoolPath(s.cfg))
+	_, err := os.Stat(localDir(s.cfg))
 	return err
 }
 
@@ -186,7 +186,7 @@ func names(daemons []namedDaemon) []string {
 // open opens spool, store and plugins as far as the daemons need them, and makes the daemons.
 func (s *server) open(ctx context.Context, set *settings) error {
 	var err error
-	if s.spool, err = openSpool(s.cfg, s.log); err != nil {
+	if s.spool, err = openSpool(ctx, s.cfg, s.log, true); err != nil {
 		return err
 	}
 	s.trace = openTrace(s.cfg, s.log)

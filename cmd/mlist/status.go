@@ -71,7 +71,7 @@ and how full the disk is; and last what is wrong. It ends with status 1 if somet
 			if err != nil {
 				return err
 			}
-			return a.withSpool(func(sp spool.Admin) error {
+			return a.withSpool(cmd.Context(), func(sp spool.Admin) error {
 				st, err := gatherStatus(cmd.Context(), c, sp)
 				if err != nil {
 					return err
@@ -110,7 +110,7 @@ func gatherStatus(ctx context.Context, c *config.Config, sp spool.Admin) (*statu
 		return nil, err
 	}
 	var fs unix.Statfs_t
-	st.Disk.Path = spoolPath(c)
+	st.Disk.Path = localDir(c)
 	if err := unix.Statfs(st.Disk.Path, &fs); err != nil {
 		return nil, fmt.Errorf("ask how much of %s is free: %w", st.Disk.Path, err)
 	}

@@ -43,7 +43,7 @@ func tracePath(c *config.Config) string {
 	if c.Trace.Dir != "" {
 		return c.Trace.Dir
 	}
-	return filepath.Join(spoolPath(c), "trace")
+	return filepath.Join(localDir(c), "trace") // a directory: config wants trace.dir beside a database
 }
 
 func (a *app) traceCommand() *cobra.Command {

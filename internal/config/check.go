@@ -32,8 +32,11 @@ func (c *Config) check(file string, at lines) error {
 		}
 	}
 	expect("hostname", checkHostname(c.Hostname))
-	expect("store.url", checkStoreURL(c.Store.URL))
-	expect("spool.url", checkPathURL(c.Spool.URL, "dir"))
+	expect("store.url", checkURL(c.Store.URL, "sqlite"))
+	expect("spool.url", checkURL(c.Spool.URL, "dir"))
+	if c.Trace.Dir == "" && !strings.HasPrefix(c.Spool.URL, "dir:") {
+		p.addf("trace.dir", "want a directory on this machine: the spool is in a database")
+	}
 	if c.Templates.Dir != "" {
 		expect("templates.dir", checkPath(c.Templates.Dir))
 	}
@@ -137,16 +140,16 @@ func checkPathURL(s, scheme string) error {
 	return checkPath(path)
 }
 
-// checkStoreURL takes a file, or a server without a password: the configuration is printed,
-// and read by more than the daemons.
-func checkStoreURL(s string) error {
+// checkURL takes a path of one scheme, or a PostgreSQL server, without a password: the
+// configuration is printed, and read by more than the daemons.
+func checkURL(s, local string) error {
 	scheme, _, _ := strings.Cut(s, ":")
 	switch scheme {
-	case "sqlite":
+	case local:
 		return checkPathURL(s, scheme)
 	case "postgres", "postgresql":
 	default:
-		return fmt.Errorf("%q: want sqlite:PATH or postgres://USER@HOST/DATABASE", scheme)
+		return fmt.Errorf("%q: want %s:PATH or postgres://USER@HOST/DATABASE", scheme, local)
 	}
 	u, err := url.Parse(s)
 	if err != nil {

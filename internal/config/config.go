@@ -54,7 +54,7 @@ type Archive struct {
 
 // Spool is [spool].
 type Spool struct {
-	URL string `toml:"url" default:"dir:/var/spool/mlist" help:"dir:PATH, on one file system"`
+	URL string `toml:"url" default:"dir:/var/spool/mlist" help:"dir:PATH, on one file system; or postgres://USER@HOST/DATABASE?passfile=PATH, and then trace.dir"`
 }
 
 // LMTPD is [lmtpd].

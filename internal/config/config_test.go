@@ -55,6 +55,7 @@ func TestWhatIsWrongIsToldWithFileLineAndKey(t *testing.T) {
 		{"a store with a password", "[store]\nurl = \"postgres://mlist:secret@db/x\"\n", `x.toml:2: store.url: a password belongs in a file that passfile=PATH names in the URL, as libpq has it`},
 		{"a store without a host", "[store]\nurl = \"postgres:db\"\n", `x.toml:2: store.url: want postgres://USER@HOST/DATABASE`},
 		{"a relative path", "[spool]\nurl = \"dir:spool\"\n", `x.toml:2: spool.url: "spool": want an absolute path`},
+		{"a spool in a database, and no place for the trace", "[spool]\nurl = \"postgres://mlist@db/x\"\n", "trace.dir: want a directory on this machine: the spool is in a database"},
 		{"an MTA without a scheme", "[outbound]\nmta = \"127.0.0.1:25\"\n", `x.toml:2: outbound.mta: "127.0.0.1:25": want smtp://HOST:PORT, smtps://HOST:PORT or unix:PATH`},
 		{"an MTA with a password", "[outbound]\nmta = \"smtp://u:secret@h:25\"\n", "x.toml:2: outbound.mta: credentials belong in username and password_file"},
 		{"an MTA with an impossible port", "[outbound]\nmta = \"smtp://h:0x19\"\n", "x.toml:2: outbound.mta: "},

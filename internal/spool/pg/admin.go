@@ -18,7 +18,7 @@ func (s *Spool) Entries(ctx context.Context, q spool.Queue) iter.Seq2[spool.Entr
 	return func(yield func(spool.Entry, error) bool) {
 		// Page by page: the caller may take its time, and do something with each.
 		for after := ""; ; {
-			rows, err := s.pool.Query(ctx, `SELECT `+entryColumns+` FROM entries WHERE queue = $1 AND id > $2 ORDER BY id LIMIT $3`, string(q), after, pageRows)
+			rows, err := s.pool.Query(ctx, `SELECT `+entryColumns+` FROM spool_entries WHERE queue = $1 AND id > $2 ORDER BY id LIMIT $3`, string(q), after, pageRows)
 			var page []row
 			if err == nil {
 				page, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (row, error) { return scanEntry(r) })
@@ -52,7 +52,7 @@ func (s *Spool) Chunks(ctx context.Context, recipients bool) iter.Seq2[spool.Chu
 		}
 		var number int64
 		for name := ""; ; {
-			rows, err := s.pool.Query(ctx, `SELECT `+columns+` FROM chunks c JOIN posts p ON p.number = c.post
+			rows, err := s.pool.Query(ctx, `SELECT `+columns+` FROM spool_chunks c JOIN spool_posts p ON p.number = c.post
 				WHERE (c.post, c.name) > ($1, $2) ORDER BY c.post, c.name LIMIT $3`, number, name, pageRows)
 			var page []*spool.Chunk
 			if err == nil {
@@ -64,7 +64,7 @@ func (s *Spool) Chunks(ctx context.Context, recipients bool) iter.Seq2[spool.Chu
 			if err == nil && len(page) > 0 {
 				last := page[len(page)-1]
 				name = last.Name
-				err = s.pool.QueryRow(ctx, `SELECT number FROM posts WHERE id = $1`, string(last.Post)).Scan(&number)
+				err = s.pool.QueryRow(ctx, `SELECT number FROM spool_posts WHERE id = $1`, string(last.Post)).Scan(&number)
 				if errors.Is(err, pgx.ErrNoRows) { // the post went meanwhile: on with the next one
 					name, err = "\U0010FFFF", nil
 				}
@@ -87,7 +87,7 @@ func (s *Spool) Chunks(ctx context.Context, recipients bool) iter.Seq2[spool.Chu
 
 // Find implements spool.Admin.
 func (s *Spool) Find(ctx context.Context, id spool.ID) (spool.Entry, error) {
-	r, err := scanEntry(s.pool.QueryRow(ctx, `SELECT `+entryColumns+` FROM entries WHERE id = $1 ORDER BY queue DESC LIMIT 1`, string(id)))
+	r, err := scanEntry(s.pool.QueryRow(ctx, `SELECT `+entryColumns+` FROM spool_entries WHERE id = $1 ORDER BY queue DESC LIMIT 1`, string(id)))
 	if err != nil {
 		return spool.Entry{}, fmt.Errorf("find entry %s: %w", id, notFound(err))
 	}
@@ -103,7 +103,7 @@ func (s *Spool) Read(ctx context.Context, e spool.Entry) (spool.Message, error) 
 func (s *Spool) Retry(ctx context.Context, e spool.Entry, flags ...string) error {
 	to := e.Queue
 	err := s.change(ctx, func(tx pgx.Tx) error {
-		r, err := scanEntry(tx.QueryRow(ctx, `SELECT `+entryColumns+` FROM entries WHERE queue = $1 AND id = $2 FOR UPDATE`, string(e.Queue), string(e.ID)))
+		r, err := scanEntry(tx.QueryRow(ctx, `SELECT `+entryColumns+` FROM spool_entries WHERE queue = $1 AND id = $2 FOR UPDATE`, string(e.Queue), string(e.ID)))
 		if err != nil {
 			return notFound(err)
 		}
@@ -121,7 +121,7 @@ func (s *Spool) Retry(ctx context.Context, e spool.Entry, flags ...string) error
 			return err
 		}
 		if to == e.Queue {
-			_, err = tx.Exec(ctx, `UPDATE entries SET envelope = $3, due = 0 WHERE queue = $1 AND id = $2`, string(e.Queue), string(e.ID), env)
+			_, err = tx.Exec(ctx, `UPDATE spool_entries SET envelope = $3, due = 0 WHERE queue = $1 AND id = $2`, string(e.Queue), string(e.ID), env)
 			return err
 		}
 		return moveEntry(ctx, tx, e, to, to, env, tries, "")
@@ -136,7 +136,7 @@ func (s *Spool) Retry(ctx context.Context, e spool.Entry, flags ...string) error
 // RetryChunks implements spool.Admin.
 func (s *Spool) RetryChunks(ctx context.Context, post spool.ID) error {
 	err := s.ofPost(ctx, post, func(tx pgx.Tx, number int64) error {
-		_, err := tx.Exec(ctx, `UPDATE chunks SET due = 0 WHERE post = $1 AND due > 0`, number)
+		_, err := tx.Exec(ctx, `UPDATE spool_chunks SET due = 0 WHERE post = $1 AND due > 0`, number)
 		return err
 	})
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *Spool) RetryChunks(ctx context.Context, post spool.ID) error {
 func (s *Spool) ofPost(ctx context.Context, post spool.ID, f func(tx pgx.Tx, number int64) error) error {
 	return s.change(ctx, func(tx pgx.Tx) error {
 		var number int64
-		if err := tx.QueryRow(ctx, `SELECT number FROM posts WHERE id = $1 FOR UPDATE`, string(post)).Scan(&number); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT number FROM spool_posts WHERE id = $1 FOR UPDATE`, string(post)).Scan(&number); err != nil {
 			return notFound(err)
 		}
 		return f(tx, number)
@@ -177,7 +177,7 @@ func (s *Spool) ResumePost(ctx context.Context, post spool.ID) error {
 
 func (s *Spool) setPaused(ctx context.Context, post spool.ID, paused bool) error {
 	err := s.ofPost(ctx, post, func(tx pgx.Tx, number int64) error {
-		_, err := tx.Exec(ctx, `UPDATE posts SET paused = $2 WHERE number = $1`, number, paused)
+		_, err := tx.Exec(ctx, `UPDATE spool_posts SET paused = $2 WHERE number = $1`, number, paused)
 		return err
 	})
 	if err != nil {
@@ -229,12 +229,12 @@ func (s *Spool) reapOnce(ctx context.Context, now time.Time) error {
 		text string
 		arg  int64
 	}{
-		{`DELETE FROM posts p WHERE NOT EXISTS (SELECT 1 FROM chunks c WHERE c.post = p.number) AND $1 > 0`, 1},
-		{`DELETE FROM chunks c WHERE made < $1 AND NOT EXISTS (SELECT 1 FROM posts p WHERE p.number = c.post)`, old},
-		{`DELETE FROM contents c WHERE made < $1 AND NOT EXISTS (SELECT 1 FROM posts p WHERE p.number = c.post)`, old},
-		{`DELETE FROM bodies b WHERE made < $1 AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.body = b.id)
-			AND NOT EXISTS (SELECT 1 FROM contents c WHERE c.body = b.id)`, old},
-		{`DELETE FROM finished WHERE at < $1`, now.Add(-finishedFor).UnixMicro()},
+		{`DELETE FROM spool_posts p WHERE NOT EXISTS (SELECT 1 FROM spool_chunks c WHERE c.post = p.number) AND $1 > 0`, 1},
+		{`DELETE FROM spool_chunks c WHERE made < $1 AND NOT EXISTS (SELECT 1 FROM spool_posts p WHERE p.number = c.post)`, old},
+		{`DELETE FROM spool_contents c WHERE made < $1 AND NOT EXISTS (SELECT 1 FROM spool_posts p WHERE p.number = c.post)`, old},
+		{`DELETE FROM spool_bodies b WHERE made < $1 AND NOT EXISTS (SELECT 1 FROM spool_entries e WHERE e.body = b.id)
+			AND NOT EXISTS (SELECT 1 FROM spool_contents c WHERE c.body = b.id)`, old},
+		{`DELETE FROM spool_finished WHERE at < $1`, now.Add(-finishedFor).UnixMicro()},
 	} {
 		if _, err := s.pool.Exec(ctx, step.text, step.arg); err != nil {
 			return err

@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
-
 	"github.com/mlist/mlist/internal/spool"
 )
 
@@ -24,6 +21,7 @@ const (
 
 // buffer is what was written, in memory or, when it is much, in a file without a name.
 type buffer struct {
+	temp   string // directory of the file
 	memory bytes.Buffer
 	file   *os.File
 	size   int64
@@ -31,7 +29,7 @@ type buffer struct {
 
 func (b *buffer) Write(p []byte) (int, error) {
 	if b.file == nil && b.memory.Len()+len(p) > memorySize {
-		f, err := unnamed()
+		f, err := unnamed(b.temp)
 		if err != nil {
 			return 0, err
 		}
@@ -68,8 +66,8 @@ func (b *buffer) Close() error {
 }
 
 // unnamed opens a file that is gone when it is closed.
-func unnamed() (*os.File, error) {
-	f, err := os.CreateTemp("", "mlist-*")
+func unnamed(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "unnamed-*")
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +80,7 @@ func unnamed() (*os.File, error) {
 
 // addBody stores what was written.
 func addBody(ctx context.Context, tx pgx.Tx, b *buffer) (id int64, err error) {
-	err = tx.QueryRow(ctx, `INSERT INTO bodies (size, made) VALUES ($1, $2) RETURNING id`, b.size, time.Now().UnixMicro()).Scan(&id)
+	err = tx.QueryRow(ctx, `INSERT INTO spool_bodies (size, made) VALUES ($1, $2) RETURNING id`, b.size, time.Now().UnixMicro()).Scan(&id)
 	if err != nil {
 		return 0, err
 	}
@@ -94,43 +92,30 @@ func addBody(ctx context.Context, tx pgx.Tx, b *buffer) (id int64, err error) {
 		case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
 			return 0, err
 		default:
-			if _, err := tx.Exec(ctx, `INSERT INTO body_parts (body, part, bytes) VALUES ($1, $2, $3)`, id, n, part[:got]); err != nil {
+			if _, err := tx.Exec(ctx, `INSERT INTO spool_body_parts (body, part, bytes) VALUES ($1, $2, $3)`, id, n, part[:got]); err != nil {
 				return 0, err
 			}
 		}
 	}
 }
 
-// readBody is a body as a file: another process may be handed it.
+// readBody is a body as a file: plugins are handed one.
 func (s *Spool) readBody(ctx context.Context, id, size int64) (spool.Message, error) {
-	f, err := s.bodyFile(size)
+	f, err := os.CreateTemp(s.temp, "message-*")
 	if err != nil {
 		return nil, err
 	}
 	if err := s.copyBody(ctx, f, id, size); err != nil {
-		f.Close()
-		return nil, err
+		return nil, errors.Join(err, closeAndRemove(f))
 	}
 	return &message{f, size}, nil
-}
-
-// bodyFile is a file in memory for what is small, and on disk for what is not.
-func (s *Spool) bodyFile(size int64) (*os.File, error) {
-	if size > memorySize {
-		return unnamed()
-	}
-	fd, err := unix.MemfdCreate("mlist", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("a file in memory: %w", err)
-	}
-	return os.NewFile(uintptr(fd), "mlist"), nil
 }
 
 func (s *Spool) copyBody(ctx context.Context, to *os.File, id, size int64) error {
 	var have int64
 	for n := 0; have < size; n++ {
 		var part []byte
-		err := s.pool.QueryRow(ctx, `SELECT bytes FROM body_parts WHERE body = $1 AND part = $2`, id, n).Scan(&part)
+		err := s.pool.QueryRow(ctx, `SELECT bytes FROM spool_body_parts WHERE body = $1 AND part = $2`, id, n).Scan(&part)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return spool.ErrNotFound // it was removed meanwhile
 		}
@@ -154,12 +139,12 @@ type message struct {
 func (m *message) ReadAt(p []byte, at int64) (int, error) { return m.file.ReadAt(p, at) }
 func (m *message) Size() int64                            { return m.size }
 func (m *message) File() (*os.File, int64)                { return m.file, 0 }
-func (m *message) Close() error                           { return m.file.Close() }
+func (m *message) Close() error                           { return closeAndRemove(m.file) }
 
 // dropBodies removes those of the bodies to which nothing refers any more. A body that is
 // about to be referred to is locked by that, and stays.
 func dropBodies(ctx context.Context, tx pgx.Tx, ids ...int64) error {
-	_, err := tx.Exec(ctx, `DELETE FROM bodies b WHERE b.id = ANY($1) AND NOT EXISTS (SELECT 1 FROM entries e WHERE e.body = b.id)
-		AND NOT EXISTS (SELECT 1 FROM contents c WHERE c.body = b.id)`, ids)
+	_, err := tx.Exec(ctx, `DELETE FROM spool_bodies b WHERE b.id = ANY($1) AND NOT EXISTS (SELECT 1 FROM spool_entries e WHERE e.body = b.id)
+		AND NOT EXISTS (SELECT 1 FROM spool_contents c WHERE c.body = b.id)`, ids)
 	return err
 }

@@ -20,7 +20,7 @@ import (
 
 // Create implements spool.Putter.
 func (s *Spool) Create(ctx context.Context) (spool.Draft, error) {
-	return &draft{s: s}, ctx.Err()
+	return &draft{s: s, b: buffer{temp: s.temp}}, ctx.Err()
 }
 
 // draft implements spool.Draft. Its bytes go to the database once, with the first entry.
@@ -111,7 +111,7 @@ func insertEntry(ctx context.Context, tx pgx.Tx, e spool.Entry, body int64) (int
 	if err != nil {
 		return 0, err
 	}
-	tag, err := tx.Exec(ctx, `INSERT INTO entries (queue, id, key, list, origin, envelope, body, size, tries, due, reason)
+	tag, err := tx.Exec(ctx, `INSERT INTO spool_entries (queue, id, key, list, origin, envelope, body, size, tries, due, reason)
 		VALUES ($1, $2, $3, $4, $1, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING`,
 		string(e.Queue), string(e.ID), int32(e.Key), e.List, env, body, e.Size, e.Tries, micros(e.Due), []byte(e.Reason))
 	return tag.RowsAffected(), err
@@ -162,7 +162,7 @@ func notFound(err error) error {
 // open reads the bytes of an entry.
 func (s *Spool) openEntry(ctx context.Context, e spool.Entry) (spool.Message, error) {
 	var body, size int64
-	err := s.pool.QueryRow(ctx, `SELECT body, size FROM entries WHERE queue = $1 AND id = $2`, string(e.Queue), string(e.ID)).Scan(&body, &size)
+	err := s.pool.QueryRow(ctx, `SELECT body, size FROM spool_entries WHERE queue = $1 AND id = $2`, string(e.Queue), string(e.ID)).Scan(&body, &size)
 	if err == nil {
 		var m spool.Message
 		if m, err = s.readBody(ctx, body, size); err == nil {
@@ -175,7 +175,7 @@ func (s *Spool) openEntry(ctx context.Context, e spool.Entry) (spool.Message, er
 // removeEntry removes an entry, and its bytes if nothing else has them.
 func removeEntry(ctx context.Context, tx pgx.Tx, e spool.Entry) error {
 	var body int64
-	err := tx.QueryRow(ctx, `DELETE FROM entries WHERE queue = $1 AND id = $2 RETURNING body`, string(e.Queue), string(e.ID)).Scan(&body)
+	err := tx.QueryRow(ctx, `DELETE FROM spool_entries WHERE queue = $1 AND id = $2 RETURNING body`, string(e.Queue), string(e.ID)).Scan(&body)
 	if err != nil {
 		return notFound(err)
 	}

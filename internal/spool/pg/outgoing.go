@@ -187,9 +187,9 @@ func (o *outgoing) fill(ctx context.Context) error {
 		}
 	}
 	o.mu.Unlock()
-	rows, err := o.s.pool.Query(ctx, `SELECT p.number, p.id, c.name FROM posts p
-		CROSS JOIN LATERAL (SELECT name FROM chunks WHERE post = p.number AND due <= $1 AND `+inRanges(2, 3)+`
-			AND NOT EXISTS (SELECT 1 FROM unnest($4::bigint[], $5::text[]) AS h (post, name) WHERE h.post = chunks.post AND h.name = chunks.name)
+	rows, err := o.s.pool.Query(ctx, `SELECT p.number, p.id, c.name FROM spool_posts p
+		CROSS JOIN LATERAL (SELECT name FROM spool_chunks WHERE post = p.number AND due <= $1 AND `+inRanges(2, 3)+`
+			AND NOT EXISTS (SELECT 1 FROM unnest($4::bigint[], $5::text[]) AS h (post, name) WHERE h.post = spool_chunks.post AND h.name = spool_chunks.name)
 			ORDER BY name LIMIT $6) c
 		WHERE NOT p.paused ORDER BY p.number, c.name LIMIT $7`,
 		time.Now().UnixMicro(), first, last, posts, names, turnChunks, turnsChunks)
@@ -217,7 +217,7 @@ func (o *outgoing) untilDue(ctx context.Context) (time.Duration, error) {
 	first, last := ranges(o.set)
 	var due int64
 	now := time.Now()
-	err := o.s.pool.QueryRow(ctx, `SELECT coalesce(min(due), 0) FROM chunks WHERE due > $1 AND post IN (SELECT number FROM posts WHERE NOT paused) AND `+inRanges(2, 3),
+	err := o.s.pool.QueryRow(ctx, `SELECT coalesce(min(due), 0) FROM spool_chunks WHERE due > $1 AND post IN (SELECT number FROM spool_posts WHERE NOT paused) AND `+inRanges(2, 3),
 		now.UnixMicro(), first, last).Scan(&due)
 	if err != nil {
 		return 0, fmt.Errorf("look for chunks: %w", err)
@@ -235,7 +235,7 @@ func (o *outgoing) untilDue(ctx context.Context) (time.Duration, error) {
 
 // chunkColumns are what scanChunk reads.
 const chunkColumns = `p.id, p.paused, c.name, c.key, c.due, c.tries, c.reason, c.head,
-	ARRAY(SELECT g.place FROM progress g WHERE g.post = c.post AND g.name = c.name)`
+	ARRAY(SELECT g.place FROM spool_progress g WHERE g.post = c.post AND g.name = c.name)`
 
 // scanChunk reads a chunk; the recipients too if the row has them.
 func scanChunk(row pgx.Row, recipients bool) (*spool.Chunk, []int, error) {
@@ -285,7 +285,7 @@ func scanChunk(row pgx.Row, recipients bool) (*spool.Chunk, []int, error) {
 
 // handOut reads a chunk. It returns nil if the chunk is not to be handed out any more.
 func (o *outgoing) handOut(ctx context.Context, id spool.ID, p place) (*spool.Chunk, error) {
-	c, places, err := scanChunk(o.s.pool.QueryRow(ctx, `SELECT `+chunkColumns+`, c.recipients FROM chunks c JOIN posts p ON p.number = c.post
+	c, places, err := scanChunk(o.s.pool.QueryRow(ctx, `SELECT `+chunkColumns+`, c.recipients FROM spool_chunks c JOIN spool_posts p ON p.number = c.post
 		WHERE c.post = $1 AND c.name = $2 AND c.due <= $3 AND NOT p.paused`, p.post, p.name, time.Now().UnixMicro()), true)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
@@ -329,7 +329,7 @@ func (o *outgoing) Content(ctx context.Context, c *spool.Chunk) (spool.Message, 
 	h, err := o.handedOut(c)
 	if err == nil {
 		var body, size int64
-		err = o.s.pool.QueryRow(ctx, `SELECT b.id, b.size FROM contents c JOIN bodies b ON b.id = c.body WHERE c.post = $1 AND c.variant = $2`, h.post, c.Variant).Scan(&body, &size)
+		err = o.s.pool.QueryRow(ctx, `SELECT b.id, b.size FROM spool_contents c JOIN spool_bodies b ON b.id = c.body WHERE c.post = $1 AND c.variant = $2`, h.post, c.Variant).Scan(&body, &size)
 		if err == nil {
 			var m spool.Message
 			if m, err = o.s.readBody(ctx, body, size); err == nil {
@@ -377,10 +377,10 @@ func (o *outgoing) deferChunk(ctx context.Context, tx pgx.Tx, c *spool.Chunk, h 
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, `DELETE FROM progress WHERE post = $1 AND name = $2`, h.post, h.name); err != nil {
+	if _, err := tx.Exec(ctx, `DELETE FROM spool_progress WHERE post = $1 AND name = $2`, h.post, h.name); err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `UPDATE chunks SET recipients = $3, tries = tries + 1, due = $4, reason = $5 WHERE post = $1 AND name = $2`,
+	_, err = tx.Exec(ctx, `UPDATE spool_chunks SET recipients = $3, tries = tries + 1, due = $4, reason = $5 WHERE post = $1 AND name = $2`,
 		h.post, h.name, to, micros(r.Due), []byte(r.Reason))
 	return err
 }
@@ -391,13 +391,13 @@ func endChunk(ctx context.Context, tx pgx.Tx, p place) error {
 	if _, err := tx.Exec(ctx, `SET LOCAL synchronous_commit = off`); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, `DELETE FROM chunks WHERE post = $1 AND name = $2`, p.post, p.name); err != nil {
+	if _, err := tx.Exec(ctx, `DELETE FROM spool_chunks WHERE post = $1 AND name = $2`, p.post, p.name); err != nil {
 		return err
 	}
 	// Of two who remove the last two chunks together, neither may see that it is the last;
 	// the reaper does.
 	var more bool
-	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM chunks WHERE post = $1)`, p.post).Scan(&more); err != nil || more {
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM spool_chunks WHERE post = $1)`, p.post).Scan(&more); err != nil || more {
 		return err
 	}
 	return dropPost(ctx, tx, p.post)
@@ -413,7 +413,7 @@ func (o *outgoing) Progress(c *spool.Chunk, i int) error {
 			if _, err := tx.Exec(ctx, `SET LOCAL synchronous_commit = off`); err != nil {
 				return err
 			}
-			_, err := tx.Exec(ctx, `INSERT INTO progress (post, name, place) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, h.post, h.name, h.places[i])
+			_, err := tx.Exec(ctx, `INSERT INTO spool_progress (post, name, place) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, h.post, h.name, h.places[i])
 			if isState(err, foreignKey) {
 				return spool.ErrNotFound // an operator removed the post
 			}

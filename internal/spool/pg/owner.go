@@ -133,7 +133,7 @@ func (o *owner) fill(ctx context.Context) error {
 	for k := range o.busy {
 		busy = append(busy, int32(k))
 	}
-	rows, err := o.s.pool.Query(ctx, `SELECT `+entryColumns+` FROM entries WHERE queue = $1 AND due <= $2 AND key <> ALL ($3) AND `+inRanges(4, 5)+`
+	rows, err := o.s.pool.Query(ctx, `SELECT `+entryColumns+` FROM spool_entries WHERE queue = $1 AND due <= $2 AND key <> ALL ($3) AND `+inRanges(4, 5)+`
 		ORDER BY id LIMIT $6`, string(o.queue), time.Now().UnixMicro(), busy, first, last, batch)
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func (o *owner) fill(ctx context.Context) error {
 func (o *owner) untilDue(ctx context.Context) (time.Duration, error) {
 	first, last := ranges(o.set)
 	var due int64
-	err := o.s.pool.QueryRow(ctx, `SELECT coalesce(min(due), 0) FROM entries WHERE queue = $1 AND due > $2 AND `+inRanges(3, 4),
+	err := o.s.pool.QueryRow(ctx, `SELECT coalesce(min(due), 0) FROM spool_entries WHERE queue = $1 AND due > $2 AND `+inRanges(3, 4),
 		string(o.queue), time.Now().UnixMicro(), first, last).Scan(&due)
 	if err != nil {
 		return 0, fmt.Errorf("look for entries in %s: %w", o.queue, err)
@@ -192,7 +192,7 @@ func (o *owner) Done(ctx context.Context, e spool.Entry) error {
 // Defer implements spool.Owner.
 func (o *owner) Defer(ctx context.Context, e spool.Entry, due time.Time, reason string) error {
 	return o.act(ctx, e, "defer", func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `UPDATE entries SET tries = tries + 1, due = $3, reason = $4 WHERE queue = $1 AND id = $2`,
+		_, err := tx.Exec(ctx, `UPDATE spool_entries SET tries = tries + 1, due = $3, reason = $4 WHERE queue = $1 AND id = $2`,
 			string(e.Queue), string(e.ID), micros(due), []byte(reason))
 		return err
 	})
@@ -204,7 +204,7 @@ func (o *owner) Park(ctx context.Context, e spool.Entry, q spool.Queue, reason s
 		return fmt.Errorf("park entry %s in %s: want held or failed", e.ID, q)
 	}
 	return o.act(ctx, e, "park", func(tx pgx.Tx) error {
-		r, err := scanEntry(tx.QueryRow(ctx, `SELECT `+entryColumns+` FROM entries WHERE queue = $1 AND id = $2 FOR UPDATE`, string(e.Queue), string(e.ID)))
+		r, err := scanEntry(tx.QueryRow(ctx, `SELECT `+entryColumns+` FROM spool_entries WHERE queue = $1 AND id = $2 FOR UPDATE`, string(e.Queue), string(e.ID)))
 		if err != nil {
 			return notFound(err)
 		}
@@ -228,7 +228,7 @@ func moveEntry(ctx context.Context, tx pgx.Tx, e spool.Entry, to, origin spool.Q
 	if err := removeEntry(ctx, tx, spool.Entry{ID: e.ID, Queue: to}); err != nil && !errors.Is(err, spool.ErrNotFound) {
 		return err
 	}
-	_, err := tx.Exec(ctx, `UPDATE entries SET queue = $3, origin = $4, envelope = $5, tries = $6, due = 0, reason = $7 WHERE queue = $1 AND id = $2`,
+	_, err := tx.Exec(ctx, `UPDATE spool_entries SET queue = $3, origin = $4, envelope = $5, tries = $6, due = 0, reason = $7 WHERE queue = $1 AND id = $2`,
 		string(e.Queue), string(e.ID), string(to), string(origin), env, tries, []byte(reason))
 	return err
 }
@@ -246,7 +246,7 @@ func (o *owner) Release(e spool.Entry) {
 
 // Finished implements spool.Owner.
 func (o *owner) Finished(ctx context.Context, e spool.Entry) (is bool, err error) {
-	if err := o.s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM finished WHERE id = $1)`, string(e.ID)).Scan(&is); err != nil {
+	if err := o.s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM spool_finished WHERE id = $1)`, string(e.ID)).Scan(&is); err != nil {
 		return false, fmt.Errorf("look for entry %s among those that are done: %w", e.ID, err)
 	}
 	return is, nil

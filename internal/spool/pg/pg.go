@@ -22,6 +22,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/url"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -39,10 +40,12 @@ import (
 type Options struct {
 	// Migrate makes a spool that is not there, and brings an older one up to date.
 	Migrate bool
-	// Lease is how long an owner that is not heard of keeps its segments. Default 15 s.
+	// Lease is how long an owner that is not heard of keeps its segments. Default 10 s.
 	Lease time.Duration
 	// Rescan is how often an owner looks, whatever it was told. Default 2 s.
 	Rescan time.Duration
+	// Temp is where messages that are open are kept as files. Default: os.TempDir.
+	Temp string
 	// Log is told of what nobody else is. Default slog.Default().
 	Log *slog.Logger
 }
@@ -52,6 +55,8 @@ type Spool struct {
 	url  string // without a password
 	opts Options
 	pool *pgxpool.Pool
+	temp string   // a directory of this process
+	lock *os.File // on it
 
 	lastID atomic.Int64 // microseconds in the newest id
 
@@ -70,7 +75,7 @@ type Spool struct {
 var _ spool.Spool = (*Spool)(nil)
 
 const (
-	defaultLease  = 15 * time.Second
+	defaultLease  = 10 * time.Second
 	defaultRescan = 2 * time.Second
 	connectTime   = 10 * time.Second
 	// quiet is the least time between two NOTIFYs for one queue.
@@ -111,6 +116,9 @@ func (s *Spool) open(ctx context.Context, url string) error {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return err // without the password
+	}
+	if s.temp, s.lock, err = makeTemp(s.opts.Temp); err != nil {
+		return fmt.Errorf("a directory for messages that are open: %w", err)
 	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTime
@@ -194,6 +202,9 @@ func (s *Spool) Close() error {
 	s.busy.Wait()
 	if s.pool != nil {
 		s.pool.Close()
+	}
+	if s.lock != nil {
+		errs = append(errs, os.RemoveAll(s.temp), s.lock.Close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close spool %s: %w", s.url, err)

@@ -51,7 +51,7 @@ type storage string
 
 func (url storage) Open(t *testing.T) spool.Spool {
 	t.Helper()
-	s, err := Open(t.Context(), string(url), Options{Migrate: true})
+	s, err := Open(t.Context(), string(url), Options{Migrate: true, Lease: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestWhatCrashesLeaveIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	count := func() (n int) {
-		err := s.pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM chunks) + (SELECT count(*) FROM contents) + (SELECT count(*) FROM bodies)`).Scan(&n)
+		err := s.pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM spool_chunks) + (SELECT count(*) FROM spool_contents) + (SELECT count(*) FROM spool_bodies)`).Scan(&n)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,7 @@ import (
 func (o *owner) Prepare(ctx context.Context, e spool.Entry) (spool.Prepared, error) {
 	p := &prepared{o: o, e: e, variants: map[string]bool{}}
 	err := o.change(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, `SELECT nextval('post_numbers')`).Scan(&p.number)
+		return tx.QueryRow(ctx, `SELECT nextval('spool_post_numbers')`).Scan(&p.number)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, err)
@@ -59,7 +59,7 @@ func (p *prepared) Content(variant string) (io.WriteCloser, error) {
 		return nil, fmt.Errorf("content %s of entry %s is there already", variant, p.e.ID)
 	}
 	p.variants[variant] = false
-	return &content{p: p, variant: variant}, nil
+	return &content{p: p, variant: variant, buffer: buffer{temp: p.o.s.temp}}, nil
 }
 
 type content struct {
@@ -82,7 +82,7 @@ func (c *content) Close() error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `INSERT INTO contents (post, variant, body, made) VALUES ($1, $2, $3, $4)`, c.p.number, c.variant, body, time.Now().UnixMicro())
+		_, err = tx.Exec(ctx, `INSERT INTO spool_contents (post, variant, body, made) VALUES ($1, $2, $3, $4)`, c.p.number, c.variant, body, time.Now().UnixMicro())
 		return err
 	})
 	if err != nil {
@@ -142,7 +142,7 @@ func (p *prepared) flush(ctx context.Context) error {
 }
 
 func (p *prepared) copyChunks(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.CopyFrom(ctx, pgx.Identifier{"chunks"}, []string{"post", "name", "key", "due", "tries", "reason", "made", "head", "recipients"},
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"spool_chunks"}, []string{"post", "name", "key", "due", "tries", "reason", "made", "head", "recipients"},
 		pgx.CopyFromRows(p.waiting))
 	return err
 }
@@ -152,7 +152,7 @@ func (p *prepared) AddEntry(_ context.Context, env spool.Envelope, message ...[]
 	if env.List != p.e.List {
 		return "", fmt.Errorf("a new entry of entry %s is for list %s: want %s", p.e.ID, env.List, p.e.List)
 	}
-	n := newEntry{spool.Entry{ID: p.o.s.newID(), Queue: spool.Incoming, Envelope: env}, &buffer{}}
+	n := newEntry{spool.Entry{ID: p.o.s.newID(), Queue: spool.Incoming, Envelope: env}, &buffer{temp: p.o.s.temp}}
 	for _, piece := range message {
 		if _, err := n.buffer.Write(piece); err != nil {
 			return "", errors.Join(err, n.buffer.Close())
@@ -201,7 +201,7 @@ func (p *prepared) commit(ctx context.Context, tx pgx.Tx) error {
 		}
 	}
 	if p.chunks > 0 {
-		if _, err := tx.Exec(ctx, `INSERT INTO posts (number, id, paused) VALUES ($1, $2, false)`, p.number, string(p.e.ID)); err != nil {
+		if _, err := tx.Exec(ctx, `INSERT INTO spool_posts (number, id, paused) VALUES ($1, $2, false)`, p.number, string(p.e.ID)); err != nil {
 			return err
 		}
 	}
@@ -214,7 +214,7 @@ func (p *prepared) commit(ctx context.Context, tx pgx.Tx) error {
 			return err
 		}
 	}
-	if _, err := tx.Exec(ctx, `INSERT INTO finished (id, at) VALUES ($1, $2) ON CONFLICT DO NOTHING`, string(p.e.ID), time.Now().UnixMicro()); err != nil {
+	if _, err := tx.Exec(ctx, `INSERT INTO spool_finished (id, at) VALUES ($1, $2) ON CONFLICT DO NOTHING`, string(p.e.ID), time.Now().UnixMicro()); err != nil {
 		return err
 	}
 	return removeEntry(ctx, tx, p.e)
@@ -251,12 +251,12 @@ func (p *prepared) clean(ctx context.Context) {
 
 // dropPost removes a post, or what would have become one.
 func dropPost(ctx context.Context, tx pgx.Tx, number int64) error {
-	for _, text := range []string{`DELETE FROM posts WHERE number = $1`, `DELETE FROM chunks WHERE post = $1`} {
+	for _, text := range []string{`DELETE FROM spool_posts WHERE number = $1`, `DELETE FROM spool_chunks WHERE post = $1`} {
 		if _, err := tx.Exec(ctx, text, number); err != nil {
 			return err
 		}
 	}
-	rows, err := tx.Query(ctx, `DELETE FROM contents WHERE post = $1 RETURNING body`, number)
+	rows, err := tx.Query(ctx, `DELETE FROM spool_contents WHERE post = $1 RETURNING body`, number)
 	if err != nil {
 		return err
 	}
