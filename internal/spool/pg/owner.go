@@ -23,7 +23,7 @@ func (s *Spool) Own(ctx context.Context, q spool.Queue, segments segment.Set, na
 	if err != nil {
 		return nil, err
 	}
-	o := &owner{lease: l, bell: make(chan struct{}, 1), busy: map[segment.Key]bool{}, out: map[spool.ID]segment.Key{}}
+	o := &owner{lease: l, bell: make(chan struct{}, 1), busy: map[segment.Key]int{}, out: map[spool.ID]segment.Key{}}
 	s.listen(q, o.bell)
 	if err := s.remember(o); err != nil {
 		return nil, errors.Join(err, o.Close())
@@ -56,7 +56,7 @@ type owner struct {
 
 	mu    sync.Mutex
 	ready []spool.Entry            // found, and not handed out yet, oldest first
-	busy  map[segment.Key]bool     // of what is handed out
+	busy  map[segment.Key]int      // how many of each key are handed out
 	out   map[spool.ID]segment.Key // what is handed out
 }
 
@@ -116,13 +116,67 @@ func (o *owner) again() {
 
 func (o *owner) fromReady() (spool.Entry, bool) {
 	for i, e := range o.ready {
-		if !o.busy[e.Key] {
-			o.ready = slices.Delete(o.ready, i, i+1)
-			o.busy[e.Key], o.out[e.ID] = true, e.Key
-			return e, true
+		if o.busy[e.Key] == 0 {
+			return o.handOut(i), true
 		}
 	}
 	return spool.Entry{}, false
+}
+
+func (o *owner) handOut(i int) spool.Entry {
+	e := o.ready[i]
+	o.ready = slices.Delete(o.ready, i, i+1)
+	o.busy[e.Key]++
+	o.out[e.ID] = e.Key
+	return e
+}
+
+// Following implements spool.Owner.
+func (o *owner) Following(ctx context.Context, e spool.Entry) (spool.Entry, bool, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.over() {
+		return spool.Entry{}, false, spool.ErrFenced
+	}
+	if _, is := o.out[e.ID]; !is {
+		return spool.Entry{}, false, nil
+	}
+	ofKey := func(r spool.Entry) bool { return r.Key == e.Key }
+	i := slices.IndexFunc(o.ready, ofKey)
+	if i < 0 {
+		if err := o.fillKey(ctx, e.Key); err != nil {
+			return spool.Entry{}, false, fmt.Errorf("look for what follows entry %s in %s: %w", e.ID, o.queue, err)
+		}
+		if i = slices.IndexFunc(o.ready, ofKey); i < 0 {
+			return spool.Entry{}, false, nil
+		}
+	}
+	return o.handOut(i), true, nil
+}
+
+// fillKey reads the oldest entries of one key that are not handed out.
+func (o *owner) fillKey(ctx context.Context, key segment.Key) error {
+	var out []string
+	for id, k := range o.out {
+		if k == key {
+			out = append(out, string(id))
+		}
+	}
+	rows, err := o.s.pool.Query(ctx, `SELECT `+entryColumns+` FROM spool_entries WHERE queue = $1 AND due <= $2 AND key = $3 AND id <> ALL ($4)
+		ORDER BY id LIMIT $5`, string(o.queue), time.Now().UnixMicro(), int32(key), out, batch)
+	if err != nil {
+		return err
+	}
+	found, err := collectEntries(rows)
+	o.ready = append(o.ready, found...)
+	return err
+}
+
+func collectEntries(rows pgx.Rows) ([]spool.Entry, error) {
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (spool.Entry, error) {
+		e, err := scanEntry(r)
+		return e.Entry, err
+	})
 }
 
 // fill reads the oldest entries whose keys are free. What was read and not handed out is read
@@ -138,10 +192,7 @@ func (o *owner) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.ready, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (spool.Entry, error) {
-		e, err := scanEntry(r)
-		return e.Entry, err
-	})
+	o.ready, err = collectEntries(rows)
 	return err
 }
 
@@ -239,7 +290,11 @@ func (o *owner) Release(e spool.Entry) {
 	defer o.mu.Unlock()
 	if key, ok := o.out[e.ID]; ok {
 		delete(o.out, e.ID)
-		delete(o.busy, key)
+		if o.busy[key]--; o.busy[key] == 0 {
+			delete(o.busy, key)
+		}
+		// What was read of the key may be younger than what comes back.
+		o.ready = slices.DeleteFunc(o.ready, func(r spool.Entry) bool { return r.Key == key })
 		o.again()
 	}
 }

@@ -165,33 +165,96 @@ func (p *prepared) AddEntry(_ context.Context, env spool.Envelope, message ...[]
 
 // Commit implements spool.Prepared.
 func (p *prepared) Commit(ctx context.Context) error {
+	_, err := p.o.Commit(ctx, p)
+	return err
+}
+
+// Commit implements spool.Owner: all that can be are one transaction.
+func (o *owner) Commit(ctx context.Context, posts ...spool.Prepared) (int, error) {
+	all := make([]*prepared, len(posts))
+	for i, post := range posts {
+		p, ours := post.(*prepared)
+		if !ours || p.o != o {
+			return 0, errors.New("commit a post that another owner prepared")
+		}
+		all[i] = p
+	}
+	good, err := len(all), error(nil)
+	for i, p := range all {
+		if err = p.check(); err != nil {
+			good = i
+			break
+		}
+	}
+	done := all[:good]
+	if together := o.commitAll(ctx, done); together != nil {
+		done, err = o.commitEach(ctx, done, together)
+	}
+	chunks, entries := 0, 0
+	for _, p := range done {
+		p.ended = true
+		p.closeEntries()
+		chunks, entries = chunks+p.chunks, entries+len(p.entries)
+		o.Release(p.e)
+		if p.chunks == 0 {
+			p.clean(ctx) // contents that nobody gets
+		}
+	}
+	for i, p := range all[len(done):] {
+		// Of a commit that failed nobody knows whether it is under way still, and will make a
+		// post of what is there: that is for the reaper.
+		p.end(ctx, len(done)+i >= good)
+	}
+	if chunks > 0 {
+		o.s.ring(spool.Outgoing)
+	}
+	if entries > 0 {
+		o.s.ring(spool.Incoming)
+	}
+	if err != nil {
+		err = fmt.Errorf("commit entry %s: %w", all[len(done)].e.ID, err)
+	}
+	return len(done), err
+}
+
+// check tells what is wrong with a post before anything is done.
+func (p *prepared) check() error {
 	if p.ended {
-		return fmt.Errorf("commit entry %s: it was ended before", p.e.ID)
+		return errors.New("it was ended before")
 	}
 	for _, v := range p.wanted {
 		if !p.variants[v] {
-			p.end(ctx)
-			return fmt.Errorf("commit entry %s: content %s is missing", p.e.ID, v)
+			return fmt.Errorf("content %s is missing", v)
 		}
 	}
-	err := p.o.change(ctx, func(tx pgx.Tx) error { return p.commit(ctx, tx) })
-	if err != nil {
-		p.end(ctx)
-		return fmt.Errorf("commit entry %s: %w", p.e.ID, err)
-	}
-	p.ended = true
-	p.closeEntries()
-	p.o.Release(p.e)
-	if p.chunks > 0 {
-		p.o.s.ring(spool.Outgoing)
-	}
-	if len(p.entries) > 0 {
-		p.o.s.ring(spool.Incoming)
-	}
-	if p.chunks == 0 {
-		p.clean(ctx) // contents that nobody gets
-	}
 	return nil
+}
+
+func (o *owner) commitAll(ctx context.Context, posts []*prepared) error {
+	if len(posts) == 0 {
+		return nil
+	}
+	return o.change(ctx, func(tx pgx.Tx) error {
+		for _, p := range posts {
+			if err := p.commit(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// commitEach finds the one that failed, and commits those before it.
+func (o *owner) commitEach(ctx context.Context, posts []*prepared, together error) (done []*prepared, err error) {
+	if len(posts) == 1 || errors.Is(together, spool.ErrFenced) || ctx.Err() != nil {
+		return nil, together
+	}
+	for i := range posts {
+		if err := o.commitAll(ctx, posts[i:i+1]); err != nil {
+			return posts[:i], err
+		}
+	}
+	return posts, nil
 }
 
 func (p *prepared) commit(ctx context.Context, tx pgx.Tx) error {
@@ -222,18 +285,20 @@ func (p *prepared) commit(ctx context.Context, tx pgx.Tx) error {
 
 // Abort implements spool.Prepared.
 func (p *prepared) Abort() error {
-	p.end(p.o.s.work)
+	p.end(p.o.s.work, true)
 	return nil
 }
 
-// end throws away what was written. What that leaves, the reaper finds.
-func (p *prepared) end(ctx context.Context) {
+// end gives a post up, and throws away what was written, or leaves it to the reaper.
+func (p *prepared) end(ctx context.Context, clean bool) {
 	if p.ended {
 		return
 	}
 	p.ended = true
 	p.closeEntries()
-	p.clean(ctx)
+	if clean {
+		p.clean(ctx)
+	}
 }
 
 func (p *prepared) closeEntries() {
