@@ -25,11 +25,12 @@ type auditor struct {
 	dirty  map[string]int            // files, by their last write
 	made   map[string]map[string]int // names that appeared in a directory
 	gone   map[string]map[string]int // names that went from it
+	spare  map[string]string         // files that were a queue's, and where
 	wrong  []string
 }
 
 func newAuditor(root string) *auditor {
-	return &auditor{root: root, dirty: map[string]int{}, made: map[string]map[string]int{}, gone: map[string]map[string]int{}}
+	return &auditor{root: root, dirty: map[string]int{}, made: map[string]map[string]int{}, gone: map[string]map[string]int{}, spare: map[string]string{}}
 }
 
 func (a *auditor) blame(format string, args ...any) {
@@ -73,6 +74,23 @@ func (a *auditor) moves(from, to string) {
 	a.name(a.gone, from)
 	delete(a.made[filepath.Dir(from)], filepath.Base(from))
 	a.appears(to)
+	if was, ok := a.spare[from]; ok && !a.visible(filepath.Dir(to)) {
+		a.spare[to] = was
+	} else if a.visible(filepath.Dir(from)) && !a.visible(filepath.Dir(to)) {
+		a.spare[to] = from
+		a.leaves(from)
+	}
+	delete(a.spare, from)
+}
+
+// reuses is told when a file is to be written anew. Rule 5: its old name is gone for good.
+func (a *auditor) reuses(path string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	was := a.spare[path]
+	if _, unsynced := a.gone[filepath.Dir(was)][filepath.Base(was)]; unsynced || was == "" {
+		a.blame("rule 5: %s is written anew, and a power cut may bring back %q", path, was)
+	}
 }
 
 // links is told of each new name of a file, after it. Rule 1 again.
@@ -92,6 +110,11 @@ func (a *auditor) removed(path string) {
 	a.name(a.gone, path)
 	delete(a.made[filepath.Dir(path)], filepath.Base(path))
 	delete(a.dirty, path)
+	a.leaves(path)
+}
+
+// leaves is told of each name that goes from the queues.
+func (a *auditor) leaves(path string) {
 	if small, ok := strings.CutSuffix(path, doneSuffix); ok {
 		a.forgotten(path, small)
 		if _, unsynced := a.gone[filepath.Dir(small)][filepath.Base(small)]; unsynced {
@@ -228,6 +251,14 @@ func (a *auditor) files() files {
 			return err
 		}
 	}
+	fs.reuse = func(path string) (*os.File, int64, error) {
+		f, size, err := system.reuse(path)
+		if err == nil {
+			a.reuses(path)
+		}
+		return f, size, err
+	}
+	fs.truncate = func(f *os.File, size int64) error { a.writes(f.Name()); return system.truncate(f, size) }
 	fs.exchange = func(x, y string) error {
 		err := system.exchange(x, y)
 		if err == nil {

@@ -52,7 +52,8 @@ type Spool struct {
 
 	lastID atomic.Int64 // microseconds in the newest id
 	serial atomic.Int64 // of temporary files
-	reads  sync.Pool    // of *[]byte, for files of chunks
+	spares spares
+	reads  sync.Pool // of *[]byte, for files of chunks
 
 	mu      sync.Mutex
 	closed  bool

@@ -193,12 +193,12 @@ func (d *draft) claimFile(h *head) error {
 
 func (d *draft) copyOut(h *head) (string, error) {
 	h.WriteByte('\n')
+	if d.file == nil {
+		return d.s.writeNew("entry", h.Bytes(), d.buf)
+	}
 	path, err := d.s.temp("entry")
 	if err != nil {
 		return "", err
-	}
-	if d.file == nil {
-		return path, d.s.fs.writeFile(path, h.Bytes(), d.buf)
 	}
 	f, err := d.s.fs.create(path)
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 type files struct {
 	create    func(path string) (*os.File, error)            // a new file, to read and write
 	open      func(path string, flags int) (*os.File, error) // a file or directory, to read
+	reuse     func(path string) (*os.File, int64, error)     // a file that nobody else has, to write anew, and its size
+	truncate  func(f *os.File, size int64) error
 	write     func(f *os.File, p []byte) (int, error)
 	copy      func(dst, src *os.File, offset, length int64) error // appends src's bytes to dst
 	sync      func(f *os.File) error
@@ -33,13 +35,15 @@ var system = files{
 	create: func(path string) (*os.File, error) {
 		return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	},
-	open:   func(path string, flags int) (*os.File, error) { return os.OpenFile(path, flags, 0) },
-	write:  (*os.File).Write,
-	copy:   copyRange,
-	sync:   (*os.File).Sync,
-	close:  (*os.File).Close,
-	rename: os.Rename,
-	space:  space,
+	reuse:    reuse,
+	truncate: (*os.File).Truncate,
+	open:     func(path string, flags int) (*os.File, error) { return os.OpenFile(path, flags, 0) },
+	write:    (*os.File).Write,
+	copy:     copyRange,
+	sync:     (*os.File).Sync,
+	close:    (*os.File).Close,
+	rename:   os.Rename,
+	space:    space,
 	noReplace: func(from, to string) error {
 		return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	},
@@ -179,7 +183,8 @@ func exists(path string) (bool, error) {
 	return err == nil, err
 }
 
-// openRegular opens a file to read, and never a link, a pipe or a device.
+// openRegular opens a file to read, and never a link, a pipe or a device. It has that name
+// still when it is open, and so is written anew by nobody until it is closed (spare.go).
 func (fs *files) openRegular(path string) (*os.File, os.FileInfo, error) {
 	f, err := fs.open(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
@@ -191,6 +196,12 @@ func (fs *files) openRegular(path string) (*os.File, os.FileInfo, error) {
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = damaged("%s is not a regular file", path)
+	}
+	if err == nil {
+		var there os.FileInfo
+		if there, err = os.Lstat(path); err == nil && !os.SameFile(info, there) {
+			err = &os.PathError{Op: "open", Path: path, Err: os.ErrNotExist}
+		}
 	}
 	if err != nil {
 		f.Close()

@@ -148,7 +148,7 @@ func (o *owner) load(it *item) (spool.Entry, bool) {
 	e, st, err := o.s.load(o.q, it.name, it.st)
 	if err == nil {
 		o.mu.Lock()
-		it.st, it.fails = st, 0
+		it.st, it.fails, it.size = st, 0, e.Size
 		o.mu.Unlock()
 		return e, true
 	}

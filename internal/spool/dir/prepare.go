@@ -377,11 +377,9 @@ func (p *prepared) visible() bool { return p.chunks+p.entries > 0 }
 
 // writeSmall writes the one file of a small post.
 func (p *prepared) writeSmall() (err error) {
-	if p.dir, err = p.o.s.temp("small-" + p.it.name.String()); err != nil {
-		return err
-	}
 	content := p.first.small
-	return p.o.s.fs.writeFile(p.dir, smallBytes(&p.chunk, len(content)), content)
+	p.dir, err = p.o.s.writeNew("small-"+p.it.name.String(), smallBytes(&p.chunk, len(content)), content)
+	return err
 }
 
 // complete makes sure that all that was written is still there: another program may
@@ -470,7 +468,12 @@ func (o *owner) leave(p *prepared) error {
 			return err
 		}
 	}
-	if err := o.s.fs.removeIf(o.s.path(o.q, p.it.name.String())); err != nil {
+	entry := o.s.path(o.q, p.it.name.String())
+	remove := o.s.fs.removeIf
+	if p.it.size <= maxSpareSize {
+		remove = func(path string) error { return o.s.discard(o.q, path) }
+	}
+	if err := remove(entry); err != nil {
 		return err
 	}
 	o.s.removeSide(o.q, p.it.name, p.it.st)

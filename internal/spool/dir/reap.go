@@ -152,7 +152,7 @@ func (s *Spool) removePost(n entryName) error {
 	files, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		// A small one, or another owner was quicker.
-		return errors.Join(s.fs.removeIf(s.pausedPath(n)), s.fs.removeIf(s.donePath(n)))
+		return errors.Join(s.fs.removeIf(s.pausedPath(n)), s.discard(spool.Outgoing, s.donePath(n)))
 	}
 	if errors.Is(err, unix.ENOTDIR) {
 		return nil // it is not done at all

@@ -83,11 +83,23 @@ func TestOnePostThatCannotBeRemovedDoesNotKeepTheOthers(t *testing.T) {
 	var sick atomic.Value
 	sick.Store("none")
 	fs := system
-	fs.remove = func(path string) error {
+	isSick := func(path string) error {
 		if strings.Contains(path, sick.Load().(string)) && strings.HasSuffix(path, doneSuffix) {
 			return &os.PathError{Op: "remove", Path: path, Err: unix.EIO}
 		}
+		return nil
+	}
+	fs.remove = func(path string) error {
+		if err := isSick(path); err != nil {
+			return err
+		}
 		return system.remove(path)
+	}
+	fs.rename = func(from, to string) error {
+		if err := isSick(from); err != nil {
+			return err
+		}
+		return system.rename(from, to)
 	}
 	s, err := open(t.TempDir(), Options{}, fs)
 	if err != nil {

@@ -36,6 +36,7 @@ type item struct {
 	place place
 	hold  int64 // not before this either; in memory only
 	pos   int   // in delayed
+	size  int64 // of its message, once it was handed out
 	again bool  // it appeared anew while it was handed out
 	fails int   // how often it could not be read, or given back, since it last could
 }
