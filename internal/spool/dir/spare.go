@@ -31,8 +31,8 @@ type spare struct {
 }
 
 const (
-	maxSpares    = 64
-	maxSpareSize = 128 << 10 // of the message in it: they take no more than 8 MiB
+	maxSpares    = 256
+	maxSpareSize = 128 << 10 // of the message in it: they take no more than 32 MiB
 )
 
 // discard takes a file of a queue away whose message is small, as removeIf would.
