@@ -53,17 +53,21 @@ func (d *Daemon) bounce(ctx context.Context, c *spool.Chunk, refused []refusal) 
 	if _, err := draft.Write(text); err != nil {
 		return fmt.Errorf("bounce of chunk %s: %w", c.ID(), err)
 	}
-	_, err = draft.Put(ctx, spool.Bounces, id, spool.Envelope{
-		List: clean(c.List), Role: roleBounces, Key: segment.KeyOf(clean(c.List)), Recipient: clean(c.Sender),
-		Received: now, Peer: "outbound", Flags: []string{spool.FlagOutbound},
-	})
-	if err != nil {
+	if _, err := draft.Put(ctx, spool.Bounces, id, envelope(c, now)); err != nil {
 		return fmt.Errorf("bounce of chunk %s: %w", c.ID(), err)
 	}
 	d.trace.Trace(string(c.Post), c.List, trace.Bounced, "chunk", c.Name, "recipients", len(refused), "as", string(id))
 	d.trace.Trace(string(id), c.List, trace.Kept, trace.KeyOf, string(c.Post), "queue", string(spool.Bounces), "role", roleBounces,
 		"peer", "outbound", "size", len(text))
 	return nil
+}
+
+// envelope is that of a report about a chunk.
+func envelope(c *spool.Chunk, now time.Time) spool.Envelope {
+	return spool.Envelope{
+		List: clean(c.List), Role: roleBounces, Key: segment.KeyOf(clean(c.List)), Recipient: clean(c.Sender),
+		Received: now, Peer: "outbound", Flags: []string{spool.FlagOutbound},
+	}
 }
 
 // bounceID makes an id of the chunk, its tries and who was refused: the same when the
@@ -83,12 +87,23 @@ func bounceID(c *spool.Chunk, refused []refusal) spool.ID {
 	return spool.ID(sum[:16])
 }
 
-// dsn writes a report (RFC 3464; RFC 6533 where it is not all ASCII).
+// dsn writes a report (RFC 3464; RFC 6533 where it is not all ASCII) that recipients were
+// refused.
 func dsn(id spool.ID, c *spool.Chunk, refused []refusal, host string, now time.Time) []byte {
+	return report(id, c, "failed", refused, host, now)
+}
+
+// actions are how a report says each Action in words.
+var actions = map[string]struct{ subject, text string }{
+	"failed":  {"Not delivered to ", " could not be delivered to "},
+	"delayed": {"Delayed for ", " could not be delivered yet to "},
+}
+
+func report(id spool.ID, c *spool.Chunk, action string, about []refusal, host string, now time.Time) []byte {
 	if host == "" {
 		host = "localhost"
 	}
-	status := statusPart(c, refused, host, now)
+	status := statusPart(c, action, about, host, now)
 	kind := "message/delivery-status"
 	if !ascii(string(status)) {
 		kind = "message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit"
@@ -99,7 +114,7 @@ func dsn(id spool.ID, c *spool.Chunk, refused []refusal, host string, now time.T
 	field := func(name, value string) { b.WriteString(name + ": " + value + "\r\n") }
 	field("From", "Mail delivery <mailer-daemon@"+clean(host)+">")
 	field("To", "<"+clean(c.Sender)+">")
-	field("Subject", "Not delivered to "+strconv.Itoa(len(refused))+" recipients")
+	field("Subject", actions[action].subject+strconv.Itoa(len(about))+" recipients")
 	field("Date", now.Format(time.RFC1123Z))
 	field("Message-ID", "<"+string(id)+"@"+clean(host)+">")
 	field("Auto-Submitted", "auto-replied")
@@ -109,8 +124,8 @@ func dsn(id spool.ID, c *spool.Chunk, refused []refusal, host string, now time.T
 	field("MIME-Version", "1.0")
 	field("Content-Type", `multipart/report; report-type=delivery-status; boundary="`+boundary+`"`)
 	b.WriteString("\r\n--" + boundary + "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n")
-	b.WriteString("A post to " + clean(c.List) + " could not be delivered to " + strconv.Itoa(len(refused)) + " recipients.\r\n")
-	b.WriteString("The first of them: " + clean(reason(refused[0])) + "\r\n")
+	b.WriteString("A post to " + clean(c.List) + actions[action].text + strconv.Itoa(len(about)) + " recipients.\r\n")
+	b.WriteString("The first of them: " + clean(reason(about[0])) + "\r\n")
 	b.WriteString("\r\n--" + boundary + "\r\nContent-Type: " + kind + "\r\n\r\n")
 	b.Write(status)
 	b.WriteString("\r\n--" + boundary + "--\r\n")
@@ -119,13 +134,13 @@ func dsn(id spool.ID, c *spool.Chunk, refused []refusal, host string, now time.T
 
 // statusPart is the machine-readable part: a group for the message, and one for each
 // recipient.
-func statusPart(c *spool.Chunk, refused []refusal, host string, now time.Time) []byte {
+func statusPart(c *spool.Chunk, action string, about []refusal, host string, now time.Time) []byte {
 	var b bytes.Buffer
 	field := func(name, value string) { b.WriteString(name + ": " + value + "\r\n") }
 	field("Reporting-MTA", "dns;"+clean(host))
 	field("Original-Envelope-Id", clean(c.ID()))
 	field("Arrival-Date", c.Created.Format(time.RFC1123Z))
-	for _, r := range refused {
+	for _, r := range about {
 		kind, scope := "rfc822;", ScopeRecipient
 		if !ascii(r.recipient) {
 			kind = "utf-8;"
@@ -135,7 +150,7 @@ func statusPart(c *spool.Chunk, refused []refusal, host string, now time.Time) [
 		}
 		b.WriteString("\r\n")
 		field("Final-Recipient", kind+clean(r.recipient))
-		field("Action", "failed")
+		field("Action", action)
 		field("Status", r.status().String())
 		field("Diagnostic-Code", "smtp; "+shorten(clean(r.reply.String())))
 		field("Last-Attempt-Date", now.Format(time.RFC1123Z))

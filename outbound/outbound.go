@@ -37,6 +37,7 @@ type Config struct {
 	RetryMin                 time.Duration // wait after the first deferral: 1 minute; doubles each time
 	RetryMax                 time.Duration // and stays here: 2 hours
 	MaxAge                   time.Duration // since the post came in, after which a deferral is a refusal: 5 days
+	DelayNotice              time.Duration // since the post came in, after which the owners are told of a deferral; 0 is never
 	Idle                     time.Duration // after which a connection is closed: 5 seconds
 	Grace                    time.Duration // for transactions under way when Run is to end: 10 seconds
 }
@@ -88,6 +89,7 @@ type Daemon struct {
 	mu      sync.Mutex
 	strikes map[string]int      // transactions that came to nothing, by chunk; not the chunk's fault
 	turns   map[string]turnsSum // of chunks, to be traced
+	delays  map[string]int64    // the day on which a list's owners were told last that a post is delayed
 	partial map[string]*partial // chunks that need more than one transaction
 }
 
@@ -96,7 +98,7 @@ func New(cfg Config, sp Spool, log *slog.Logger) *Daemon {
 	cfg = cfg.withDefaults()
 	d := &Daemon{
 		spool: sp, log: log, ready: make(chan struct{}), moved: make(chan struct{}, 1), now: time.Now, trace: noTracer{},
-		strikes: map[string]int{}, turns: map[string]turnsSum{}, partial: map[string]*partial{},
+		strikes: map[string]int{}, turns: map[string]turnsSum{}, partial: map[string]*partial{}, delays: map[string]int64{},
 	}
 	d.cfg.Store(&cfg)
 	d.mta = newMTA(cfg, log)

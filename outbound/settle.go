@@ -23,6 +23,7 @@ func (d *Daemon) finish(ctx context.Context, c *spool.Chunk, out *outcome) error
 			out.deferred, out.refused = append(out.deferred, out.refused...), nil
 		}
 	}
+	d.tellDelay(ctx, c, out.deferred)
 	return d.settle(ctx, c, out, d.settlement(c, out, tries, p))
 }
 

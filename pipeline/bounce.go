@@ -53,6 +53,9 @@ func (d *Daemon) bounce(ctx context.Context, owner spool.Owner, e spool.Entry) e
 		d.note(p, trace.Done, "reason", "an automatic reply to the bounce address")
 		return owner.Done(ctx, e)
 	}
+	if hasFlag(p.entry.Flags, spool.FlagOutbound) && onlyDelayed(report) {
+		return d.delayed(ctx, p, report)
+	}
 	if len(report.Complaints) > 0 && len(report.Recipients) == 0 {
 		return d.complaint(ctx, p, report, to)
 	}

@@ -70,6 +70,7 @@ func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 			MTA: mta, Segments: c.Outbound.Segments.Set, Name: name("outbound"),
 			RecipientsPerTransaction: c.Outbound.RecipientsPerTransaction, Connections: c.Outbound.Connections,
 			RetryMin: c.Outbound.RetryMin.Std(), RetryMax: c.Outbound.RetryMax.Std(), MaxAge: c.Outbound.MaxAge.Std(),
+			DelayNotice: c.Outbound.DelayNotice.Std(),
 		},
 	}, nil
 }

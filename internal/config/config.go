@@ -111,6 +111,7 @@ type Outbound struct {
 	RetryMin                 Duration `toml:"retry_min" default:"1m" min:"1ms" help:"wait after the first deferral; doubles each time"`
 	RetryMax                 Duration `toml:"retry_max" default:"2h" min:"1ms" help:"the longest wait"`
 	MaxAge                   Duration `toml:"max_age" default:"5d" min:"1s" help:"since the post came in, when deferral ends in a bounce"`
+	DelayNotice              Duration `toml:"delay_notice" default:"4h" help:"since the post came in, when a list's owners are told that the MTA defers it, once a day at most; 0 is never"`
 	Timeout                  Duration `toml:"timeout" default:"5m" min:"1s" help:"of one SMTP reply"`
 }
 

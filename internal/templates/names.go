@@ -70,6 +70,7 @@ var Texts = []Text{
 	{Name: "bounce_increment_owners", Help: "to owners and moderators: a member's score has risen", Values: values("user_address", "reason", "score"), Letter: true},
 	{Name: "bounce_disabled_owners", Help: "to owners and moderators: delivery to a member is disabled", Values: values("user_address", "reason", "score"), Letter: true},
 	{Name: "bounce_removed_owners", Help: "to owners and moderators: a member is removed because of bounces", Values: values("user_address", "reason"), Letter: true},
+	{Name: "bounce_delayed_owners", Help: "to owners and moderators: a post waits for the mail system", Values: values("user_address", "reason", "entry"), Letter: true},
 	{Name: "bounce_blamed_owners", Help: "to owners and moderators: many mail systems refuse a post", Values: values("number", "reason"), Letter: true},
 }
 
