@@ -33,6 +33,7 @@ var rules = []struct {
 	{"sdk/message", nil, nil, "the leaf that mlist and its plugins share"},
 	{"sdk/proto", nil, nil, "the contract alone"},
 	{"sdk/text", nil, nil, "a leaf: mlist and its handlers fill in the same placeholders"},
+	{"sdk/htmltext", nil, nil, "a leaf: handlers that show HTML as text show the same"},
 	{"sdk/password", nil, nil, "a leaf: the command line hashes what a handler checks"},
 	{"sdk", []string{"sdk/"}, []string{"github.com/hashicorp/go-plugin"}, "handler authors get nothing of mlist's inside"},
 	{"internal/host", []string{"sdk", "sdk/"}, []string{"github.com/hashicorp/go-plugin"}, "the one place that runs plugin processes"},

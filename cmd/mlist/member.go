@@ -45,7 +45,7 @@ func (f *memberFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.mode, "mode", "", "how posts are received: "+words(list.Modes))
 	c.Flags().StringVar(&f.status, "status", "", "whether delivery is on, or who turned it off: "+words(list.Statuses))
 	c.Flags().StringVar(&f.action, "action", "", "what happens to their posts: "+words(list.Actions)+", or default")
-	c.Flags().StringVar(&f.topics, "topics", "", "only posts on these topics of the list, with commas between them; empty is every post")
+	c.Flags().StringVar(&f.topics, "topics", "", "only posts on these topics of the list, with commas between them; empty is every post; digests have all posts")
 	c.Flags().StringVar(&f.language, "language", "", "in which mlist writes to them, such as de; empty is the list's")
 	for _, b := range []struct {
 		to         *string

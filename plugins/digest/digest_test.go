@@ -93,6 +93,30 @@ func TestAPostIsKeptForTheDigest(t *testing.T) {
 	}
 }
 
+// A digest is the same for all: it names no reader, and topics choose nobody.
+func TestADigestIsTheSameForAll(t *testing.T) {
+	for _, form := range []string{"mime", "plain", "summary"} {
+		got := compose(t, form, map[string]string{"personalize": "full", "topics_enabled": "true", "topics": "Bugs: bug",
+			"digest_header": "Dear %(user_name)s,\nnews:\n", "digest_footer": "To leave: %(leave_address)s\nSent to %(user_address)s\n"}, samples[0])
+		text := string(got.Message)
+		if strings.Contains(text, "Dear") || strings.Contains(text, "Sent to") || !strings.Contains(text, "news:") || !strings.Contains(text, "To leave: dev-leave@lists.example.org") {
+			t.Errorf("%s:\n%s", form, text)
+		}
+		if len(got.Rules) != 1 || len(got.Rules[0].Topics) > 0 {
+			t.Errorf("%s: rules %+v", form, got.Rules)
+		}
+	}
+}
+
+// A post that is HTML alone reads as it would where the filter makes text of it.
+func TestHTMLInAPlainDigest(t *testing.T) {
+	got := compose(t, "plain", nil, crlf("From: dee@example.com\nSubject: x\nMIME-Version: 1.0\nContent-Type: text/html; charset=utf-8\n\n"+
+		"<p>See <a href=\"https://a.example/\">this</a>.</p><blockquote>said</blockquote><table><tr><td>1<td>2</table><script>no</script>"))
+	if want := "See this <https://a.example/>.\r\n\r\n> said\r\n\r\n1 | 2\r\n"; !strings.Contains(string(got.Body), want) {
+		t.Errorf("the digest is\n%s", got.Body)
+	}
+}
+
 // One golden file for each form.
 func TestForms(t *testing.T) {
 	for form, mode := range map[string]string{"mime": "mime_digests", "plain": "plaintext_digests", "summary": "summary_digests"} {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mlist/mlist/sdk/htmltext"
 	"github.com/mlist/mlist/sdk/message"
 	"github.com/mlist/mlist/sdk/text"
 )
@@ -177,7 +178,9 @@ func (t *texts) read(p *message.Part) error {
 		return err
 	}
 	if p.Type == "text/html" {
-		said = fromHTML(said)
+		whole := false
+		said, whole = htmltext.Render(said, t.room)
+		cut = cut || !whole
 	}
 	said = strings.Trim(text.Clean(said), "\n")
 	if len(said) > t.room {

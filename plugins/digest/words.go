@@ -39,9 +39,11 @@ func (d *digest) say(name string, values ...string) string {
 
 func (d *digest) footer() string { return d.expand(d.List.String("digest_footer")) }
 
-// expand fills in the placeholders of a text; one of nothing but white space is none.
-func (d *digest) expand(text string) string {
-	text = strings.TrimRight(d.List.Fill(text, func(name string) (string, bool) { return d.name, name == "digest_name" }), " \t\n")
+// expand fills in the placeholders of a text, without the lines that would name the reader: a
+// digest is the same for all. One of nothing but white space is none.
+func (d *digest) expand(source string) string {
+	source = text.Without(source, text.Personal...)
+	text := strings.TrimRight(d.List.Fill(source, func(name string) (string, bool) { return d.name, name == "digest_name" }), " \t\n")
 	if text == "" {
 		return ""
 	}

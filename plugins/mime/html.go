@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/net/html/charset"
 
+	"github.com/mlist/mlist/sdk/htmltext"
 	"github.com/mlist/mlist/sdk/message"
 )
 
@@ -36,7 +37,7 @@ func (f *filter) plain(n *node) error {
 	if err != nil {
 		return err
 	}
-	text, ok := render(source, f.room/4) // every octet may have to be encoded
+	text, ok := htmltext.Render(source, f.room/4) // every octet may have to be encoded
 	if !ok {
 		f.note("kept", "too much HTML")
 		return nil

@@ -161,6 +161,58 @@ func BenchmarkRead(b *testing.B) {
 	b.Run("Members", func(b *testing.B) { benchmarkRead(b, n, s.Members(ctx, l.ID, f)) })
 }
 
+// BenchmarkMerged reads two lists of 100,000 of which half is in common, as a post to a list
+// that includes another does, beside the same two one after the other.
+func BenchmarkMerged(b *testing.B) {
+	const n = 100_000
+	s := openAt(b, filepath.Join(b.TempDir(), "mlist.db"))
+	f := store.Filter{Roles: []list.Role{list.Member}, Modes: []list.Mode{list.Regular}, Statuses: []list.Status{list.Enabled}}
+	var sources []store.Source
+	for i, name := range []string{"dev", "all"} {
+		l := makeList(b, s, name)
+		from := i * n / 2
+		_, err := s.AddMembers(b.Context(), l.ID, func(yield func(list.Membership, error) bool) {
+			i := 0
+			for m, err := range someMembers(from + n) {
+				if i++; i > from && !yield(m, err) {
+					return
+				}
+			}
+		}, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sources = append(sources, store.Source{ListID: l.ID, Filter: f})
+	}
+	read := func(sources ...store.Source) iter.Seq2[store.Recipient, error] {
+		return func(yield func(store.Recipient, error) bool) {
+			for some, err := range s.Recipients(b.Context(), sources...) {
+				if err != nil {
+					yield(store.Recipient{}, err)
+				}
+				for _, r := range some {
+					yield(r, nil)
+				}
+			}
+		}
+	}
+	b.Run("together", func(b *testing.B) { benchmarkRead(b, n+n/2, read(sources...)) })
+	b.Run("all without dev", func(b *testing.B) {
+		except := sources[0]
+		except.Except = true
+		benchmarkRead(b, n/2, read(sources[1], except))
+	})
+	b.Run("one after the other", func(b *testing.B) {
+		benchmarkRead(b, 2*n, func(yield func(store.Recipient, error) bool) {
+			for _, src := range sources {
+				for r, err := range read(src) {
+					yield(r, err)
+				}
+			}
+		})
+	})
+}
+
 func benchmarkRead[T any](b *testing.B, n int, rows iter.Seq2[T, error]) {
 	b.ReportAllocs()
 	for b.Loop() {

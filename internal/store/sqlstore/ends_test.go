@@ -1,7 +1,9 @@
 package sqlstore
 
 import (
+	"database/sql"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/mlist/mlist/internal/list"
@@ -25,5 +27,33 @@ func TestTheLastBatchIsNotLost(t *testing.T) {
 		if got != n {
 			t.Fatalf("%d of %d", got, n)
 		}
+	}
+}
+
+// Several lists are merged as they are read: a sort would hold them all.
+func TestMergingSortsNothing(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "mlist.db"))
+	walks, err := newWalks([]store.Source{{ListID: 1}, {ListID: 2}, {ListID: 3, Except: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var args []any
+	for i := range walks {
+		args = walks[i].args(args)
+	}
+	rows, err := s.stream.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+s.dialect.merge(len(walks)), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := ""
+	err = eachRow(t.Context(), rows, func(rows *sql.Rows) error {
+		var id, parent, unused int
+		var step string
+		err := rows.Scan(&id, &parent, &unused, &step)
+		plan += step + "\n"
+		return err
+	})
+	if err != nil || !strings.Contains(plan, "MERGE (UNION ALL)") || strings.Contains(plan, "TEMP B-TREE") {
+		t.Errorf("%v, plan\n%s", err, plan)
 	}
 }

@@ -1,4 +1,4 @@
-package mime
+package htmltext
 
 import (
 	"strings"
@@ -100,8 +100,12 @@ func (p *page) verbatim(s string) {
 	}
 }
 
-// finish returns the text.
-func (p *page) finish() string {
+// finish returns the text, and whether it is all of it.
+func (p *page) finish() (string, bool) {
 	p.line()
-	return p.out.String()
+	text := p.out.String()
+	if len(text) <= p.limit {
+		return text, !p.full
+	}
+	return strings.ToValidUTF8(text[:p.limit], ""), false
 }

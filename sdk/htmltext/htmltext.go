@@ -1,4 +1,5 @@
-package mime
+// Package htmltext makes text of HTML, for those who read no other form of a post.
+package htmltext
 
 import (
 	"strconv"
@@ -12,17 +13,18 @@ import (
 // maxNesting is how deep quotes and lists are shown.
 const maxNesting = 8
 
-// render makes HTML text that people can read: paragraphs, lists, quotes, links with
+// Render makes HTML text that people can read: paragraphs, lists, quotes, links with
 // where they lead to, the rows of tables. It goes over the HTML once and keeps no tree of
-// it. ok is false if the text would be over limit octets.
-func render(source string, limit int) (text string, ok bool) {
+// it. ok is false if the text is over limit octets: then it is
+// the beginning, of so many.
+func Render(source string, limit int) (text string, ok bool) {
 	r := renderer{page: page{limit: limit}}
 	z := html.NewTokenizer(strings.NewReader(source))
 	for !r.full {
 		switch z.Next() {
 		case html.ErrorToken:
 			r.link()
-			return r.finish(), !r.full
+			return r.finish()
 		case html.TextToken:
 			if r.skip == 0 {
 				r.text(string(z.Text()))
@@ -45,7 +47,7 @@ func render(source string, limit int) (text string, ok bool) {
 			r.close(atom.Lookup(name))
 		}
 	}
-	return "", false
+	return r.finish()
 }
 
 // renderer turns tags into what a page does.
