@@ -5,8 +5,8 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
-	"strings"
 )
 
 //go:embed builtin
@@ -23,8 +23,8 @@ type catalog struct {
 
 var built = readBuiltin()
 
-// handlerPhrases is what phrases begin with that handlers get, too.
-const handlerPhrases = "digest_"
+// handlerPhrases are those that handlers get, too, or what they begin with.
+var handlerPhrases = regexp.MustCompile(`^(digest_.*|no_subject|attachment_removed)$`)
 
 func readBuiltin() *catalog {
 	fail := func(err error) {
@@ -38,7 +38,7 @@ func readBuiltin() *catalog {
 	lines, err := parsePhrases(string(english))
 	fail(err)
 	for _, line := range lines {
-		c.phrases[line.name] = Text{Name: line.name, Values: placeholdersOf(line.text), Handlers: strings.HasPrefix(line.name, handlerPhrases) || line.name == "no_subject"}
+		c.phrases[line.name] = Text{Name: line.name, Values: placeholdersOf(line.text), Handlers: handlerPhrases.MatchString(line.name)}
 	}
 	languages, err := builtinFiles.ReadDir("builtin")
 	fail(err)

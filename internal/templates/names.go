@@ -92,7 +92,7 @@ var placeholders = map[string]Placeholder{
 	"domain":               {"the author's domain", "example.com"},
 	"ends":                 {"when a post waits no longer, as a sentence; may be nothing", "A message about which nobody decides within 10 days is discarded."},
 	"entry":                {"the id of the queue entry", "aaaqeayeaudaocaj"},
-	"file":                 {"the name of a file", "plan.pdf"},
+	"file":                 {"the name of a file, or what it is", "plan.pdf"},
 	"from":                 {"the field From of the message", "Ann <ann@example.net>"},
 	"issue":                {"the number of the digest in its volume", "3"},
 	"language":             {"the name of a language", "de"},

@@ -26,6 +26,8 @@ func TestReasonsAreKnownAgain(t *testing.T) {
 		{"de", frozen("Back in May. Or June."), "dev@a.test nimmt zurzeit keine Beiträge an. Back in May. Or June."},
 		{"de", `The post has the line "unsubscribe %(owner_address)s", which looks like a command; those go to dev-request@a.test.`,
 			`Der Beitrag hat die Zeile "unsubscribe %(owner_address)s", die nach einem Befehl aussieht; Befehle gehen an dev-request@a.test.`},
+		{"fr", "The content type image/png was not explicitly allowed.", "Le type de contenu image/png n'est pas explicitement permis."},
+		{"de", `The file extension "exe" was explicitly disallowed.`, `Die Dateiendung "exe" ist ausdrücklich verboten.`},
 		{"de", "No cats here.", "No cats here."},
 		{"de", "", ""},
 		{"de", "The post has no subject.\nThe post has no subject.", "The post has no subject.\nThe post has no subject."},

@@ -1,6 +1,7 @@
 package mime
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -102,6 +103,13 @@ func (f *filter) notes(n *node) {
 			c.note = what
 		}
 	}
+}
+
+// leftNote is the line that stands for a part that was described so.
+func (f *filter) leftNote(what string) string {
+	l := f.post.List
+	words := cmp.Or(l.Text("attachment_removed"), "[The list has taken an attachment out: %(file)s]")
+	return strings.TrimSpace(l.Fill(words, func(name string) (string, bool) { return what, name == "file" }))
 }
 
 // describe is a part in a few words: image/png "cat.png", 12 KB.

@@ -60,6 +60,8 @@ func TestFilter(t *testing.T) {
 		{"the only part that is left stands for the message", mixed + text + exe + end, noEXE, one + "hello =20\n"},
 		{"a part with a note is left", mixed + text + exe + end, map[string]string{"filter_extensions": "exe", "filter_leaves_note": "true"},
 			mixed + text + "--b\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 7bit\n\n[The list has taken an attachment out: application/octet-stream \"a.EXE\", 3 octets]\n" + end},
+		{"a note in the list's language", mixed + text + exe + end, map[string]string{"filter_extensions": "exe", "filter_leaves_note": "true", "text.attachment_removed": "[Enlev\u00e9 : %(file)s]"},
+			mixed + text + "--b\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n[Enlev=C3=A9 : application/octet-stream \"a.EXE\", 3 octets]\n" + end},
 		{"a note on a name that is not ASCII", mixed + text + png + text + end, map[string]string{"filter_types": "image", "filter_leaves_note": "true"},
 			mixed + text + "--b\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n[The list has taken an attachment out: image/png \"=C3=A9.png\", 1 octets]\n" + text + end},
 		{"alternatives become the first", head + strings.ReplaceAll(alternative, "=c", "=c ") + plainC + htmlC + "--c--\n", nil, head + "Content-Type: text/plain\n" + by + "\nplain\n"},

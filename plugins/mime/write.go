@@ -122,7 +122,7 @@ func (f *filter) inside(n *node) {
 		case c.gone && c.note == "":
 			f.edits.replace(p.Delimiter, n.after(i), nil)
 		case c.gone:
-			text := []byte("[The list has taken an attachment out: " + c.note + "]\n")
+			text := []byte(f.leftNote(c.note) + "\n")
 			f.put(p, textHeader(nil, text, f.eol()), text)
 		default:
 			f.slot(c)
