@@ -51,7 +51,11 @@ func family(cmd *cobra.Command) string {
 
 // ownerOf finds out whose spool and store are; false if neither is there yet.
 func ownerOf(c *config.Config) (uid, gid uint32, ok bool) {
-	for _, path := range []string{spoolPath(c), storePath(c), storeDir(c)} {
+	spool, isDir := spoolDir(c)
+	if !isDir {
+		spool = "" // it is in the database
+	}
+	for _, path := range []string{spool, storePath(c), storeDir(c)} {
 		var st unix.Stat_t
 		if path != "" && unix.Stat(path, &st) == nil {
 			return st.Uid, st.Gid, true
