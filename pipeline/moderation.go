@@ -326,5 +326,5 @@ func (d *Daemon) putForModerators(ctx context.Context, l *list.List, role, detai
 
 // noteDecision traces what was decided about a post.
 func (d *Daemon) noteDecision(l *list.List, dec store.Decision) {
-	d.tracer.Trace(dec.Entry, l.Address.Key(), trace.Decided, "decision", string(dec.Verdict), "by", dec.By)
+	d.tracer.Trace(dec.Entry, l.Address.Key(), trace.Decided, "decision", dec.Verdict.Done(), "by", dec.By)
 }

@@ -18,9 +18,6 @@ import (
 	"github.com/mlist/mlist/internal/store"
 )
 
-// decided are the words for verdicts that were given.
-var decided = map[store.Verdict]string{store.VerdictAccept: "accepted", store.VerdictReject: "rejected", store.VerdictDiscard: "discarded"}
-
 func (a *app) heldAccept() *cobra.Command {
 	c, h := a.decide(store.VerdictAccept, "let posts through to the list", "for the log: why")
 	c.Flags().BoolVar(&h.AcceptSender, "accept-sender", false, "and moderate the senders no more: members, or else nonmembers, get the action \"defer\"")
@@ -141,7 +138,7 @@ func (a *app) decideHeld(cmd *cobra.Command, st store.Store, sp spool.Admin, cho
 		if errors.Is(err, moderate.ErrGone) && len(choice.ids) == 0 {
 			continue // that is what queues do
 		}
-		if row.Result == decided[h.Verdict] {
+		if row.Result == h.Verdict.Done() {
 			tell(string(id), row.List, store.Decision{Verdict: h.Verdict, By: h.By})
 		}
 		if err != nil {
@@ -326,7 +323,7 @@ func (d *heldDecider) decide(ctx context.Context, id spool.ID) (heldRow, error) 
 	}
 	row.Decision = ptrTo(describeDecision(dec))
 	if row.Result = decidedBefore; first {
-		row.Result = decided[dec.Verdict]
+		row.Result = dec.Verdict.Done()
 	}
 	return row, nil
 }
@@ -342,7 +339,7 @@ func (d *heldDecider) decideStray(ctx context.Context, row heldRow, e spool.Entr
 	if err := d.desk.DecideStray(ctx, e, d.decision.Verdict, d.decision.Why); err != nil {
 		return row, notFoundHint(err)
 	}
-	row.Result = decided[d.decision.Verdict]
+	row.Result = d.decision.Verdict.Done()
 	return row, nil
 }
 
@@ -419,7 +416,7 @@ func (j decisionJSON) print(w io.Writer) error {
 	if j.Subject != "" {
 		what += ": " + cut(j.Subject, 60)
 	}
-	line := fmt.Sprintf("%s  %-9s  by %s  %s", moment(j.At), decided[store.Verdict(j.Verdict)], j.By, what)
+	line := fmt.Sprintf("%s  %-9s  by %s  %s", moment(j.At), store.Verdict(j.Verdict).Done(), j.By, what)
 	if j.Also != "" {
 		line += "  (" + j.Also + ")"
 	}

@@ -35,7 +35,7 @@ func (a *app) traceDecisions() (tell func(id, list string, d store.Decision), cl
 	}
 	j := trace.New(tracePath(c), trace.Options{Existing: true, MaxSize: int64(c.Trace.MaxSize), Log: slog.New(slog.DiscardHandler)})
 	return func(id, list string, d store.Decision) {
-		j.Trace(id, list, trace.Decided, "decision", decided[d.Verdict], "by", d.By)
+		j.Trace(id, list, trace.Decided, "decision", d.Verdict.Done(), "by", d.By)
 	}, j.Close, nil
 }
 

@@ -18,6 +18,11 @@ const (
 	VerdictDiscard Verdict = "discard"
 )
 
+// Done is the word for a verdict that was given: "accepted".
+func (v Verdict) Done() string {
+	return map[Verdict]string{VerdictAccept: "accepted", VerdictReject: "rejected", VerdictDiscard: "discarded"}[v]
+}
+
 // HeldPost is what the store knows of a post that waits for a moderator; its bytes are in
 // the spool, and as long as they are held there, it waits.
 type HeldPost struct {
