@@ -64,6 +64,15 @@ func ownerOf(c *config.Config) (uid, gid uint32, ok bool) {
 	return 0, 0, false
 }
 
+// spoolPath is the spool's directory, or "" if it is not one.
+func spoolPath(c *config.Config) string {
+	path, _ := spoolDir(c)
+	if !strings.HasPrefix(path, "/") {
+		return ""
+	}
+	return path
+}
+
 // storePath is the store's file, or "" if it is not one.
 func storePath(c *config.Config) string {
 	path, ok := strings.CutPrefix(c.Store.URL, "sqlite:")

@@ -58,7 +58,11 @@ and hand-back port, and comes in once more. Ends with status 1 if something is w
 
 // checkPostfix looks at the configuration.
 func (a *app) checkPostfix(ctx context.Context, w *wiring) ([]postfix.Finding, error) {
-	e := postfix.Expect{LMTP: mtaAddress(w.cfg.LMTPD.Listen[0]), HandBack: strings.TrimPrefix(w.cfg.Outbound.MTA, "smtp://"), MaxMessageSize: int64(w.cfg.LMTPD.MaxMessageSize)}
+	handBack, ok := strings.CutPrefix(w.cfg.Outbound.MTA, "smtp://")
+	if !ok {
+		handBack = ""
+	}
+	e := postfix.Expect{LMTP: mtaAddress(w.cfg.LMTPD.Listen[0]), HandBack: handBack, MaxMessageSize: int64(w.cfg.LMTPD.MaxMessageSize)}
 	var err error
 	if e.Record, err = postfix.ReadRecord(w.record); err != nil {
 		return nil, err

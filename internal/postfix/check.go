@@ -31,7 +31,7 @@ func finding(cure, format string, args ...any) Finding {
 type Expect struct {
 	Domains        []string // that lists are in
 	LMTP           string   // as Options has it
-	HandBack       string
+	HandBack       string   // HOST:PORT, or "" where it is something else
 	MaxMessageSize int64
 	Record         *Record // nil: nothing was set up by mlist
 	Sample         address.Address
@@ -262,6 +262,9 @@ func (p *Instance) checkTables(ctx context.Context, e Expect) ([]Finding, error)
 }
 
 func (p *Instance) checkWayBack(ctx context.Context, e Expect) ([]Finding, error) {
+	if e.HandBack == "" {
+		return nil, nil // not a TCP port
+	}
 	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", e.HandBack)
 	if err != nil {
 		first := "DOMAIN"
