@@ -36,6 +36,7 @@ func TestWhatIsRefusedByTheEnvelopeAlone(t *testing.T) {
 		{name: "a banned sender", sender: banned, want: "reject banned"},
 		{name: "a banned sender, where all is held", sender: banned, list: []string{"emergency", "true"}},
 		{name: "a banned sender, where there is a password", sender: banned, list: []string{"moderator_password", secret}},
+		{name: "a banned sender, where there is a password for once", sender: banned, list: []string{sdk.OneTimePasswords, "x"}},
 		{name: "a banned sender, at a site that does not ask", sender: banned, config: map[string]any{"rules": []string{"no-sender"}}},
 		{name: "an announcement list that goes by the envelope", sender: ann, list: announce, want: "reject member-moderated"},
 		{name: "and one who may post there", sender: good, list: announce},
