@@ -151,6 +151,8 @@ type Membership struct {
 	Role        Role
 	Mode        Mode   // "" on input means Regular
 	Status      Status // "" on input means Enabled
+	// Until is when delivery that is off ByUser is on again; zero is when the user says so.
+	Until time.Time
 	Action      Action // "" means the list's default for the role
 	// NoOwnPosts: the member does not get back what they sent.
 	NoOwnPosts bool
@@ -191,6 +193,8 @@ func (m *Membership) Validate() error {
 		return badWord("action", m.Action, Actions)
 	case m.Nonmatching && m.Topics == "":
 		return fmt.Errorf("member %s: posts that match no topic go to everybody who has chosen no topics", m.Address)
+	case !m.Until.IsZero() && m.Status != ByUser:
+		return fmt.Errorf("member %s: an end is for the delivery status %s alone", m.Address, ByUser)
 	case m.Language != "" && CheckLanguage(m.Language) != nil:
 		return fmt.Errorf("member %s: %w", m.Address, CheckLanguage(m.Language))
 	case !validTopics(m.Topics):

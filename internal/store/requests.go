@@ -17,6 +17,7 @@ const (
 	WantJoin   Want = "join"
 	WantLeave  Want = "leave"
 	WantChange Want = "change" // how a member receives posts
+	WantMove   Want = "move"   // all that the address is, on all lists, is to be another address's
 )
 
 // Phase says for whom a request waits.
@@ -26,6 +27,7 @@ type Phase int
 const (
 	PhaseConfirm  Phase = iota + 1 // whoever reads the address's mail is to confirm
 	PhaseModerate                  // a moderator is to decide
+	PhaseMove                      // whoever reads the new address's mail is to confirm
 )
 
 // Request is a wish that waits. There is at most one for what an address wants of a list.
@@ -38,11 +40,27 @@ type Request struct {
 	Mode        list.Mode   // of one who joins; "" in a change leaves it alone
 	Status      list.Status // likewise
 	Language    string      // likewise
+	More        More
 	Phase       Phase
 	Moderate    bool // after the confirmation a moderator decides
 	Created     time.Time
 	Expires     time.Time
 }
+
+// More is what requests of some kinds want beside.
+type More struct {
+	// Of a change: preferences, and with Status when it ends. Other fields are not for it.
+	Until                                 *time.Time `json:",omitempty"`
+	NoOwnPosts, NoDuplicates, Acknowledge *bool      `json:",omitempty"`
+	Topics                                *string    `json:",omitempty"`
+	// Of a move: the new address.
+	To *address.Address `json:",omitempty"`
+	// Of a move that is done: how many lists it was on.
+	Lists int `json:",omitempty"`
+}
+
+// IsZero tells whether there is nothing more.
+func (m More) IsZero() bool { return m == More{} }
 
 // Bounds of requests.
 const (
@@ -96,6 +114,8 @@ type Answer struct {
 	Refuse bool
 	// Final: no moderator is asked any more after a confirmation.
 	Final bool
+	// Except are lists on which a move changes nothing.
+	Except []int64
 	// Life is that of a request which now waits for a moderator.
 	Life    time.Duration
 	By, Why string // for the member's history

@@ -102,6 +102,7 @@ type MemberChange struct {
 	DisplayName      *string
 	Mode             *list.Mode
 	Status           *list.Status
+	Until            *time.Time // beside Status: list.ByUser; without it there is no end
 	Action           *list.Action
 	NoOwnPosts       *bool
 	NoDuplicates     *bool
@@ -121,6 +122,8 @@ type Members interface {
 	// not nil, is called after each batch with the counts so far. Batches are not in the
 	// order of members. ErrNotFound if there is no such list.
 	AddMembers(ctx context.Context, listID int64, members iter.Seq2[list.Membership, error], progress func(AddResult)) (AddResult, error)
+	// ResumeMembers enables delivery to those whose Until has come, and counts them.
+	ResumeMembers(ctx context.Context, now time.Time) (int64, error)
 	// SetMember changes one membership; ErrNotFound if there is none.
 	SetMember(ctx context.Context, listID int64, role list.Role, addr address.Address, c MemberChange) error
 	// RemoveMembers removes memberships in batches; it counts those that were there.
@@ -288,6 +291,7 @@ type Store interface {
 	Lists
 	Members
 	Syncer
+	Mover
 	Journal
 	State
 	Secrets

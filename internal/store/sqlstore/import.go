@@ -22,7 +22,7 @@ const (
 	batchRows = 5_000
 	// statementRows is how many rows one statement adds.
 	statementRows = 200
-	memberParams  = 14
+	memberParams  = 15
 )
 
 // insertMembers is a statement that adds so many members.
@@ -52,7 +52,7 @@ func (d *dialect) insertInto(table string, rows int) string {
 type newMember struct {
 	key, local, displayName    string
 	topics, language           string
-	added                      int64
+	added, until               int64
 	role, mode, status, action int8
 	noOwnPosts, noDuplicates   bool
 	acknowledge                bool
@@ -72,14 +72,14 @@ func (s *Store) newMember(m list.Membership) (newMember, error) {
 	return newMember{
 		key: key(m.Address), local: spelling(m.Address), displayName: m.DisplayName, topics: topicsText(m.Topics, m.Nonmatching), language: m.Language, added: m.Added.UnixMicro(),
 		role: int8(role), mode: int8(mode), status: int8(status), action: int8(action),
-		noOwnPosts: m.NoOwnPosts, noDuplicates: m.NoDuplicates, acknowledge: m.AcknowledgePosts,
+		noOwnPosts: m.NoOwnPosts, noDuplicates: m.NoDuplicates, acknowledge: m.AcknowledgePosts, until: micros(m.Until),
 	}, cmp.Or(err1, err2, err3, err4)
 }
 
 // args are the parameters of insertMembers, in order.
 func (n *newMember) args(listID int64, to []any) []any {
 	return append(to, listID, int64(n.role), n.key, n.local, int64(n.mode), int64(n.status), int64(n.action),
-		btoi(n.noOwnPosts), btoi(n.noDuplicates), n.displayName, n.added, btoi(n.acknowledge), n.topics, n.language)
+		btoi(n.noOwnPosts), btoi(n.noDuplicates), n.displayName, n.added, btoi(n.acknowledge), n.topics, n.language, n.until)
 }
 
 func btoi(b bool) int64 {

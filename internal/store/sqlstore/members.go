@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
@@ -92,7 +93,7 @@ func (s *Store) SetMember(ctx context.Context, listID int64, role list.Role, add
 func (s *Store) setMember(ctx context.Context, listID int64, role list.Role, addr address.Address, c store.MemberChange) error {
 	// What is to be is checked as if it were a new membership of its own.
 	m := list.Membership{Address: addr, Role: role}
-	args := []any{listID, nil, key(addr), nil, nil, nil, nil, nil, nil, nil, nil, nil}
+	args := []any{listID, nil, key(addr), nil, nil, nil, nil, nil, nil, nil, nil, nil, nil}
 	if c.DisplayName != nil {
 		m.DisplayName, args[3] = *c.DisplayName, *c.DisplayName
 	}
@@ -101,6 +102,10 @@ func (s *Store) setMember(ctx context.Context, listID int64, role list.Role, add
 	}
 	if c.Status != nil {
 		m.Status = *c.Status
+		args[12] = int64(0)
+	}
+	if c.Until != nil {
+		m.Until, args[12] = *c.Until, micros(*c.Until)
 	}
 	if c.Action != nil {
 		m.Action = *c.Action
@@ -153,6 +158,29 @@ func (s *Store) setMember(ctx context.Context, listID int64, role list.Role, add
 		}
 		return s.statusChanged(ctx, tx, listID, key(addr), c)
 	})
+}
+
+// ResumeMembers implements store.Members.
+func (s *Store) ResumeMembers(ctx context.Context, now time.Time) (n int64, err error) {
+	err = s.update(ctx, func(tx *sql.Tx) error {
+		for _, stmt := range []*sql.Stmt{s.q.resumeHistory, s.q.resumeScores, s.q.resumeMembers} {
+			result, err := tx.StmtContext(ctx, stmt).ExecContext(ctx, now.UnixMicro())
+			if err != nil {
+				return err
+			}
+			if n, err = result.RowsAffected(); err != nil {
+				return err
+			}
+		}
+		if n == 0 {
+			return errUnchanged
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("resume delivery: %w", err)
+	}
+	return n, nil
 }
 
 // statusChanged writes a change of status into the member's history. Delivery that somebody

@@ -190,7 +190,7 @@ func (c *scoring) also(p store.HeldPost, h store.HeldDecision, at time.Time) (do
 	if h.AcceptSender || h.ClearFirst {
 		var n int64
 		if h.AcceptSender {
-			n, err = c.exec(c.q.setMember, c.listID, memberRole, k, nil, nil, nil, deferAction, nil, nil, nil, nil, nil)
+			n, err = c.exec(c.q.setMember, c.listID, memberRole, k, nil, nil, nil, deferAction, nil, nil, nil, nil, nil, nil)
 		} else {
 			n, err = c.exec(c.q.clearFirst, c.listID, memberRole, k, deferAction)
 		}
@@ -207,7 +207,7 @@ func (c *scoring) also(p store.HeldPost, h store.HeldDecision, at time.Time) (do
 				return nil, err
 			}
 			if n, err = c.exec(c.q.addMember, m.args(c.listID, nil)...); err == nil && n == 0 {
-				_, err = c.exec(c.q.setMember, c.listID, nonmemberRole, k, nil, nil, nil, deferAction, nil, nil, nil, nil, nil)
+				_, err = c.exec(c.q.setMember, c.listID, nonmemberRole, k, nil, nil, nil, deferAction, nil, nil, nil, nil, nil, nil)
 			}
 			if err != nil {
 				return nil, err

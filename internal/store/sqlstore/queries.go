@@ -20,44 +20,45 @@ type queries struct {
 	approvals, openApprovals                                                     *sql.Stmt
 	// on the stream
 	bans, requests                              *sql.Stmt
-	usedStyles, deletedLists                    *sql.Stmt
+	rolesOf, usedStyles, deletedLists           *sql.Stmt
 	lists, members, recipients, bounceEvents    *sql.Stmt
 	bounceStates, dueBounces, bounceTasks       *sql.Stmt
 	archived, archivedHash, waitingDigests      *sql.Stmt
 	digests, unfiledDigests, issuePosts, owedOf *sql.Stmt
 	recipientsBack                              *sql.Stmt // on back
 	// on the writer
-	addDomain, addList, listsOf, lockList, setSettings           *sql.Stmt
-	aliasesOf, inRole                                            *sql.Stmt
-	setListState, setAddress, addAlias, countAliases, dropAlias  *sql.Stmt
-	dropAliasOf, dropDeadAlias, deletedList                      *sql.Stmt
-	buryList, clearMembers, clearPosts, clearBounces, deleteList *sql.Stmt
-	clearState                                                   *sql.Stmt
-	addMember, setMember, removeMember, memberTopics             *sql.Stmt
-	stateSize                                                    *sql.Stmt
-	oldState, setState, deleteState, keepState                   *sql.Stmt
-	nextNumber, filedPost, addPost, numberPost                   *sql.Stmt
-	addBounce, scoreOf, setScore, dropScore, countEvent          *sql.Stmt
-	memberOf, refusals, activeMembers, blame, isBlamed, counted  *sql.Stmt
-	uncount, byToken, disableMember, enableMember, addTask       *sql.Stmt
-	doneTask, addHistory, dropMember, clearScores, clearTasks    *sql.Stmt
-	clearHistory, clearBlamed, pruneEvents, pruneHistory         *sql.Stmt
-	pruneBlamed                                                  *sql.Stmt
-	addSecret, secret                                            *sql.Stmt
-	responseOf, setResponse, clearResponses, pruneResponses      *sql.Stmt
-	addBan, removeBan, countBanPatterns, clearBans               *sql.Stmt
-	addArchived, archivedEntry, places, removeArchived           *sql.Stmt
-	clearArchive, clearOwed, pruneOwed                           *sql.Stmt
-	waiting, closePosts, addDigest, setIssue, lockIssue          *sql.Stmt
-	assignOwed, copyOwed, fileDigest, usedPlaces, dropUsed       *sql.Stmt
-	freeUsed, modeOf, owe, unowe                                 *sql.Stmt
-	noticeOf, countNotices, addNotice, prunePosts, pruneNotices  *sql.Stmt
-	addRequest, requestOf, requestByToken, tellRequest           *sql.Stmt
-	dropRequest, dropRequestOf, countRequests                    *sql.Stmt
-	clearRequests, pruneRequests                                 *sql.Stmt
-	addResult, resultOf, clearResults, pruneResults              *sql.Stmt
-	addApproval, countApprovals, revokeApproval, useApproval     *sql.Stmt
-	clearApprovals, pruneApprovals                               *sql.Stmt
+	addDomain, addList, listsOf, lockList, setSettings                  *sql.Stmt
+	aliasesOf, inRole                                                   *sql.Stmt
+	resumeHistory, resumeScores, resumeMembers, moveMember, rolesToMove *sql.Stmt
+	setListState, setAddress, addAlias, countAliases, dropAlias         *sql.Stmt
+	dropAliasOf, dropDeadAlias, deletedList                             *sql.Stmt
+	buryList, clearMembers, clearPosts, clearBounces, deleteList        *sql.Stmt
+	clearState                                                          *sql.Stmt
+	addMember, setMember, removeMember, memberTopics                    *sql.Stmt
+	stateSize                                                           *sql.Stmt
+	oldState, setState, deleteState, keepState                          *sql.Stmt
+	nextNumber, filedPost, addPost, numberPost                          *sql.Stmt
+	addBounce, scoreOf, setScore, dropScore, countEvent                 *sql.Stmt
+	memberOf, refusals, activeMembers, blame, isBlamed, counted         *sql.Stmt
+	uncount, byToken, disableMember, enableMember, addTask              *sql.Stmt
+	doneTask, addHistory, dropMember, clearScores, clearTasks           *sql.Stmt
+	clearHistory, clearBlamed, pruneEvents, pruneHistory                *sql.Stmt
+	pruneBlamed                                                         *sql.Stmt
+	addSecret, secret                                                   *sql.Stmt
+	responseOf, setResponse, clearResponses, pruneResponses             *sql.Stmt
+	addBan, removeBan, countBanPatterns, clearBans                      *sql.Stmt
+	addArchived, archivedEntry, places, removeArchived                  *sql.Stmt
+	clearArchive, clearOwed, pruneOwed                                  *sql.Stmt
+	waiting, closePosts, addDigest, setIssue, lockIssue                 *sql.Stmt
+	assignOwed, copyOwed, fileDigest, usedPlaces, dropUsed              *sql.Stmt
+	freeUsed, modeOf, owe, unowe                                        *sql.Stmt
+	noticeOf, countNotices, addNotice, prunePosts, pruneNotices         *sql.Stmt
+	addRequest, requestOf, requestByToken, tellRequest                  *sql.Stmt
+	dropRequest, dropRequestOf, countRequests                           *sql.Stmt
+	clearRequests, pruneRequests                                        *sql.Stmt
+	addResult, resultOf, clearResults, pruneResults                     *sql.Stmt
+	addApproval, countApprovals, revokeApproval, useApproval            *sql.Stmt
+	clearApprovals, pruneApprovals                                      *sql.Stmt
 	// of moderation: on the reader, the stream, the writer
 	countHeld, peekHeld, heldByHandle, telling, decisionOfRef, decisionsOfStep       *sql.Stmt
 	held, unsettledHeld, moderated, decisions                                        *sql.Stmt
@@ -79,7 +80,7 @@ const (
 		SELECT a.list_id FROM list_aliases a JOIN lists l ON l.id = a.list_id WHERE a.address_key = $1 AND l.address_key < '` + lastKey + `' LIMIT 1)`
 
 	// memberColumns are what scanMember reads.
-	memberColumns = `role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name, added, acknowledge_posts, topics, language`
+	memberColumns = `role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name, added, acknowledge_posts, topics, language, until`
 
 	// archiveColumns are what scanArchived reads, digestColumns what scanDigest does.
 	archiveColumns = `list_id, number, entry, message_id, hash, parent, refs, date, received, from_address, from_name, subject, size, sha256, place,
@@ -91,7 +92,7 @@ const (
 	scoreColumns = `address_key, score, last, unproven, phase, warnings, token, due`
 
 	// requestColumns are what scanRequest reads.
-	requestColumns = `token, list_id, want, address_key, local, display_name, mode, status, phase, moderate, told, created, expires, language`
+	requestColumns = `token, list_id, want, address_key, local, display_name, mode, status, phase, moderate, told, created, expires, language, more`
 
 	// heldColumns are what scanHeld reads, decisionColumns what scanDecision does.
 	heldColumns     = `list_id, entry, handle, address_key, local, author, subject, reason, code, size, held, told, reminded, verdict, why`
@@ -112,6 +113,10 @@ const (
 
 	// part deletes a part of what a condition on $1 chooses, so that no transaction is long.
 	part = `DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT 5000)`
+
+	// rolesOf finds address $1 on every list: by its place in each.
+	rolesOf = `SELECT l.id, l.address_key, l.local, m.role FROM lists l JOIN members m ON m.list_id = l.id AND m.role IN (1, 2, 3, 4) AND m.address_key = $1
+			WHERE l.address_key >= '' AND l.address_key < $2 ORDER BY l.address_key, m.role`
 
 	// banColumns are what scanBan reads; bansOf are the bans that hold for a list. '_' follows
 	// '^', with which patterns start.
@@ -223,8 +228,16 @@ func (s *Store) queries() []query {
 		{&s.q.setMember, s.writer, `UPDATE members SET display_name = coalesce($4, display_name), mode = coalesce($5, mode),
 			status = coalesce($6, status), action = coalesce($7, action), no_own_posts = coalesce($8, no_own_posts),
 			no_duplicates = coalesce($9, no_duplicates), acknowledge_posts = coalesce($10, acknowledge_posts), topics = coalesce($11, topics),
-			language = coalesce($12, language) WHERE list_id = $1 AND role = $2 AND address_key = $3`},
+			language = coalesce($12, language), until = coalesce($13, until) WHERE list_id = $1 AND role = $2 AND address_key = $3`},
 		{&s.q.memberTopics, s.writer, `SELECT topics FROM members WHERE list_id = $1 AND role = $2 AND address_key = $3`},
+		{&s.q.resumeHistory, s.writer, `INSERT INTO member_history (list_id, address_key, at, what, who, why)
+			SELECT list_id, address_key, CAST($1 AS BIGINT), 'enabled', 'mlist', 'the time away is over' FROM members WHERE until > 0 AND until <= $1 AND role = 1`},
+		{&s.q.resumeScores, s.writer, `DELETE FROM bounce_scores WHERE (list_id, address_key) IN (SELECT list_id, address_key FROM members WHERE until > 0 AND until <= $1 AND role = 1)`},
+		{&s.q.resumeMembers, s.writer, `UPDATE members SET status = 1, until = 0 WHERE until > 0 AND until <= $1`},
+		{&s.q.rolesOf, s.stream, rolesOf},
+		{&s.q.rolesToMove, s.writer, rolesOf},
+		{&s.q.moveMember, s.writer, `UPDATE members SET address_key = $4, local = $5 WHERE list_id = $1 AND role = $2 AND address_key = $3
+			AND (address_key = $4 OR NOT EXISTS (SELECT 1 FROM members m WHERE m.list_id = $1 AND m.role = $2 AND m.address_key = $4))`},
 		{&s.q.removeMember, s.writer, `DELETE FROM members WHERE list_id = $1 AND role = $2 AND address_key = $3`},
 
 		{&s.q.nextNumber, s.writer, `UPDATE lists SET posts = posts + $2 WHERE id = $1 RETURNING posts`},
@@ -327,7 +340,7 @@ func (s *Store) queries() []query {
 		{&s.q.peekRequest, s.reader, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND token = $2 AND expires > $3`},
 		{&s.q.requestByToken, s.writer, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND token = $2 AND expires > $3`},
 		{&s.q.requestOf, s.writer, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND address_key = $2 AND want = $3 AND expires > $4`},
-		{&s.q.addRequest, s.writer, `INSERT INTO requests (` + requestColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`},
+		{&s.q.addRequest, s.writer, `INSERT INTO requests (` + requestColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`},
 		{&s.q.tellRequest, s.writer, `UPDATE requests SET told = told + 1 WHERE token = $1`},
 		{&s.q.dropRequest, s.writer, `DELETE FROM requests WHERE token = $1`},
 		{&s.q.dropRequestOf, s.writer, `DELETE FROM requests WHERE list_id = $1 AND address_key = $2 AND want = $3`},

@@ -19,13 +19,14 @@ const byMember = "member"
 // requesting is one transaction on the requests of one list.
 type requesting struct {
 	scoring
-	step store.Step
+	step   store.Step
+	except []int64 // lists that a move leaves alone
 }
 
 // takeStep runs f in a transaction, unless an earlier run of the step has its result.
 func (s *Store) takeStep(ctx context.Context, step store.Step, f func(*requesting) (store.RequestResult, error)) (res store.RequestResult, err error) {
 	err = s.update(ctx, func(tx *sql.Tx) error {
-		c := &requesting{scoring{Store: s, ctx: ctx, tx: tx, listID: step.ListID}, step}
+		c := &requesting{scoring{Store: s, ctx: ctx, tx: tx, listID: step.ListID}, step, nil}
 		if known, err := c.earlier(); known != nil || err != nil {
 			if err == nil {
 				res, err = *known, errUnchanged
@@ -103,7 +104,7 @@ func (c *requesting) ask(r store.Request, rules store.RequestRules) (store.Reque
 		return store.RequestResult{Outcome: store.OutcomeModerate, Request: old}, nil
 	case told >= store.MaxTold:
 		return store.RequestResult{Outcome: store.OutcomeConfirm, Request: old}, nil
-	case r.Want != store.WantChange || old.Mode == r.Mode && old.Status == r.Status && old.Language == r.Language:
+	case r.Want != store.WantChange && r.Want != store.WantMove || sameChange(old, r):
 		_, err := c.exec(c.q.tellRequest, old.Token)
 		return store.RequestResult{Outcome: store.OutcomeConfirm, Request: old, Tell: true}, err
 	}
@@ -127,16 +128,28 @@ func (c *requesting) ask(r store.Request, rules store.RequestRules) (store.Reque
 	return c.put(r, life, told+1)
 }
 
+// sameChange tells whether two requests of a kind want the same.
+func sameChange(a, b store.Request) bool {
+	one, err1 := json.Marshal(a.More)
+	other, err2 := json.Marshal(b.More)
+	return a.Mode == b.Mode && a.Status == b.Status && a.Language == b.Language && errors.Join(err1, err2) == nil && string(one) == string(other)
+}
+
 // put lets a request wait under a new token.
 func (c *requesting) put(r store.Request, life time.Duration, told int) (store.RequestResult, error) {
 	mode, err1 := modes.code(r.Mode)
 	status, err2 := statuses.code(r.Status)
+	more := ""
+	if !r.More.IsZero() {
+		text, err := json.Marshal(r.More)
+		more, err1 = string(text), errors.Join(err1, err)
+	}
 	if err := errors.Join(err1, err2); err != nil {
 		return store.RequestResult{}, err
 	}
 	r.Token, r.Expires = token(), c.step.At.Add(life)
 	_, err := c.exec(c.q.addRequest, r.Token, c.listID, string(r.Want), key(r.Address), spelling(r.Address), r.DisplayName, mode, status,
-		int(r.Phase), btoi(r.Moderate), told, r.Created.UnixMicro(), r.Expires.UnixMicro(), r.Language)
+		int(r.Phase), btoi(r.Moderate), told, r.Created.UnixMicro(), r.Expires.UnixMicro(), r.Language, more)
 	if c.dialect.isOrphan(err) {
 		err = store.ErrNotFound
 	}
@@ -181,10 +194,14 @@ func (c *requesting) answer(a store.Answer) (store.RequestResult, error) {
 	switch {
 	case a.Refuse:
 		return store.RequestResult{Outcome: store.OutcomeRefused, Request: r}, c.history(key(r.Address), c.step.At, string(r.Want)+" refused", a.By, a.Why)
+	case r.Want == store.WantMove && r.Phase == store.PhaseConfirm:
+		r.Phase = store.PhaseMove
+		return c.put(r, r.Expires.Sub(r.Created), told)
 	case r.Moderate && r.Phase == store.PhaseConfirm && !a.Final:
 		r.Phase, r.Moderate = store.PhaseModerate, false
 		return c.put(r, a.Life, told)
 	}
+	c.except = a.Except
 	return c.fulfil(r, a.By, a.Why)
 }
 
@@ -220,6 +237,13 @@ func (c *requesting) fulfil(r store.Request, by, why string) (store.RequestResul
 		}
 	case store.WantChange:
 		return c.change(r, by, why)
+	case store.WantMove:
+		moved, err := c.move(r.Address, *r.More.To, c.except, by, why)
+		res := store.RequestResult{Outcome: store.OutcomeDone, Request: r}
+		if res.Request.More.Lists = len(moved); len(moved) == 0 {
+			res.Outcome = store.OutcomeUnchanged
+		}
+		return res, err
 	default:
 		return store.RequestResult{}, fmt.Errorf("no request is for %q", string(r.Want))
 	}
@@ -240,7 +264,7 @@ func (c *requesting) change(r store.Request, by, why string) (store.RequestResul
 	if err != nil {
 		return unchanged, err
 	}
-	args := []any{c.listID, memberRole, k, nil, nil, nil, nil, nil, nil, nil, nil, nil}
+	args := []any{c.listID, memberRole, k, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil}
 	if r.Mode != "" {
 		if err := c.leaveDigests(c.ctx, c.tx, c.listID, r.Address, r.Mode); err != nil {
 			return unchanged, err
@@ -251,6 +275,22 @@ func (c *requesting) change(r store.Request, by, why string) (store.RequestResul
 	}
 	if r.Status != "" {
 		if args[5], err = statuses.code(r.Status); err != nil {
+			return unchanged, err
+		}
+	}
+	if r.Status != "" {
+		args[12] = int64(0)
+		if r.More.Until != nil && r.Status == list.ByUser {
+			args[12] = micros(*r.More.Until)
+		}
+	}
+	for i, choice := range map[int]*bool{7: r.More.NoOwnPosts, 8: r.More.NoDuplicates, 9: r.More.Acknowledge} {
+		if choice != nil {
+			args[i] = btoi(*choice)
+		}
+	}
+	if r.More.Topics != nil {
+		if args[10], err = c.changeTopics(c.ctx, c.tx, c.listID, memberRole, k, store.MemberChange{Topics: r.More.Topics}); err != nil {
 			return unchanged, err
 		}
 	}
@@ -284,13 +324,18 @@ func (s *Store) Requests(ctx context.Context, listID int64, at time.Time) iter.S
 }
 
 func scanRequest(row scanner) (r store.Request, told int, err error) {
-	var want, k, local string
+	var want, k, local, more string
 	var mode, status, created, expires int64
-	if err := row.Scan(&r.Token, &r.ListID, &want, &k, &local, &r.DisplayName, &mode, &status, &r.Phase, &r.Moderate, &told, &created, &expires, &r.Language); err != nil {
+	if err := row.Scan(&r.Token, &r.ListID, &want, &k, &local, &r.DisplayName, &mode, &status, &r.Phase, &r.Moderate, &told, &created, &expires, &r.Language, &more); err != nil {
 		return store.Request{}, 0, err
 	}
 	r.Want, r.Address = store.Want(want), unkey(k, local)
 	r.Created, r.Expires = time.UnixMicro(created).UTC(), time.UnixMicro(expires).UTC()
+	if more != "" {
+		if err := json.Unmarshal([]byte(more), &r.More); err != nil {
+			return store.Request{}, 0, err
+		}
+	}
 	var err1, err2 error
 	r.Mode, err1 = modes.word(mode)
 	r.Status, err2 = statuses.word(status)

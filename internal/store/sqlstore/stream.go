@@ -133,12 +133,16 @@ func scanMember(row scanner) (list.Membership, error) {
 		m                                 list.Membership
 		k, local, topics                  string
 		role, mode, status, action, added int64
+		until                             int64
 	)
-	if err := row.Scan(&role, &k, &local, &mode, &status, &action, &m.NoOwnPosts, &m.NoDuplicates, &m.DisplayName, &added, &m.AcknowledgePosts, &topics, &m.Language); err != nil {
+	if err := row.Scan(&role, &k, &local, &mode, &status, &action, &m.NoOwnPosts, &m.NoDuplicates, &m.DisplayName, &added, &m.AcknowledgePosts, &topics, &m.Language, &until); err != nil {
 		return m, err
 	}
 	m.Address = unkey(k, local)
 	m.Added = time.UnixMicro(added).UTC()
+	if until > 0 {
+		m.Until = time.UnixMicro(until).UTC()
+	}
 	m.Topics, m.Nonmatching = readTopics(topics)
 	var errs [4]error
 	m.Role, errs[0] = roles.word(role)

@@ -16,10 +16,9 @@ import (
 // waits; the transaction that compares and changes is short, and memory holds a window of
 // rows however many there are.
 const (
-	makeWanted = `CREATE TEMP TABLE sync_wanted (list_id INTEGER NOT NULL, role INTEGER NOT NULL, address_key TEXT PRIMARY KEY, local TEXT NOT NULL, mode INTEGER NOT NULL,
-		status INTEGER NOT NULL, action INTEGER NOT NULL, no_own_posts INTEGER NOT NULL, no_duplicates INTEGER NOT NULL, display_name TEXT NOT NULL,
-		added INTEGER NOT NULL, acknowledge_posts INTEGER NOT NULL, topics TEXT NOT NULL, language TEXT NOT NULL)`
-	makeChanges = `CREATE TEMP TABLE sync_changes (added INTEGER NOT NULL, address_key TEXT NOT NULL, local TEXT NOT NULL, PRIMARY KEY (added, address_key))`
+	makeWanted  = `CREATE TEMP TABLE sync_wanted AS SELECT list_id, ` + memberColumns + ` FROM members WHERE 1 = 0`
+	indexWanted = `CREATE UNIQUE INDEX sync_wanted_key ON sync_wanted (address_key)`
+	makeChanges = `CREATE TEMP TABLE sync_changes AS SELECT role AS added, address_key, local FROM members WHERE 1 = 0`
 
 	findRemoved = `INSERT INTO sync_changes (added, address_key, local) SELECT 0, m.address_key, m.local FROM members m
 		WHERE m.list_id = $1 AND m.role = $2 AND NOT EXISTS (SELECT 1 FROM sync_wanted w WHERE w.address_key = m.address_key)`
@@ -28,9 +27,10 @@ const (
 
 	removeChanged = `DELETE FROM members WHERE list_id = $1 AND role = $2 AND address_key IN (SELECT address_key FROM sync_changes WHERE added = 0)`
 	addChanged    = `INSERT INTO members (list_id, ` + memberColumns + `) SELECT w.list_id, w.role, w.address_key, w.local, w.mode, w.status, w.action, w.no_own_posts,
-		w.no_duplicates, w.display_name, w.added, w.acknowledge_posts, w.topics, w.language FROM sync_wanted w JOIN sync_changes c ON c.added = 1 AND c.address_key = w.address_key`
-	dropScores   = `DELETE FROM bounce_scores WHERE list_id = $1 AND address_key IN (SELECT address_key FROM sync_changes)`
-	tellHistory  = `INSERT INTO member_history (list_id, address_key, at, what, who, why) SELECT $1, address_key, $2, CASE added WHEN 1 THEN 'joined' ELSE 'left' END, $3, $4 FROM sync_changes`
+		w.no_duplicates, w.display_name, w.added, w.acknowledge_posts, w.topics, w.language, w.until FROM sync_wanted w JOIN sync_changes c ON c.added = 1 AND c.address_key = w.address_key`
+	dropScores  = `DELETE FROM bounce_scores WHERE list_id = $1 AND address_key IN (SELECT address_key FROM sync_changes)`
+	tellHistory = `INSERT INTO member_history (list_id, address_key, at, what, who, why) SELECT CAST($1 AS BIGINT), address_key, CAST($2 AS BIGINT), CASE added WHEN 1 THEN 'joined' ELSE 'left' END,
+		CAST($3 AS TEXT), CAST($4 AS TEXT) FROM sync_changes`
 	readChanges  = `SELECT added, address_key, local FROM sync_changes ORDER BY added, address_key`
 	countWanted  = `SELECT count(*) FROM sync_wanted`
 	countChanges = `SELECT count(*) FROM sync_changes WHERE added = $1`
@@ -69,12 +69,12 @@ func (c *syncing) run(members iter.Seq2[list.Membership, error], progress func(i
 	defer func() {
 		for _, table := range []string{"sync_wanted", "sync_changes"} {
 			// The connection goes on without them, whatever has ended the work.
-			if _, derr := c.conn.ExecContext(context.WithoutCancel(c.ctx), `DROP TABLE IF EXISTS temp.`+table); err == nil {
+			if _, derr := c.conn.ExecContext(context.WithoutCancel(c.ctx), `DROP TABLE IF EXISTS `+table); err == nil {
 				err = derr
 			}
 		}
 	}()
-	for _, text := range []string{makeWanted, makeChanges} {
+	for _, text := range []string{makeWanted, indexWanted, makeChanges} {
 		if _, err := c.conn.ExecContext(c.ctx, text); err != nil {
 			return err
 		}

@@ -32,6 +32,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"apply", applyTests},
 		{"members", memberTests},
 		{"sync", syncTests},
+		{"move", moveTests},
 		{"journal", journalTests},
 		{"state", stateTests},
 		{"archive", archiveTests},
