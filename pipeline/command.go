@@ -179,6 +179,8 @@ func (c *commander) do(ctx context.Context, cmd command.Command) error {
 			return nil
 		}
 		return c.ask(ctx, store.Request{Want: store.WantLeave, Address: who})
+	case command.Move:
+		return c.move(ctx, cmd)
 	case command.Set:
 		return c.set(ctx, cmd)
 	case command.Who:
@@ -240,6 +242,8 @@ func (c *commander) ask(ctx context.Context, r store.Request) error {
 	switch r.Want {
 	case store.WantLeave:
 		policy, refusal = c.p.list.Settings.UnsubscriptionPolicy, "cannot_leave"
+	case store.WantMove: // both addresses confirm, whatever the policy
+		policy, refusal = "confirm", "cannot_join"
 	case store.WantChange: // it takes what leaving takes, and no moderator
 		if policy = c.p.list.Settings.UnsubscriptionPolicy; policy != "open" {
 			policy = "confirm"
@@ -284,10 +288,13 @@ func (c *commander) refused(ctx context.Context, r store.Request, policy string)
 			return true, nil // a list is no member of itself
 		}
 	}
-	if r.Want != store.WantJoin {
-		return false, nil
+	switch r.Want {
+	case store.WantJoin:
+		return c.banned(ctx, r.Address)
+	case store.WantMove:
+		return c.banned(ctx, *r.More.To)
 	}
-	return c.banned(ctx, r.Address)
+	return false, nil
 }
 
 func (c *commander) banned(ctx context.Context, a address.Address) (bool, error) {
@@ -315,7 +322,15 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 			return true, nil
 		}
 	}
-	a := store.Answer{Token: token, Phase: store.PhaseConfirm, Life: moderateLife, By: "member", Why: "confirmed by mail from " + c.p.author.String()}
+	phase := store.PhaseConfirm
+	var except []int64
+	if err == nil && r.Phase == store.PhaseMove {
+		phase = store.PhaseMove
+		if except, err = c.unwelcome(ctx, r.Address, *r.More.To); err != nil {
+			return false, err
+		}
+	}
+	a := store.Answer{Token: token, Phase: phase, Except: except, Life: moderateLife, By: "member", Why: "confirmed by mail from " + c.p.author.String()}
 	operator := c.p.entry.Role == roleDecision
 	if err == nil && (operator || r.Phase == store.PhaseModerate) {
 		if c.decision.Verb != command.Accept && c.decision.Verb != command.Reject && c.decision.Verb != command.Discard {
@@ -356,6 +371,9 @@ func (c *commander) outcome(res store.RequestResult, proven, confirmed bool) {
 		if res.Tell {
 			c.askToConfirm(r)
 		}
+		if r.Phase == store.PhaseMove {
+			r.Address = *r.More.To
+		}
 		c.asked(r)
 	case store.OutcomeModerate:
 		if res.Tell {
@@ -394,7 +412,11 @@ func (c *commander) asked(r store.Request) {
 // askToConfirm writes to the address that a request is about.
 func (c *commander) askToConfirm(r store.Request) {
 	confirm := c.p.list.TokenAddress(address.RoleConfirm, r.Token)
-	c.write(letter{to: r.Address, about: r, replyTo: confirm.String(), text: "confirm_" + string(r.Want),
+	to := r.Address
+	if r.Phase == store.PhaseMove {
+		to = *r.More.To
+	}
+	c.write(letter{to: to, about: r, replyTo: confirm.String(), text: "confirm_" + string(r.Want),
 		values: templates.Values{"confirm_address": confirm.String(), "token": r.Token, "days": inDays(confirmLife)}})
 }
 
@@ -429,11 +451,17 @@ func (d *Daemon) wish(l *list.List, reader string, r store.Request) string {
 		return say("wish_join", nil)
 	case store.WantLeave:
 		return say("wish_leave", nil)
+	case store.WantMove:
+		return say("wish_move", templates.Values{"new_address": r.More.To.String()})
 	}
 	var changes []string
 	switch r.Status {
 	case list.ByUser:
-		changes = append(changes, say("wish_stop", nil))
+		stop := say("wish_stop", nil)
+		if r.More.Until != nil {
+			stop = say("wish_stop_until", templates.Values{"date": r.More.Until.Format(time.DateOnly)})
+		}
+		changes = append(changes, stop)
 	case list.Enabled:
 		changes = append(changes, say("wish_resume", nil))
 	}
@@ -442,6 +470,22 @@ func (d *Daemon) wish(l *list.List, reader string, r store.Request) string {
 	}
 	if r.Language != "" {
 		changes = append(changes, say("wish_language", templates.Values{"language": r.Language}))
+	}
+	for _, choice := range []struct {
+		set    *bool
+		phrase string
+	}{{r.More.NoOwnPosts, "wish_own"}, {r.More.NoDuplicates, "wish_duplicates"}, {r.More.Acknowledge, "wish_acknowledge"}} {
+		if choice.set != nil {
+			yes := *choice.set == (choice.phrase == "wish_acknowledge") // the others say what is not sent
+			changes = append(changes, say(choice.phrase+map[bool]string{true: "_on", false: "_off"}[yes], nil))
+		}
+	}
+	if r.More.Topics != nil {
+		phrase := "wish_topics"
+		if *r.More.Topics == "" {
+			phrase = "wish_all_topics"
+		}
+		changes = append(changes, say(phrase, templates.Values{"topics": strings.ReplaceAll(*r.More.Topics, "\n", ", ")}))
 	}
 	for len(changes) > 1 {
 		changes = append([]string{say("wish_both", templates.Values{"one": changes[0], "other": changes[1]})}, changes[2:]...)
@@ -454,6 +498,12 @@ func (c *commander) done(r store.Request, confirmed bool) {
 	s, who := &c.p.list.Settings, r.Address.String()
 	if r.Want == store.WantChange {
 		c.say("changed", "user_address", who, "wish", c.wish(c.reader, r))
+		return
+	}
+	if r.Want == store.WantMove {
+		for _, to := range []address.Address{r.Address, *r.More.To} {
+			c.write(letter{to: to, about: r, text: "moved", certain: true, values: templates.Values{"new_address": r.More.To.String(), "number": strconv.Itoa(r.More.Lists)}})
+		}
 		return
 	}
 	told, text, done := s.SendWelcomeMessage, "welcome", "joined"

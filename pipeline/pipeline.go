@@ -71,6 +71,8 @@ type Store interface {
 	Recipients(ctx context.Context, sources ...store.Source) iter.Seq2[[]store.Recipient, error]
 	AllLists(ctx context.Context, domain string) iter.Seq2[*list.List, error]
 	Members(ctx context.Context, listID int64, f store.Filter) iter.Seq2[list.Membership, error]
+	ResumeMembers(ctx context.Context, now time.Time) (int64, error)
+	RolesOf(ctx context.Context, addr address.Address) iter.Seq2[store.ListRole, error]
 	CountMembers(ctx context.Context, listID int64, f store.Filter) (int64, error)
 	store.Journal
 	store.Archive
@@ -265,6 +267,11 @@ func (d *Daemon) prune(ctx context.Context) error {
 	for {
 		if err := d.store.Prune(ctx, d.now().Add(-duplicateWindow)); err != nil && ctx.Err() == nil {
 			d.log.Error("prune the journal", "err", err)
+		}
+		if n, err := d.store.ResumeMembers(ctx, d.now()); err != nil && ctx.Err() == nil {
+			d.log.Error("resume delivery to members who were away", "err", err)
+		} else if n > 0 {
+			d.log.Info("members who were away receive posts again", "members", n)
 		}
 		if err := d.store.PruneBounces(ctx, d.now().Add(-bounceMemory)); err != nil && ctx.Err() == nil {
 			d.log.Error("prune the bounces", "err", err)

@@ -2,10 +2,12 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/command"
@@ -25,7 +27,7 @@ const (
 
 // set changes how a member receives posts.
 func (c *commander) set(ctx context.Context, cmd command.Command) error {
-	options, bad := cmd.Options("delivery", "digest", "language")
+	options, bad := cmd.Options("delivery", "digest", "language", "until", "own", "duplicates", "acknowledge", "topics")
 	r := store.Request{Want: store.WantChange, Address: c.from}
 	ok := bad == "" && len(options) > 0
 	if digest, given := options["digest"]; given {
@@ -40,11 +42,89 @@ func (c *commander) set(ctx context.Context, cmd command.Command) error {
 		r.Language = strings.ToLower(language)
 		ok = ok && slices.Contains(c.d.texts().Languages(c.p.list), r.Language)
 	}
+	if until, given := options["until"]; given {
+		day, err := time.Parse(time.DateOnly, until)
+		r.More.Until = &day
+		ok = ok && err == nil && day.After(c.p.entry.Received) && r.Status != list.Enabled
+		r.Status = list.ByUser
+	}
+	for name, to := range map[string]**bool{"own": &r.More.NoOwnPosts, "duplicates": &r.More.NoDuplicates, "acknowledge": &r.More.Acknowledge} {
+		if word, given := options[name]; given {
+			yes := strings.EqualFold(word, "on")
+			ok = ok && (yes || strings.EqualFold(word, "off"))
+			chosen := yes == (name == "acknowledge") // the others are kept as what is not sent
+			*to = &chosen
+		}
+	}
+	if topics, given := options["topics"]; given {
+		chosen := ""
+		if !strings.EqualFold(topics, "all") {
+			var err error
+			chosen, err = c.p.list.Settings.ChooseTopics(strings.Split(topics, ","))
+			ok = ok && err == nil
+		}
+		r.More.Topics = &chosen
+	}
 	if !ok {
-		c.say("not_understood", "usage", "set [delivery=on|off] [digest=no|mime|plain|summary] [language="+c.languages()+"]")
+		c.say("not_understood", "usage", "set [delivery=on|off] [until=YYYY-MM-DD] [digest=no|mime|plain|summary] [own=on|off] [duplicates=on|off] [acknowledge=on|off] [topics=NAME,NAME|all] [language="+c.languages()+"]")
 		return nil
 	}
 	return c.ask(ctx, r)
+}
+
+// move asks that all that the author is, on all lists, becomes another address's. First the
+// author's address confirms, and then the new one: neither can be had by who reads only the
+// other's mail.
+func (c *commander) move(ctx context.Context, cmd command.Command) error {
+	to, err := address.Parse(strings.Trim(cmd.Args[0], "<>"))
+	if err != nil || to.Key() == c.from.Key() {
+		c.say("not_understood", "usage", "move NEW-ADDRESS")
+		return nil
+	}
+	if t, err := c.d.isList(ctx, to); err != nil || t {
+		if err != nil {
+			return err
+		}
+		c.say("cannot_join", "user_address", to.String())
+		return nil
+	}
+	return c.ask(ctx, store.Request{Want: store.WantMove, Address: c.from, More: store.More{To: &to}})
+}
+
+// isList tells whether an address is that of a list here, or one of its role addresses.
+func (d *Daemon) isList(ctx context.Context, a address.Address) (bool, error) {
+	for _, x := range address.Candidates(a) {
+		_, err := d.store.List(ctx, x.List)
+		if err == nil || !errors.Is(err, store.ErrNotFound) {
+			if err != nil {
+				err = storeFailed("look an address up", err)
+			}
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// unwelcome are the lists of an address that have banned another one.
+func (c *commander) unwelcome(ctx context.Context, from, to address.Address) ([]int64, error) {
+	var out []int64
+	var roles []store.ListRole
+	for r, err := range c.d.store.RolesOf(ctx, from) {
+		if err != nil {
+			return nil, storeFailed("find an address", err)
+		}
+		roles = append(roles, r)
+	}
+	for _, r := range roles {
+		bans, err := c.d.store.MatchBans(ctx, r.ListID, r.List.Domain, []address.Address{to})
+		if err != nil {
+			return nil, storeFailed("look for bans", err)
+		}
+		if len(bans) > 0 {
+			out = append(out, r.ListID)
+		}
+	}
+	return out, nil
 }
 
 // languages are those that a member can choose, as a usage has them.
@@ -200,11 +280,11 @@ func (c *commander) status(ctx context.Context) error {
 				is     bool
 				phrase string
 			}{
-				{m.NoOwnPosts, "status_no_own_posts"}, {m.NoDuplicates, "status_no_duplicates"},
+				{!m.Until.IsZero(), "status_until"}, {m.NoOwnPosts, "status_no_own_posts"}, {m.NoDuplicates, "status_no_duplicates"},
 				{m.AcknowledgePosts, "status_acknowledge"}, {m.Topics != "", "status_topics"},
 			} {
 				if more.is {
-					c.say(more.phrase, "topics", strings.ReplaceAll(m.Topics, "\n", ", "))
+					c.say(more.phrase, "date", m.Until.Format(time.DateOnly), "topics", strings.ReplaceAll(m.Topics, "\n", ", "))
 				}
 			}
 		case list.Owner, list.Moderator:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,13 +23,14 @@ func (a *app) memberCommand() *cobra.Command {
   mlist member set dev@lists.example.org ann@example.net --status by_user
   mlist member sync staff@lists.example.org staff.csv --dry-run
   mlist member remove dev@lists.example.org bob@example.com`,
-	}, a.memberAdd(), a.memberRemove(), a.memberSet(), a.memberLs(), a.memberSync())
+	}, a.memberAdd(), a.memberRemove(), a.memberSet(), a.memberLs(), a.memberSync(), a.memberMove())
 }
 
 // memberFlags are what a member can be set to; an empty word leaves it as it is.
 type memberFlags struct {
 	role                     string
 	mode, status, action     string
+	until                    string
 	name                     string
 	noOwnPosts, noDuplicates string
 	acknowledge              string
@@ -44,6 +46,7 @@ func (f *memberFlags) add(c *cobra.Command) {
 	f.roleFlag(c)
 	c.Flags().StringVar(&f.mode, "mode", "", "how posts are received: "+words(list.Modes))
 	c.Flags().StringVar(&f.status, "status", "", "whether delivery is on, or who turned it off: "+words(list.Statuses))
+	c.Flags().StringVar(&f.until, "until", "", "the day, such as 2026-12-24, on which delivery that is off by_user is on again")
 	c.Flags().StringVar(&f.action, "action", "", "what happens to their posts: "+words(list.Actions)+", or default")
 	c.Flags().StringVar(&f.topics, "topics", "", "only posts on these topics of the list, with commas between them; empty is every post; digests have all posts")
 	c.Flags().StringVar(&f.language, "language", "", "in which mlist writes to them, such as de; empty is the list's")
@@ -67,6 +70,16 @@ func (f *memberFlags) change(c *cobra.Command) (store.MemberChange, error) {
 	}
 	if c.Flags().Changed("status") {
 		out.Status = (*list.Status)(&f.status)
+	}
+	if c.Flags().Changed("until") {
+		day, err := time.Parse(time.DateOnly, f.until)
+		if err != nil {
+			return out, usageError{fmt.Errorf("--until %q: want a day such as 2026-12-24", f.until)}
+		}
+		away := list.ByUser
+		if out.Until = &day; out.Status == nil {
+			out.Status = &away
+		}
 	}
 	if c.Flags().Changed("action") {
 		if f.action == "default" {
@@ -122,6 +135,7 @@ func apply(m *list.Membership, c store.MemberChange) {
 	set(&m.DisplayName, c.DisplayName)
 	set(&m.Mode, c.Mode)
 	set(&m.Status, c.Status)
+	set(&m.Until, c.Until)
 	set(&m.Action, c.Action)
 	set(&m.NoOwnPosts, c.NoOwnPosts)
 	set(&m.NoDuplicates, c.NoDuplicates)

@@ -99,6 +99,7 @@ type memberJSON struct {
 	Nonmatching  bool        `json:"nonmatching"`
 	Language     string      `json:"language"` // "" is the list's
 	Added        time.Time   `json:"added"`
+	Until        *time.Time  `json:"until,omitempty"` // of by_user: when delivery is on again
 }
 
 func (a *app) printMembers(cmd *cobra.Command, st store.Store, l *list.List, f store.Filter, long bool) error {
@@ -111,7 +112,7 @@ func (a *app) printMembers(cmd *cobra.Command, st store.Store, l *list.List, f s
 		}
 		n++
 		if a.json {
-			err = out.add(memberJSON{m.Address.String(), m.DisplayName, m.Role, m.Mode, m.Status, m.Action, m.NoOwnPosts, m.NoDuplicates, m.AcknowledgePosts, topics(m), m.Nonmatching, m.Language, m.Added})
+			err = out.add(memberJSON{m.Address.String(), m.DisplayName, m.Role, m.Mode, m.Status, m.Action, m.NoOwnPosts, m.NoDuplicates, m.AcknowledgePosts, topics(m), m.Nonmatching, m.Language, m.Added, until(m)})
 		} else {
 			err = printMember(w, m, long, isTerminal(a.out))
 		}
@@ -126,6 +127,14 @@ func (a *app) printMembers(cmd *cobra.Command, st store.Store, l *list.List, f s
 		return withHint(fmt.Errorf("%s is not there", f.Address), "`mlist member ls %s --role any` shows everybody.", l.Address)
 	}
 	return nil
+}
+
+// until is when delivery is on again; nil is when somebody says so.
+func until(m list.Membership) *time.Time {
+	if m.Until.IsZero() {
+		return nil
+	}
+	return &m.Until
 }
 
 // topics are the names of those that a member chose; never nil.
@@ -146,6 +155,9 @@ func printMember(w io.Writer, m list.Membership, long, terminal bool) error {
 	if !long {
 		_, err := fmt.Fprintln(w, text)
 		return err
+	}
+	if !m.Until.IsZero() {
+		text += "  until=" + m.Until.Format(time.DateOnly)
 	}
 	if m.Action != "" {
 		text += "  action=" + string(m.Action)

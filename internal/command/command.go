@@ -25,6 +25,7 @@ const (
 	Set     Verb = "set"
 	Status  Verb = "status"
 	Who     Verb = "who"
+	Move    Verb = "move"
 	Unknown Verb = "" // none of them
 )
 
@@ -32,7 +33,7 @@ const (
 var verbs = map[string]Verb{
 	"confirm": Confirm, "echo": Echo, "end": End, "stop": End, "help": Help,
 	"join": Join, "subscribe": Join, "leave": Leave, "unsubscribe": Leave, "remove": Leave, "signoff": Leave,
-	"info": Info, "lists": Lists, "set": Set, "status": Status, "options": Status, "who": Who, "review": Who,
+	"info": Info, "lists": Lists, "set": Set, "status": Status, "options": Status, "who": Who, "move": Move, "changeaddress": Move, "review": Who,
 }
 
 // Command is one line.
@@ -120,6 +121,8 @@ func fits(v Verb, args []string) bool {
 	switch v {
 	case Confirm:
 		return len(args) == 1
+	case Move:
+		return len(args) == 1 && strings.Contains(args[0], "@")
 	case Join, Leave, Set, Who:
 		for _, a := range args {
 			if !strings.Contains(a, "=") {

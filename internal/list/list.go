@@ -152,8 +152,8 @@ type Membership struct {
 	Mode        Mode   // "" on input means Regular
 	Status      Status // "" on input means Enabled
 	// Until is when delivery that is off ByUser is on again; zero is when the user says so.
-	Until time.Time
-	Action      Action // "" means the list's default for the role
+	Until  time.Time
+	Action Action // "" means the list's default for the role
 	// NoOwnPosts: the member does not get back what they sent.
 	NoOwnPosts bool
 	// NoDuplicates: no copy from the list where the post names the member in To or Cc.
