@@ -416,8 +416,11 @@ func (c *commander) askToConfirm(r store.Request) {
 	if r.Phase == store.PhaseMove {
 		to = *r.More.To
 	}
-	c.write(letter{to: to, about: r, replyTo: confirm.String(), text: "confirm_" + string(r.Want),
-		values: templates.Values{"confirm_address": confirm.String(), "token": r.Token, "days": inDays(confirmLife)}})
+	values := templates.Values{"confirm_address": confirm.String(), "token": r.Token, "days": inDays(confirmLife)}
+	if r.Want == store.WantMove {
+		values["new_address"] = r.More.To.String()
+	}
+	c.write(letter{to: to, about: r, replyTo: confirm.String(), text: "confirm_" + string(r.Want), values: values})
 }
 
 // askModerators tells the moderators that they are to decide.
