@@ -95,6 +95,22 @@ func (r *Keyring) For(domain string) []*Key {
 	return nil
 }
 
+// KeyFilesFor is Keyring.For, for keys that somebody else loads.
+func KeyFilesFor(files []KeyFile, domain string) []KeyFile {
+	for domain = lower(domain); domain != ""; _, domain, _ = strings.Cut(domain, ".") {
+		var out []KeyFile
+		for _, f := range files {
+			if !f.Standby && lower(f.Domain) == domain {
+				out = append(out, f)
+			}
+		}
+		if len(out) > 0 {
+			return out
+		}
+	}
+	return nil
+}
+
 // CheckPublished tells whether DNS has this key, as receivers look for it; nil if it does.
 func (k *Key) CheckPublished(ctx context.Context, r Resolver) error {
 	records, err := keys(ctx, r, k.Selector, k.Domain)

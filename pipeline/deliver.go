@@ -193,7 +193,7 @@ func stageTimes(stages []host.StageTime) string {
 // writeAs writes the content of a post and the chunks of those whom the rules choose,
 // with the given envelope sender, and returns how much that was.
 func (d *Daemon) writeAs(ctx context.Context, p *post, prep spool.Prepared, h *message.Header, b *message.Body, rules []sdk.Rule, sender string) (written, error) {
-	return d.write(ctx, p, prep, mailing{plain, h, b, rules, sender, individual{}})
+	return d.write(ctx, p, prep, mailing{plain, h, b, rules, sender, d.ownMail(p, h)})
 }
 
 // mailing is one of the contents of an outgoing post, and who gets it.

@@ -88,7 +88,8 @@ func (c *commander) send(ctx context.Context) error {
 				rules = addOnly(l.to.String())
 			}
 			var w written
-			w, err = d.write(ctx, p, prep, mailing{variant: fmt.Sprintf("letter-%d", i+1), header: n.fields(), body: n.body(), rules: rules})
+			h := n.fields()
+			w, err = d.write(ctx, p, prep, mailing{fmt.Sprintf("letter-%d", i+1), h, n.body(), rules, "", d.ownMail(p, h)})
 			sum.recipients += w.recipients
 			sum.chunks += w.chunks
 		}

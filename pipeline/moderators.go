@@ -237,7 +237,8 @@ func (d *Daemon) toModerators(ctx context.Context, p *post, compose func(n int, 
 		}
 		if err == nil {
 			var w written
-			w, err = d.write(ctx, p, prep, mailing{variant: fmt.Sprintf("moderator-%d", i+1), header: n.fields(), body: n.body(), rules: addOnly(m.String())})
+			h := n.fields()
+			w, err = d.write(ctx, p, prep, mailing{fmt.Sprintf("moderator-%d", i+1), h, n.body(), addOnly(m.String()), "", d.ownMail(p, h)})
 			sum.recipients += w.recipients
 			sum.chunks += w.chunks
 		}

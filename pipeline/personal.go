@@ -17,6 +17,7 @@ import (
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/message"
 )
 
 // individual is what the copies of a mail do not have in common. Its zero value is nothing.
@@ -69,6 +70,20 @@ func (d *Daemon) individual(ctx context.Context, p *post, hp *host.Post, number 
 		out.returnKey = key.String()
 	}
 	return out, nil
+}
+
+// maxSignedHeader is how large a header block may be, in octets, that we sign without stage
+// sign: outbound reads it whole.
+const maxSignedHeader = 512 << 10
+
+// ownMail has outbound sign what goes through no stage: notices, answers, and what is sent on
+// to the owners.
+func (d *Daemon) ownMail(p *post, h *message.Header) individual {
+	keys := d.cfg.Load().SignKeys
+	if keys == nil || len(h.Bytes()) > maxSignedHeader {
+		return individual{}
+	}
+	return individual{sign: keys(p.list.Address.Domain)}
 }
 
 // noteKeys is the note in which stage sign leaves the keys for copies: see its documentation.

@@ -52,6 +52,9 @@ type Config struct {
 	Texts *templates.Set
 	// StateLimits bound what one plugin keeps for one list.
 	StateLimits store.StateLimits
+	// SignKeys are the keys with which outbound signs what mlist itself writes for lists of a
+	// domain; nil is none.
+	SignKeys func(domain string) []spool.SignKey
 }
 
 // Spool is what the pipeline needs of the spool.

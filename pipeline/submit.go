@@ -55,7 +55,7 @@ func (d *Daemon) submit(ctx context.Context, p *post, prep spool.Prepared, submi
 		if s.To != "" {
 			rules = []sdk.Rule{{Kind: sdk.RuleAdd, Addresses: []string{s.To}}}
 		}
-		w, err := d.write(ctx, p, prep, mailing{variant: fmt.Sprintf("submission-%d", i+1), header: h, body: b, rules: rules})
+		w, err := d.write(ctx, p, prep, mailing{fmt.Sprintf("submission-%d", i+1), h, b, rules, "", d.ownMail(p, h)})
 		if err != nil {
 			return sum, fmt.Errorf("submission %d: %w", i+1, err)
 		}

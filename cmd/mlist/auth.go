@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/mailauth"
 	"github.com/mlist/mlist/sdk/message"
 )
@@ -111,14 +114,11 @@ func (a *app) signKeys(domain string) ([]mailauth.KeyFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(c.Plugin["sign"]["keys"])
+	all, err := configuredKeys(c)
 	if err != nil {
-		return nil, fmt.Errorf("[plugin.sign] keys: %w", err)
+		return nil, err
 	}
-	var all, chosen []mailauth.KeyFile
-	if err := json.Unmarshal(text, &all); err != nil {
-		return nil, fmt.Errorf("[plugin.sign] keys: want a list of tables with domain, selector and key_file: %w", err)
-	}
+	var chosen []mailauth.KeyFile
 	for _, k := range all {
 		if domain == "" || mailauth.SameDomain(k.Domain, domain) {
 			chosen = append(chosen, k)
@@ -131,4 +131,32 @@ func (a *app) signKeys(domain string) ([]mailauth.KeyFile, error) {
 		return nil, withHint(fmt.Errorf("[plugin.sign] has no key for %s", domain), "`mlist dkim keygen %s` makes one.", domain)
 	}
 	return chosen, nil
+}
+
+// configuredKeys are the keys of [plugin.sign].
+func configuredKeys(c *config.Config) ([]mailauth.KeyFile, error) {
+	text, err := json.Marshal(c.Plugin["sign"]["keys"])
+	if err != nil {
+		return nil, fmt.Errorf("[plugin.sign] keys: %w", err)
+	}
+	var all []mailauth.KeyFile
+	if err := json.Unmarshal(text, &all); err != nil {
+		return nil, fmt.Errorf("[plugin.sign] keys: want a list of tables with domain, selector and key_file: %w", err)
+	}
+	return all, nil
+}
+
+// signKeys has mlist's own mail signed like posts: not at all where stage sign does not run.
+func signKeys(c *config.Config) (func(domain string) []spool.SignKey, error) {
+	all, err := configuredKeys(c)
+	if err != nil || len(all) == 0 || !slices.Contains(c.Pipeline.Stages, "sign") {
+		return nil, err
+	}
+	return func(domain string) []spool.SignKey {
+		var out []spool.SignKey
+		for _, f := range mailauth.KeyFilesFor(all, domain) {
+			out = append(out, spool.SignKey{Domain: f.Domain, Selector: f.Selector, File: f.Path})
+		}
+		return out
+	}, nil
 }

@@ -44,6 +44,10 @@ func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
+	keys, err := signKeys(c)
+	if err != nil {
+		return nil, err
+	}
 	name := func(daemon string) string {
 		return fmt.Sprintf("%s on %s (pid %d)", daemon, c.Hostname, os.Getpid())
 	}
@@ -65,6 +69,7 @@ func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 			RetryMin: c.Pipeline.RetryMin.Std(), RetryMax: c.Pipeline.RetryMax.Std(),
 			RecipientsPerChunk: c.Outbound.RecipientsPerTransaction, NoticesPerDay: c.Pipeline.NoticesPerDay,
 			StateLimits: store.StateLimits{Keys: int64(c.Pipeline.PluginStateKeys), Bytes: int64(c.Pipeline.PluginStateSize)},
+			SignKeys:    keys,
 		},
 		outbound: outbound.Config{
 			MTA: mta, Segments: c.Outbound.Segments.Set, Name: name("outbound"),

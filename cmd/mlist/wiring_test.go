@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,5 +54,34 @@ func TestTheConfigurationReachesTheDaemons(t *testing.T) {
 		if _, err := translate(&next, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), bad.says) {
 			t.Errorf("want an error with %q, got %v", bad.says, err)
 		}
+	}
+}
+
+// mlist's own mail is signed with the keys of stage sign, where that runs.
+func TestOwnMailIsSignedWithTheKeysOfPosts(t *testing.T) {
+	c := config.Default()
+	key := func(domain, selector string, standby bool) map[string]any {
+		return map[string]any{"domain": domain, "selector": selector, "key_file": "/etc/mlist/" + selector, "standby": standby}
+	}
+	c.Plugin = map[string]map[string]any{"sign": {"keys": []map[string]any{key("Example.org", "a", false), key("lists.example.org", "b", false), key("lists.example.org", "c", true)}}}
+	for domain, want := range map[string]string{"lists.example.org": "b", "other.example.org": "a", "example.net": ""} {
+		set, err := translate(c, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, k := range set.pipeline.SignKeys(domain) {
+			got += k.Selector
+			if k.File != "/etc/mlist/"+k.Selector {
+				t.Errorf("%+v", k)
+			}
+		}
+		if got != want {
+			t.Errorf("%s is signed with %q, want %q", domain, got, want)
+		}
+	}
+	c.Pipeline.Stages = slices.DeleteFunc(slices.Clone(c.Pipeline.Stages), func(s string) bool { return s == "sign" })
+	if set, err := translate(c, slog.New(slog.DiscardHandler)); err != nil || set.pipeline.SignKeys != nil {
+		t.Errorf("without stage sign: %v", err)
 	}
 }

@@ -96,12 +96,8 @@ func personal(p *sdk.Post) bool {
 // more RSA signatures for each, and says no more of the post than the DKIM-Signature.
 func (s *sign) instruct(p *sdk.Post) {
 	var lines []string
-	for _, k := range s.config.ring.For(p.List.Domain()) {
-		for _, f := range s.config.Keys {
-			if !f.Standby && f.Selector == k.Selector && mailauth.SameDomain(f.Domain, k.Domain) {
-				lines = append(lines, k.Domain+" "+k.Selector+" "+f.Path)
-			}
-		}
+	for _, f := range mailauth.KeyFilesFor(s.config.Keys, p.List.Domain()) {
+		lines = append(lines, f.Domain+" "+f.Selector+" "+f.Path)
 	}
 	if p.Notes == nil {
 		p.Notes = map[string]string{}
