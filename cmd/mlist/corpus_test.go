@@ -8,9 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/spool/dir"
 	"github.com/mlist/mlist/sdk/message"
 	"github.com/mlist/mlist/test/corpus"
 )
@@ -34,20 +37,20 @@ func TestTheCorpusThroughServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("MLIST_DNS_FILE", dns)
-	dir := installed(t, "")
-	p := start(t, dir, "serve")
+	at := installed(t, "")
+	p := start(t, at, "serve")
 	p.says(t, "msg=ready", 1)
-	command(t, dir, "list", "create", "dev@lists.test")
-	command(t, dir, "list", "set", "dev@lists.test", "default_nonmember_action=accept", "require_explicit_destination=false", "max_message_size=0",
+	command(t, at, "list", "create", "dev@lists.test")
+	command(t, at, "list", "set", "dev@lists.test", "default_nonmember_action=accept", "require_explicit_destination=false", "max_message_size=0",
 		"max_num_recipients=0", "filter_content=true", "convert_html_to_plaintext=true", "filter_extensions=exe")
-	command(t, dir, "list", "create", "plain@lists.test")
-	command(t, dir, "list", "set", "plain@lists.test", "default_nonmember_action=accept", "require_explicit_destination=false", "max_message_size=0",
+	command(t, at, "list", "create", "plain@lists.test")
+	command(t, at, "list", "set", "plain@lists.test", "default_nonmember_action=accept", "require_explicit_destination=false", "max_message_size=0",
 		"max_num_recipients=0", "subject_prefix=", "footer=", "include_sender_header=false", "dmarc_mitigate_action=no_mitigation")
 	for _, l := range []string{"dev@lists.test", "plain@lists.test"} {
-		command(t, dir, "member", "add", l, "ann@net.test", "bob@net.test")
+		command(t, at, "member", "add", l, "ann@net.test", "bob@net.test")
 	}
 	kept, sent := 0, map[string]bool{}
-	c := lmtp(t, dir, "LHLO mx.test", 250)
+	c := lmtp(t, at, "LHLO mx.test", 250)
 	for m := range corpus.All() {
 		text := bytes.ReplaceAll(bytes.ReplaceAll(m.Text, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
 		if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
@@ -58,7 +61,7 @@ func TestTheCorpusThroughServe(t *testing.T) {
 		switch {
 		case refused && code == 554 && strings.HasPrefix(reply, "5.6.0 ") && strings.Contains(reply, "the message has a"):
 			c.Close()
-			c = lmtp(t, dir, "LHLO mx.test", 250)
+			c = lmtp(t, at, "LHLO mx.test", 250)
 		case !refused && code == 250:
 			kept += 2
 			whole, err := message.Open(bytes.NewReader(text), int64(len(text)))
@@ -74,10 +77,12 @@ func TestTheCorpusThroughServe(t *testing.T) {
 	if log := p.text(); strings.Contains(log, `msg="post deferred"`) || strings.Contains(log, `msg="post failed"`) {
 		t.Error("there were posts that could not be decided about")
 	}
-	if out := command(t, dir, "queue", "ls", "failed", "--json"); strings.TrimSpace(out) != "[]" {
+	if out := command(t, at, "queue", "ls", "failed", "--json"); strings.TrimSpace(out) != "[]" {
 		t.Errorf("failed: %s", out)
 	}
-	intact := intactBodies(t, filepath.Join(dir, "spool", "outgoing"), sent)
+	p.signal(t, syscall.SIGTERM)
+	p.ends(t)
+	intact := intactBodies(t, filepath.Join(at, "spool"), sent)
 	t.Logf("%d posts, %d accepted; %d bodies as they came", kept, strings.Count(p.text(), `msg="post accepted"`), intact)
 	if intact < kept/2*8/10 {
 		t.Errorf("only %d posts went through the transparent list", intact)
@@ -85,30 +90,27 @@ func TestTheCorpusThroughServe(t *testing.T) {
 }
 
 // intactBodies counts what the transparent list sends, each with a body that has come so.
-func intactBodies(t *testing.T, outgoing string, sent map[string]bool) int {
+func intactBodies(t *testing.T, path string, sent map[string]bool) int {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(outgoing, "*", "content.plain"))
+	s, err := dir.Open(path, dir.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer s.Close()
 	n := 0
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+	goingOut(t, s, func(c *spool.Chunk, text []byte) {
 		m, err := message.Open(bytes.NewReader(text), int64(len(text)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Contains(m.Header.Values("X-BeenThere"), "plain@lists.test") {
-			continue
+			return
 		}
 		n++
 		if body := text[m.BodyAt:]; !sent[string(body)] {
-			t.Errorf("%s has a body that nobody has sent: %.500q", path, body)
+			t.Errorf("%s has a body that nobody has sent: %.500q", c.ID(), body)
 		}
-	}
+	})
 	return n
 }
 

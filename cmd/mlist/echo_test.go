@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/spool/dir"
 	"github.com/mlist/mlist/internal/store/sqlstore"
@@ -71,22 +73,14 @@ func TestAHandlersPostGoesThroughTheStagesOnceWhateverDies(t *testing.T) {
 	p.signal(t, syscall.SIGTERM)
 	p.ends(t)
 	subjects := map[string]int{}
-	for c, err := range s.Chunks(t.Context(), true) {
-		if err != nil || len(c.Recipients) != 2 {
-			t.Errorf("chunk %+v, %v", c, err)
-		}
-		content, err := filepath.Glob(filepath.Join(at, "spool", "outgoing", string(c.Post)+"-*", "content.plain"))
-		if err != nil || len(content) != 1 {
-			t.Fatalf("content of post %s: %v %v", c.Post, content, err)
-		}
-		text, err := os.ReadFile(content[0])
-		if err != nil {
-			t.Fatal(err)
+	goingOut(t, s, func(c *spool.Chunk, text []byte) {
+		if len(c.Recipients) != 2 {
+			t.Errorf("chunk %+v", c)
 		}
 		_, rest, _ := strings.Cut(string(text), "Subject: ")
 		subject, _, _ := strings.Cut(rest, "\n")
 		subjects[strings.TrimSpace(subject)]++
-	}
+	})
 	for round := range rounds {
 		for n := range posts {
 			for _, want := range []string{fmt.Sprintf("[dev] %d.%d", round, n), fmt.Sprintf("[dev] echo of [dev] %d.%d", round, n)} {
@@ -121,5 +115,39 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("not in %s: %s", bound, what)
 		}
+	}
+}
+
+// goingOut shows what waits to go out, of a spool that no daemon owns, each chunk with its
+// content.
+func goingOut(t *testing.T, s spool.Spool, show func(c *spool.Chunk, text []byte)) {
+	t.Helper()
+	n := 0
+	for _, err := range s.Chunks(t.Context(), false) {
+		if n++; err != nil {
+			t.Fatal(err)
+		}
+	}
+	o, err := s.OwnOutgoing(t.Context(), segment.All, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	for range n {
+		c, err := o.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := o.Content(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(io.NewSectionReader(m, 0, m.Size()))
+		m.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		show(c, text)
+		o.Release(c, time.Now().Add(time.Hour)) // not twice
 	}
 }
