@@ -62,10 +62,37 @@ func (s *Set) sample(l *list.List, reader, name string, without []string) Letter
 	v := Values{}
 	for _, p := range t.Values {
 		if !slices.Contains(without, p) {
-			v[p] = placeholders[p].Sample
+			v[p] = s.sampleOf(l, reader, p)
 		}
 	}
 	return s.Letter(l, reader, name, v)
+}
+
+// inWords are the placeholders that stand for words of the reader's language, with a phrase that
+// may stand there.
+var inWords = map[string]string{
+	"changes": "wish_mode", "delivery": "delivery_enabled", "digest_name": "digest_name", "mode": "mode_summary_digests",
+	"one": "wish_mode", "other": "wish_resume", "policy": "policy_confirm", "wish": "wish_join",
+}
+
+// sampleOf is a value for a placeholder.
+func (s *Set) sampleOf(l *list.List, reader, placeholder string) string {
+	sample := placeholders[placeholder].Sample
+	phrase, ok := inWords[placeholder]
+	switch {
+	case placeholder == "reason":
+		return s.Reason(l, reader, sample)
+	case !ok:
+		return sample
+	}
+	v := Values{}
+	for _, p := range built.phrases[phrase].Values {
+		v[p] = placeholders[p].Sample
+		if inner := inWords[p]; inner != "" {
+			v[p] = s.Phrase(l, reader, inner, nil)
+		}
+	}
+	return s.Phrase(l, reader, phrase, v)
 }
 
 // Check writes every text that is a list's or its domain's own in every language, and tells

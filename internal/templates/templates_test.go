@@ -425,6 +425,26 @@ func mkdir(t *testing.T, parts ...string) string {
 	return dir
 }
 
+func TestSamplesAreInOneLanguage(t *testing.T) {
+	l := newList(t, "dev@a.test")
+	for name, want := range map[string]string{
+		"request_moderators": "ann@example.net möchte die Liste dev@a.test abonnieren",
+		"held_author":        "Der Beitrag nennt 12 Empfänger; diese Liste nimmt weniger als 10 an.",
+		"confirm_change":     "die Liste dev@a.test abonnieren",
+		"digest_end":         "Ende: dev Sammelsendung, Band 2, Ausgabe 3",
+		"wish_change":        "bleiben und Übersichten erhalten",
+	} {
+		if got := (*Set)(nil).Sample(l, "de", name); !strings.Contains(got.Subject+"\n"+got.Body, want) {
+			t.Errorf("%s: %q\n%s\nwant %q", name, got.Subject, got.Body, want)
+		}
+	}
+	for p, phrase := range inWords {
+		if _, ok := built.phrases[phrase]; !ok || placeholders[p].Sample == "" {
+			t.Errorf("%s stands for %s", p, phrase)
+		}
+	}
+}
+
 func TestLanguages(t *testing.T) {
 	s := load(t, map[string]string{"site/it/help.txt": "x", "list/dev@a.test/sv/help.txt": "x"}, "de")
 	if got := s.Languages(newList(t, "dev@a.test")); !slices.Equal(got, []string{"de", "en", "fr", "it", "sv"}) {
