@@ -74,3 +74,23 @@ func TestAOneTimePasswordIsRevokedMeanwhile(t *testing.T) {
 		t.Errorf("held %+v, outgoing %+v", held, w.outgoing())
 	}
 }
+
+// Of posts that wait together, and have the same one, one is let through.
+func TestAOneTimePasswordServesOnePostOfMany(t *testing.T) {
+	w := newWorld(t, approving(func(int64, string) {}))
+	w.set("respond_to_post_requests=false")
+	w.add(list.Member, "bob@net.test")
+	w.stop()
+	for i := range 5 {
+		w.post(numbered(i))
+	}
+	w.approval("h1")
+	w.start(approving(func(int64, string) {}))
+	w.idle()
+	if out, held := w.outgoing(), w.entries(spool.Held); len(out) != 1 || len(held) != 4 {
+		t.Errorf("outgoing %+v, held %+v", out, held)
+	}
+	if failed := w.entries(spool.Failed); len(failed) > 0 {
+		t.Errorf("failed %+v", failed)
+	}
+}
