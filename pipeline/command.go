@@ -258,7 +258,11 @@ func (c *commander) ask(ctx context.Context, r store.Request) error {
 		return nil
 	}
 	proven := r.Address.Key() == c.p.author.Key()
-	res, err := c.d.store.AskFor(ctx, c.step(), r, rulesOf(policy, proven))
+	rules := rulesOf(policy, proven)
+	if r.Want == store.WantJoin && c.p.list.Settings.AutoApproved(r.Address) {
+		rules.Confirm, rules.Moderate = rules.Confirm || rules.Moderate, false
+	}
+	res, err := c.d.store.AskFor(ctx, c.step(), r, rules)
 	if err != nil {
 		return storeFailed("file a request", err)
 	}

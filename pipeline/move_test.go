@@ -114,3 +114,21 @@ func TestAMemberIsAwayUntilADay(t *testing.T) {
 
 // unfold is a text as one line.
 func unfold(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+func TestWhoJoinsWithoutAModerator(t *testing.T) {
+	w, out := commandWorld(t, "subscription_policy=confirm_then_moderate", "subscribe_auto_approval=cy@else.test\n^.*@net\\.test$", "admin_immed_notify=false")
+	for who, want := range map[string]list.Status{"Ann@NET.test": list.Enabled, "cy@else.test": list.Enabled, "eve@else.test": "", "eve@net.test.else.test": ""} {
+		w.wrote("dev-join@lists.test", who, "", "", "")
+		w.wrote(tokenIn(t, out.to(addr(t, who).String(), "Please confirm").text), who, "", "Re: Please confirm", "Yes.")
+		if s := w.statusOf(who); s != want {
+			t.Errorf("%s is %q, want %q", who, s, want)
+		}
+	}
+	// Where nobody else would be asked to confirm, they are: an envelope sender can be forged.
+	w.set("subscription_policy=moderate")
+	w.wrote("dev-join@lists.test", "dan@net.test", "", "", "")
+	out.to("dan@net.test", "Please confirm")
+	if s := w.statusOf("dan@net.test"); s != "" {
+		t.Errorf("dan is %q before he has confirmed", s)
+	}
+}

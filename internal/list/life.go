@@ -2,9 +2,13 @@ package list
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/mlist/mlist/internal/address"
 )
 
 // State is what a list takes at present.
@@ -53,6 +57,18 @@ func (s State) Refusal(name, why string) (code, reason string) {
 		reason += " " + why
 	}
 	return code, reason
+}
+
+// AutoApproved tells whether an address joins without a moderator.
+func (s *Settings) AutoApproved(a address.Address) bool {
+	return slices.ContainsFunc(s.SubscribeAutoApproval, func(line string) bool {
+		if !strings.HasPrefix(line, "^") {
+			named, err := address.Parse(line)
+			return err == nil && named.Key() == a.Key()
+		}
+		pattern, err := regexp.Compile("(?i)" + line)
+		return err == nil && pattern.MatchString(a.String())
+	})
 }
 
 // Refusal is that of the list's state.

@@ -267,6 +267,7 @@ var oneOf = map[string]func(string) error{
 	"reject_these_nonmembers":  checkSender,
 	"discard_these_nonmembers": checkSender,
 	"acceptable_aliases":       checkSender,
+	"subscribe_auto_approval":  checkSender,
 	"remove_headers":           checkFieldName,
 	"add_headers":              checkField,
 	"dmarc_addresses":          checkSender,

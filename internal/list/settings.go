@@ -105,13 +105,14 @@ type Settings struct {
 	ExpiredHeldAction     string `set:"expired_held_action" default:"discard" of:"discard,reject" help:"what happens to a post that has waited for max_days_to_hold: it is thrown away, or its author is told that nobody has decided"`
 	NonmemberRejection    string `set:"nonmember_rejection_notice" help:"what a nonmember is told when a post is rejected; a plain sentence when empty"`
 
-	Advertised             bool   `set:"advertised" default:"true" help:"name the list to those who ask which lists there are"`
-	MemberRosterVisibility string `set:"member_roster_visibility" default:"moderators" of:"moderators,members,public" help:"who is told by mail who the members are; owners are moderators here, too"`
-	SubscriptionPolicy     string `set:"subscription_policy" default:"confirm" of:"open,confirm,moderate,confirm_then_moderate,closed" help:"what it takes to join by mail: nothing, where the envelope sender is the address; that the address confirms; that a moderator decides; both; or it cannot be done"`
-	UnsubscriptionPolicy   string `set:"unsubscription_policy" default:"confirm" of:"open,confirm,moderate,confirm_then_moderate,closed" help:"what it takes to leave by mail, as above"`
-	SendWelcomeMessage     bool   `set:"send_welcome_message" default:"true" help:"greet who joins"`
-	SendGoodbyeMessage     bool   `set:"send_goodbye_message" default:"true" help:"write to who leaves"`
-	AdminNotifyMchanges    bool   `set:"admin_notify_mchanges" default:"false" help:"tell the owners and moderators who joins and leaves"`
+	Advertised             bool     `set:"advertised" default:"true" help:"name the list to those who ask which lists there are"`
+	MemberRosterVisibility string   `set:"member_roster_visibility" default:"moderators" of:"moderators,members,public" help:"who is told by mail who the members are; owners are moderators here, too"`
+	SubscriptionPolicy     string   `set:"subscription_policy" default:"confirm" of:"open,confirm,moderate,confirm_then_moderate,closed" help:"what it takes to join by mail: nothing, where the envelope sender is the address; that the address confirms; that a moderator decides; both; or it cannot be done"`
+	SubscribeAutoApproval  []string `set:"subscribe_auto_approval" help:"addresses, or patterns that start with ^, such as ^.*@example\\.com$, that join without a moderator, whatever subscription_policy says; they confirm all the same"`
+	UnsubscriptionPolicy   string   `set:"unsubscription_policy" default:"confirm" of:"open,confirm,moderate,confirm_then_moderate,closed" help:"what it takes to leave by mail, as above"`
+	SendWelcomeMessage     bool     `set:"send_welcome_message" default:"true" help:"greet who joins"`
+	SendGoodbyeMessage     bool     `set:"send_goodbye_message" default:"true" help:"write to who leaves"`
+	AdminNotifyMchanges    bool     `set:"admin_notify_mchanges" default:"false" help:"tell the owners and moderators who joins and leaves"`
 
 	ProcessBounces                       bool    `set:"process_bounces" default:"true" help:"count what comes back from members, and disable delivery to those from whom too much does"`
 	BounceScoreThreshold                 float64 `set:"bounce_score_threshold" default:"5" help:"the score, of at most one point a day, at which delivery to a member ends"`
