@@ -91,7 +91,7 @@ func TestTheSocketsAreThoseOfTheConfiguration(t *testing.T) {
 }
 
 func TestTheScriptsAreShell(t *testing.T) {
-	for _, path := range append(glob(t, "scripts/*", 8), "build") {
+	for _, path := range append(glob(t, "scripts/*", 8), "build", "test") {
 		shell, _, _ := strings.Cut(strings.TrimPrefix(read(t, path), "#!"), "\n")
 		if out, err := exec.Command("sh", "-c", shell+" -n "+path).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", path, err, out)
