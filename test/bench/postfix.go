@@ -148,7 +148,7 @@ func (d *deliveries) wait(ctx context.Context, n int) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("Postfix has delivered %d of %d: %w", d.n, n, ctx.Err())
+			return fmt.Errorf("the MTA has delivered %d of %d: %w", d.n, n, ctx.Err())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

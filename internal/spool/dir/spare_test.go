@@ -126,7 +126,8 @@ func TestAFileThatSomebodyHasIsNotWrittenAnew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			path, read := s.path(spool.Incoming, entryName{e.ID, e.Key}.String()), func() string { return "" }
+			path := s.path(spool.Incoming, entryName{e.ID, e.Key}.String())
+			var read func() string
 			if how == "open" {
 				m, err := storage(s.root).Open(t).Read(t.Context(), e) // as another process would
 				if err != nil {

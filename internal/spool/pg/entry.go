@@ -6,10 +6,7 @@ import (
 	"encoding/gob"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -194,11 +191,3 @@ func ranges(set segment.Set) (first, last []int32) {
 func inRanges(first, last int) string {
 	return fmt.Sprintf(`EXISTS (SELECT 1 FROM unnest($%d::int[], $%d::int[]) AS r (first, last) WHERE key BETWEEN r.first AND r.last)`, first, last)
 }
-
-// due tells when something may be handed out.
-func isDue(t time.Time) bool { return t.IsZero() || !t.After(time.Now()) }
-
-// lines joins addresses, none of which has a line break.
-func lines(s []string) []byte { return []byte(strings.Join(s, "\n")) }
-
-var _ io.Writer = (*draft)(nil)
