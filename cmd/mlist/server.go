@@ -90,6 +90,7 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 			return nil
 		})
 	}
+	disk := localDir(s.cfg) // a reload replaces cfg, but does not move this
 	g.Go(func() error { return s.watch(ctx, daemons, hangups) })
 	if s.which.lmtpd {
 		g.Go(func() error {
@@ -98,7 +99,7 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 		})
 	}
 	g.Go(func() error {
-		s.above.watchOver(ctx, func() error { return s.alive(daemons) })
+		s.above.watchOver(ctx, func() error { return s.alive(daemons, disk) })
 		return nil
 	})
 	return g.Wait()
@@ -164,9 +165,9 @@ func (s *server) watch(ctx context.Context, daemons []namedDaemon, hangups <-cha
 
 // alive comes back without an error while mlist gets on: it takes the locks that what is
 // stuck would hold, and asks the disk.
-func (s *server) alive(daemons []namedDaemon) error {
+func (s *server) alive(daemons []namedDaemon, disk string) error {
 	s.status(daemons)
-	_, err := os.Stat(localDir(s.cfg))
+	_, err := os.Stat(disk)
 	return err
 }
 
