@@ -59,6 +59,11 @@ func splitUTF8(all []string) (now, rest []string) {
 }
 
 func ascii(s string) bool {
+	for ; len(s) >= 8; s = s[8:] { // eight octets at once, which is what most of an address is
+		if (s[0]|s[1]|s[2]|s[3]|s[4]|s[5]|s[6]|s[7])&utf8.RuneSelf != 0 {
+			return false
+		}
+	}
 	for i := 0; i < len(s); i++ {
 		if s[i] >= utf8.RuneSelf {
 			return false

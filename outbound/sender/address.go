@@ -27,6 +27,9 @@ func checkPath(s string) (ok, utf8Needed bool) {
 	if len(s) > maxPath {
 		return false, false
 	}
+	if plainWords(s) {
+		return true, false
+	}
 	for i := 0; i < len(s); i++ {
 		if plain[s[i]] {
 			continue
@@ -47,4 +50,27 @@ func checkPath(s string) (ok, utf8Needed bool) {
 		}
 	}
 	return true, true
+}
+
+// plainWords tells that all octets of s are plain, for nearly all addresses at a fraction of
+// the cost of looking at each: eight at once, the last eight of them perhaps a second time. A
+// subtraction that has to borrow sets the high bit of the first octet for which it does. It
+// says no as well to what is shorter.
+func plainWords(s string) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	if len(s) < 8 {
+		return false
+	}
+	odd := uint64(0)
+	for i := 0; ; i = min(i+8, len(s)-8) {
+		t := s[i : i+8]
+		w := uint64(t[0]) | uint64(t[1])<<8 | uint64(t[2])<<16 | uint64(t[3])<<24 |
+			uint64(t[4])<<32 | uint64(t[5])<<40 | uint64(t[6])<<48 | uint64(t[7])<<56
+		brackets := (w | ones*2) ^ ones*'>' // '<' differs in this bit alone
+		del := w ^ ones*0x7f
+		odd |= w | (w-ones*' ')&^w | (brackets-ones)&^brackets | (del-ones)&^del
+		if i == len(s)-8 {
+			return odd&highs == 0
+		}
+	}
 }

@@ -91,7 +91,7 @@ func limitDir(base string) (*os.File, error) {
 // sinkRate is how many recipients/s the sink takes over so many connections from a
 // client that sends ready-made transactions of a thousand.
 func sinkRate(ctx context.Context, addr string, connections int) (float64, error) {
-	const rounds, recipients = 50, 1000
+	const rounds, recipients = 200, 1000
 	var envelope strings.Builder
 	envelope.WriteString("MAIL FROM:<dev-bounces@lists.test>\r\n")
 	for i := range recipients {

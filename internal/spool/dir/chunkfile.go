@@ -181,6 +181,10 @@ func parseChunkOf(kind string, data []byte) (c *spool.Chunk, index []int, conten
 // readRecipients reads what follows the header of a chunk, and tells who is served already.
 func readRecipients(c *spool.Chunk, rest string, count, names int) (served []bool, err error) {
 	c.Recipients = make([]string, 0, min(max(count, 0), strings.Count(rest, "\n")))
+	unescape := unescape
+	if !strings.Contains(rest, `\`) { // asked once, and not of each line
+		unescape = func(s string) string { return s }
+	}
 	for line := range strings.Lines(rest) {
 		text, whole := strings.CutSuffix(line, "\n")
 		switch {
@@ -237,22 +241,27 @@ func leaveOut(c *spool.Chunk, served []bool) (index []int) {
 
 // loadChunk reads a chunk of a post.
 func (s *Spool) loadChunk(post entryName, file chunkFile) (c *spool.Chunk, index []int, err error) {
-	path, kind := s.chunkPath(post, file.String()), chunkKind
+	path := s.chunkPath(post, file.String())
 	if file.small {
-		path, kind = s.postPath(post), smallKind
+		path = s.postPath(post)
 	}
 	f, info, err := s.fs.openRegular(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer f.Close()
-	from, size := file.from, info.Size()-file.from
+	return s.readChunk(f, info.Size(), post, file)
+}
+
+// readChunk reads a chunk of a post from a file of so many octets.
+func (s *Spool) readChunk(f io.ReaderAt, length int64, post entryName, file chunkFile) (c *spool.Chunk, index []int, err error) {
+	from, size := file.from, length-file.from
 	if file.to > 0 {
 		size = file.to - file.from
 	}
 	switch {
-	case size < 0 || from+size > info.Size():
-		return nil, nil, damaged("a chunk up to octet %d of a file of %d", file.to, info.Size())
+	case size < 0 || from+size > length:
+		return nil, nil, damaged("a chunk up to octet %d of a file of %d", file.to, length)
 	case size > maxChunk+maxProgress:
 		return nil, nil, damaged("a chunk of %d bytes", size)
 	}
@@ -267,6 +276,10 @@ func (s *Spool) loadChunk(post entryName, file chunkFile) (c *spool.Chunk, index
 	}
 	if _, err := io.ReadFull(io.NewSectionReader(f, from, size), data); err != nil {
 		return nil, nil, err
+	}
+	kind := chunkKind
+	if file.small {
+		kind = smallKind
 	}
 	if c, index, _, err = parseChunkOf(kind, data); err != nil {
 		return nil, nil, err

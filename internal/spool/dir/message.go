@@ -24,6 +24,24 @@ func newMessage(f *os.File, offset, size int64) spool.Message {
 	return &message{io.NewSectionReader(f, offset, size), f, offset}
 }
 
+// sharedMessage is a spool.Message whose file others read, too.
+type sharedMessage struct {
+	*io.SectionReader
+	f *opened // nil when it is closed
+	o *outgoing
+}
+
+func (m *sharedMessage) File() (*os.File, int64) { return m.f.File, 0 }
+
+func (m *sharedMessage) Close() error {
+	if m.f == nil {
+		return os.ErrClosed
+	}
+	m.o.left(m.f)
+	m.f = nil
+	return nil
+}
+
 // Read implements spool.Admin. Of an entry that is damaged it gives the whole file.
 func (s *Spool) Read(ctx context.Context, e spool.Entry) (spool.Message, error) {
 	m, err := s.read(ctx, e)

@@ -61,6 +61,9 @@ func (o *outgoing) Close() error {
 	o.once.Do(func() {
 		o.mu.Lock()
 		o.ending = true
+		for _, p := range o.turns.posts {
+			o.turns.close(p)
+		}
 		o.cond.Broadcast()
 		o.mu.Unlock()
 		o.err = o.end()
@@ -81,7 +84,7 @@ func (o *outgoing) Next(ctx context.Context) (*spool.Chunk, error) {
 			o.rest(p, file)
 			continue
 		}
-		c, index, err := o.s.loadChunk(p.name, file)
+		c, index, err := o.read(p, file)
 		if err == nil {
 			if o.handOut(c, handed{post: p, file: file, index: index}) {
 				return c, nil
@@ -103,6 +106,19 @@ func (o *outgoing) Next(ctx context.Context) (*spool.Chunk, error) {
 		}
 		o.finished(p, file, 0)
 	}
+}
+
+// read reads a chunk.
+func (o *outgoing) read(p *post, file chunkFile) (c *spool.Chunk, index []int, err error) {
+	if file.to == 0 { // nothing else is in its file
+		return o.s.loadChunk(p.name, file)
+	}
+	f, err := o.open(&p.pack, o.s.chunkPath(p.name, file.String()))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer o.left(f)
+	return o.s.readChunk(f, f.info.Size(), p.name, file)
 }
 
 // Others implements spool.OutgoingOwner.
@@ -269,6 +285,9 @@ func (o *outgoing) finished(p *post, file chunkFile, due int64) {
 		o.turns.note(p, due)
 	}
 	last := p.out == 0 && len(p.ready) == 0 && due == 0
+	if p.out == 0 && len(p.ready) == 0 {
+		o.turns.close(p)
+	}
 	o.turns.settle(p)
 	o.tidy(p)
 	o.mu.Unlock()

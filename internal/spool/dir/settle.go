@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -53,11 +54,11 @@ func (o *outgoing) content(ctx context.Context, c *spool.Chunk) (spool.Message, 
 	if h.file.small {
 		return o.s.smallMessage(ctx, h.post.name, c.Variant)
 	}
-	f, info, err := o.s.fs.openRegular(filepath.Join(o.s.postPath(h.post.name), contentPrefix+c.Variant))
+	f, err := o.open(&h.post.text, filepath.Join(o.s.postPath(h.post.name), contentPrefix+c.Variant))
 	if err != nil {
 		return nil, err
 	}
-	return newMessage(f, 0, info.Size()), nil
+	return &sharedMessage{io.NewSectionReader(f, 0, f.info.Size()), f, o}, nil
 }
 
 // Settle implements spool.OutgoingOwner. A deferral is synced before it returns. The

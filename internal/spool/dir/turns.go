@@ -17,20 +17,23 @@ type turns struct {
 	ring   *list.List // of *post, those with something to do
 	due    postsByDue
 	loaded int  // names of chunks, of all posts
+	kept   int  // files that are kept open, of all posts
 	more   bool // posts were left on disk
 }
 
 type post struct {
 	name    entryName
 	ready   []chunkFile
-	stale   bool  // there may be more on disk
-	loading bool  // someone is reading the directory
-	queued  bool  // in the ring
-	out     int   // chunks handed out
-	next    int64 // when something is due, in µs; 0: nothing known
-	hold    int64 // the whole post waits until then
-	doubled bool  // detach has left a file beside a part that it could not remove
-	pos     int   // in due, or -1
+	stale   bool    // there may be more on disk
+	loading bool    // someone is reading the directory
+	queued  bool    // in the ring
+	out     int     // chunks handed out
+	next    int64   // when something is due, in µs; 0: nothing known
+	hold    int64   // the whole post waits until then
+	doubled bool    // detach has left a file beside a part that it could not remove
+	pos     int     // in due, or -1
+	pack    *opened // with the chunk that was read last, if there are others in it
+	text    *opened // the content that was read last
 	// busy has chunks not to be handed out: until a time, or while handed out (never).
 	busy map[string]int64
 }
@@ -98,7 +101,14 @@ func (t *turns) forget(p *post) {
 	}
 	t.loaded -= len(p.ready)
 	p.ready = nil
+	t.close(p)
 	delete(t.posts, p.name)
+}
+
+// close closes the files that a post keeps open.
+func (t *turns) close(p *post) {
+	t.letGo(&p.pack)
+	t.letGo(&p.text)
 }
 
 // note remembers that something of the post is due then. The caller settles it.
