@@ -17,11 +17,8 @@ import (
 	"github.com/mlist/mlist/sdk/message"
 )
 
-// How long a request waits, as in Mailman.
-const (
-	confirmLife  = 3 * 24 * time.Hour
-	moderateLife = 180 * 24 * time.Hour
-)
+// confirmLife is how long a request waits for its address, as in Mailman.
+const confirmLife = 3 * 24 * time.Hour
 
 // maxCommandText is how much of a text is read for commands.
 const maxCommandText = 16 << 10
@@ -166,6 +163,9 @@ func (c *commander) do(ctx context.Context, cmd command.Command) error {
 		token, _, _ := strings.Cut(strings.ToLower(cmd.Args[0]), "@")
 		known, err := c.confirm(ctx, token)
 		if err == nil && !known {
+			known, err = c.answerInvitation(ctx, token, command.Accept)
+		}
+		if err == nil && !known {
 			c.say("token_unknown")
 		}
 		return err
@@ -181,6 +181,8 @@ func (c *commander) do(ctx context.Context, cmd command.Command) error {
 		return c.ask(ctx, store.Request{Want: store.WantLeave, Address: who})
 	case command.Move:
 		return c.move(ctx, cmd)
+	case command.Invite:
+		return c.invite(ctx, cmd)
 	case command.Set:
 		return c.set(ctx, cmd)
 	case command.Who:
@@ -242,7 +244,7 @@ func (c *commander) ask(ctx context.Context, r store.Request) error {
 	switch r.Want {
 	case store.WantLeave:
 		policy, refusal = c.p.list.Settings.UnsubscriptionPolicy, "cannot_leave"
-	case store.WantMove: // both addresses confirm, whatever the policy
+	case store.WantMove, store.WantInvite: // addresses confirm, whatever the policy
 		policy, refusal = "confirm", "cannot_join"
 	case store.WantChange: // it takes what leaving takes, and no moderator
 		if policy = c.p.list.Settings.UnsubscriptionPolicy; policy != "open" {
@@ -258,7 +260,7 @@ func (c *commander) ask(ctx context.Context, r store.Request) error {
 		return nil
 	}
 	proven := r.Address.Key() == c.p.author.Key()
-	rules := rulesOf(policy, proven)
+	rules := rulesOf(policy, proven, c.moderateLife())
 	if r.Want == store.WantJoin && c.p.list.Settings.AutoApproved(r.Address) {
 		rules.Confirm, rules.Moderate = rules.Confirm || rules.Moderate, false
 	}
@@ -274,17 +276,20 @@ func (c *commander) ask(ctx context.Context, r store.Request) error {
 // rulesOf is what it takes under a policy. "open" trusts the envelope sender, which the MTA
 // can check, and so does "moderate"; nobody else is asked about what is not the address's
 // own wish: all else has to be confirmed.
-func rulesOf(policy string, proven bool) store.RequestRules {
+func rulesOf(policy string, proven bool, life time.Duration) store.RequestRules {
 	return store.RequestRules{
 		Confirm:     policy == "confirm" || policy == "confirm_then_moderate" || !proven,
 		Moderate:    policy == "moderate" || policy == "confirm_then_moderate",
-		ConfirmLife: confirmLife, ModerateLife: moderateLife,
+		ConfirmLife: confirmLife, ModerateLife: life,
 	}
 }
 
+// moderateLife is for how long a request waits for a moderator.
+func (c *commander) moderateLife() time.Duration { return days(c.p.list.Settings.MaxDaysForRequests) }
+
 // refused tells whether the list does not even consider it.
 func (c *commander) refused(ctx context.Context, r store.Request, policy string) (bool, error) {
-	if policy == "closed" || r.Want == store.WantJoin && c.p.list.State == list.Closed {
+	if policy == "closed" || (r.Want == store.WantJoin || r.Want == store.WantInvite) && c.p.list.State == list.Closed {
 		return true, nil
 	}
 	for _, x := range address.Candidates(r.Address) {
@@ -312,7 +317,12 @@ func (c *commander) banned(ctx context.Context, a address.Address) (bool, error)
 // confirm takes the next step of the request that waits for this token to come back; known
 // is false if none does.
 func (c *commander) confirm(ctx context.Context, token string) (known bool, err error) {
-	r, err := c.d.store.Request(ctx, c.p.list.ID, token, c.p.entry.Received)
+	at := c.p.entry.Received
+	late := c.p.entry.Role == roleDecision && c.p.entry.Peer == peerExpiry
+	if late {
+		at = time.Time{}
+	}
+	r, err := c.d.store.Request(ctx, c.p.list.ID, token, at)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return false, storeFailed("look a request up", err)
 	}
@@ -334,7 +344,7 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 			return false, err
 		}
 	}
-	a := store.Answer{Token: token, Phase: phase, Except: except, Life: moderateLife, By: "member", Why: "confirmed by mail from " + c.p.author.String()}
+	a := store.Answer{Token: token, Phase: phase, Except: except, Life: c.moderateLife(), Late: late, By: "member", Why: "confirmed by mail from " + c.p.author.String()}
 	operator := c.p.entry.Role == roleDecision
 	if err == nil && (operator || r.Phase == store.PhaseModerate) {
 		if c.decision.Verb != command.Accept && c.decision.Verb != command.Reject && c.decision.Verb != command.Discard {
@@ -347,6 +357,9 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 		if operator {
 			a.By = "operator"
 		}
+		if late {
+			a.By, a.Reason = "mlist", undecided(c.p.list.Settings.MaxDaysForRequests)
+		}
 	}
 	// What was answered by an earlier run of this entry has a result still.
 	res, err := c.d.store.AnswerRequest(ctx, c.step(), a)
@@ -357,6 +370,9 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 		return false, storeFailed("confirm a request", err)
 	}
 	c.p.log.Info("request confirmed", "want", res.Request.Want, "address", res.Request.Address, "outcome", res.Outcome)
+	if res.Request.Want == store.WantInvite && res.Outcome == store.OutcomeDone {
+		return true, c.invited(ctx, res.Request)
+	}
 	c.outcome(res, true, true)
 	if !operator && res.Request.Phase == store.PhaseModerate && res.Outcome == store.OutcomeDone {
 		c.say("decided_done", "user_address", res.Request.Address.String(), "wish", c.wish(c.reader, res.Request))
@@ -421,8 +437,15 @@ func (c *commander) askToConfirm(r store.Request) {
 		to = *r.More.To
 	}
 	values := templates.Values{"confirm_address": confirm.String(), "token": r.Token, "days": inDays(confirmLife)}
-	if r.Want == store.WantMove {
+	switch r.Want {
+	case store.WantMove:
 		values["new_address"] = r.More.To.String()
+	case store.WantInvite:
+		var lines []string
+		for _, a := range r.More.Invite {
+			lines = append(lines, "  "+a.String())
+		}
+		values["addresses"] = strings.Join(lines, "\n")
 	}
 	c.write(letter{to: to, about: r, replyTo: confirm.String(), text: "confirm_" + string(r.Want), values: values})
 }
@@ -434,7 +457,7 @@ func (c *commander) askModerators(r store.Request) {
 	}
 	confirm := c.p.list.TokenAddress(address.RoleConfirm, r.Token)
 	c.write(letter{owners: true, decide: true, about: r, replyTo: confirm.String(), text: "request_moderators",
-		values: templates.Values{"user_name": r.DisplayName, "confirm_address": confirm.String(), "days": inDays(moderateLife)}})
+		values: templates.Values{"user_name": r.DisplayName, "confirm_address": confirm.String(), "days": inDays(c.moderateLife())}})
 }
 
 // refuse tells what a moderator has decided: whoever asked, unless it was discarded.
@@ -458,6 +481,8 @@ func (d *Daemon) wish(l *list.List, reader string, r store.Request) string {
 		return say("wish_join", nil)
 	case store.WantLeave:
 		return say("wish_leave", nil)
+	case store.WantInvite:
+		return say("wish_invite", templates.Values{"number": strconv.Itoa(len(r.More.Invite))})
 	case store.WantMove:
 		return say("wish_move", templates.Values{"new_address": r.More.To.String()})
 	}

@@ -92,6 +92,9 @@ func (d *Daemon) confirm(ctx context.Context, p *post) error {
 			return err
 		}
 		if !known {
+			known, err = c.answerInvitation(ctx, token, command.ParseInvitation(p.header.Text("Subject"), text))
+		}
+		if err == nil && !known {
 			known, err = c.decidePosts(ctx, token, text)
 		}
 		if err == nil && !known { // the second of two moderators is told so

@@ -20,6 +20,13 @@ const roleDecision = "decision"
 // PutDecision has the pipeline decide about the request of a list with this token, and
 // tell people so.
 func PutDecision(ctx context.Context, sp spool.Putter, l address.Address, token string, d command.Decision, env spool.Envelope) (spool.ID, error) {
+	return putDecision(ctx, sp, l, token, d, env, "")
+}
+
+// peerExpiry is whom a decision comes from that is made because time is up.
+const peerExpiry = "expiry"
+
+func putDecision(ctx context.Context, sp spool.Putter, l address.Address, token string, d command.Decision, env spool.Envelope, id spool.ID) (spool.ID, error) {
 	draft, err := sp.Create(ctx)
 	if err != nil {
 		return "", fmt.Errorf("write a decision: %w", err)
@@ -31,7 +38,7 @@ func PutDecision(ctx context.Context, sp spool.Putter, l address.Address, token 
 	}
 	env.List, env.Role, env.Detail, env.Key = l.Key(), roleDecision, token, segment.KeyOf(l.Key())
 	env.Recipient = address.Sub(l, address.RoleRequest).String()
-	id, err := draft.Put(ctx, spool.Incoming, "", env)
+	id, err = draft.Put(ctx, spool.Incoming, id, env)
 	if err != nil {
 		return "", fmt.Errorf("put a decision: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mlist/mlist/internal/command"
 	"github.com/mlist/mlist/internal/moderate"
@@ -15,7 +16,7 @@ import (
 const (
 	// ticketLife is for how long a moderator may decide with a token; what waits longer is
 	// decided about on the list's host.
-	ticketLife = moderateLife
+	ticketLife = 180 * 24 * time.Hour
 	// maxBatch is how many posts one answer decides about.
 	maxBatch = 1000
 )

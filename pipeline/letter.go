@@ -139,6 +139,9 @@ func (c *commander) compose(ctx context.Context, l letter, number int) (*notice,
 		v["user_address"], v["wish"] = l.about.Address.String(), c.wish(reader, l.about)
 	}
 	maps.Copy(v, l.values)
+	if reason, ok := v["reason"]; ok {
+		v["reason"] = c.d.texts().Reason(c.p.list, reader, reason)
+	}
 	text := c.d.texts().Letter(c.p.list, reader, l.text, v)
 	h := c.d.noticeHeader(c.p, fmt.Sprintf("command-%d", number), to, text.Subject)
 	if l.owners || l.to.Key() != c.p.author.Key() {

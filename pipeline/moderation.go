@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/command"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/moderate"
 	"github.com/mlist/mlist/internal/segment"
@@ -118,6 +119,9 @@ func (d *Daemon) moderateList(ctx context.Context, m store.Moderated) error {
 	if err := d.expireHeld(ctx, l); err != nil {
 		return err
 	}
+	if err := d.expireRequests(ctx, l); err != nil {
+		return err
+	}
 	before, err := d.store.Telling(ctx, l.ID)
 	if err != nil {
 		return err
@@ -135,6 +139,14 @@ func (d *Daemon) moderateList(ctx context.Context, m store.Moderated) error {
 	return d.store.TellHeld(ctx, l.ID, d.now(), told)
 }
 
+// undecided is why something waits no longer.
+func undecided(days int) string {
+	if days == 1 {
+		return "No moderator has decided within a day."
+	}
+	return fmt.Sprintf("No moderator has decided within %d days.", days)
+}
+
 // expireHeld ends the wait of posts that nobody has decided about in time.
 func (d *Daemon) expireHeld(ctx context.Context, l *list.List) error {
 	days := l.Settings.MaxDaysToHold
@@ -142,10 +154,7 @@ func (d *Daemon) expireHeld(ctx context.Context, l *list.List) error {
 		return nil
 	}
 	now := d.now()
-	h := store.HeldDecision{Verdict: store.VerdictDiscard, By: "mlist", Why: fmt.Sprintf("No moderator has decided within %d days.", days)}
-	if days == 1 {
-		h.Why = "No moderator has decided within a day."
-	}
+	h := store.HeldDecision{Verdict: store.VerdictDiscard, By: "mlist", Why: undecided(days)}
 	if l.Settings.ExpiredHeldAction == "reject" {
 		h.Verdict = store.VerdictReject
 	}
@@ -165,6 +174,36 @@ func (d *Daemon) expireHeld(ctx context.Context, l *list.List) error {
 			d.log.Info("held post has expired", "entry", p.Entry, "list", l.Address, "verdict", dec.Verdict)
 			d.noteDecision(l, dec)
 		}
+	}
+	return nil
+}
+
+// expireRequests ends the wait of requests that nobody has decided about in time. Each is
+// decided like any other, by an entry whose id follows from it.
+func (d *Daemon) expireRequests(ctx context.Context, l *list.List) error {
+	now := d.now()
+	var expired []store.Request
+	for r, err := range d.store.Requests(ctx, l.ID, time.Time{}) {
+		if err != nil {
+			return err
+		}
+		if r.Phase == store.PhaseModerate && !r.Expires.After(now) {
+			expired = append(expired, r)
+		}
+		if len(expired) == 200 {
+			break // the others next time
+		}
+	}
+	for _, r := range expired {
+		dec := command.Decision{Verb: command.Discard}
+		if l.Settings.ExpiredHeldAction == "reject" {
+			dec = command.Decision{Verb: command.Reject, Reason: undecided(l.Settings.MaxDaysForRequests)}
+		}
+		env := spool.Envelope{Received: now, Peer: peerExpiry}
+		if _, err := putDecision(ctx, d.spool, l.Address, r.Token, dec, env, idOf(r.Expires, l.Address.Key(), peerExpiry, r.Token)); err != nil {
+			return err
+		}
+		d.log.Info("a request has expired", "list", l.Address, "want", r.Want, "address", r.Address, "verdict", dec.Verb)
 	}
 	return nil
 }
@@ -219,6 +258,17 @@ func (d *Daemon) tellAll(ctx context.Context, l *list.List, told *store.Told) er
 			if !due {
 				until, due = now.Truncate(time.Minute), true
 			}
+		}
+	}
+	half := now.Add(-time.Duration(s.MaxDaysForRequests) * 12 * time.Hour)
+	old, err := d.overlooked(ctx, l, half)
+	if err != nil {
+		return err
+	}
+	if old {
+		told.RemindRequests = half
+		if !due {
+			until, due = now.Truncate(time.Minute), true
 		}
 	}
 	if !due {
@@ -281,6 +331,22 @@ func (d *Daemon) fresh(ctx context.Context, l *list.List, after, until time.Time
 			return false, err
 		}
 		if r.Phase == store.PhaseModerate && r.Created.After(after) && !r.Created.After(until) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// overlooked tells whether a request from before t waits of which moderators were not reminded.
+func (d *Daemon) overlooked(ctx context.Context, l *list.List, t time.Time) (bool, error) {
+	for r, err := range d.store.Requests(ctx, l.ID, d.now()) {
+		if err != nil {
+			return false, err
+		}
+		if r.Created.After(t) {
+			break // they come oldest first
+		}
+		if r.Phase == store.PhaseModerate && !r.Reminded {
 			return true, nil
 		}
 	}

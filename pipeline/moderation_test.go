@@ -426,6 +426,46 @@ func TestNobodyDecidesInTime(t *testing.T) {
 	}
 }
 
+// TestNobodyDecidesAboutARequestInTime: a reminder, and then the request waits no longer, which is
+// written down.
+func TestNobodyDecidesAboutARequestInTime(t *testing.T) {
+	for _, tt := range []struct{ action, told string }{{"discard", ""}, {"reject", "No moderator has decided within 10 days."}} {
+		t.Run(tt.action, func(t *testing.T) {
+			w, out := commandWorld(t, "subscription_policy=moderate", "max_days_for_requests=10", "moderation_summary=none", "expired_held_action="+tt.action)
+			w.at(morning, verdict(sdk.Accept))
+			w.wrote("dev-join@lists.test", "ann@net.test", "", "", "")
+			token := tokenIn(t, out.to("boss@x.test", "within 10 days").text)
+			out.to("ann@net.test", "A moderator decides")
+			w.at(morning.AddDate(0, 0, 4), verdict(sdk.Accept))
+			out.none()
+			w.at(morning.AddDate(0, 0, 5), verdict(sdk.Accept))
+			if again := out.to("boss@x.test", "ann@net.test  since "); !strings.Contains(again.text, "Requests: 1") {
+				t.Errorf("reminded by\n%s", again.text)
+			}
+			w.at(morning.AddDate(0, 0, 9), verdict(sdk.Accept))
+			out.none()
+			w.at(morning.AddDate(0, 0, 10), verdict(sdk.Accept))
+			if tt.told != "" {
+				out.to("ann@net.test", tt.told)
+			}
+			out.none()
+			var log []store.Decision
+			for dec, err := range w.store.Decisions(t.Context(), w.list.ID, store.AboutRequest) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				log = append(log, dec)
+			}
+			if len(log) != 1 || string(log[0].Verdict) != tt.action || log[0].By != "mlist" || log[0].Why != "No moderator has decided within 10 days." || log[0].Address.String() != "ann@net.test" {
+				t.Errorf("decided %+v", log)
+			}
+			w.wrote(token, "boss@x.test", "", "", "accept")
+			out.to("boss@x.test", "mlist has decided already")
+			out.none()
+		})
+	}
+}
+
 // TestATokenForAPostEnds: with its life, or when the post is taken away on the list's host.
 func TestATokenForAPostEnds(t *testing.T) {
 	w, out := heldWorld(t, "respond_to_post_requests=false", "moderation_summary=none")

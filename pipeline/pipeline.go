@@ -82,6 +82,7 @@ type Store interface {
 	store.Digests
 	store.Bounces
 	store.Requests
+	store.Invitations
 	store.Moderation
 	store.Secrets
 }

@@ -83,6 +83,8 @@ func (d *Daemon) incoming(ctx context.Context, t *train, e spool.Entry) error {
 		return d.sendWaiting(ctx, p)
 	case e.Role == roleProbe:
 		return d.sendProbe(ctx, p)
+	case e.Role == roleInvite:
+		return d.sendInvitation(ctx, p)
 	case e.Role == roleDecision:
 		return d.decide(ctx, p)
 	case e.Role == string(address.RoleConfirm):

@@ -93,13 +93,19 @@ func (c *commander) move(ctx context.Context, cmd command.Command) error {
 
 // isList tells whether an address is that of a list here, or one of its role addresses.
 func (d *Daemon) isList(ctx context.Context, a address.Address) (bool, error) {
+	is, err := isList(ctx, d.store, a)
+	if err != nil {
+		err = storeFailed("look an address up", err)
+	}
+	return is, err
+}
+
+// isList is that of whoever has a store.
+func isList(ctx context.Context, st InviteStore, a address.Address) (bool, error) {
 	for _, x := range address.Candidates(a) {
-		_, err := d.store.List(ctx, x.List)
+		_, err := st.List(ctx, x.List)
 		if err == nil || !errors.Is(err, store.ErrNotFound) {
-			if err != nil {
-				err = storeFailed("look an address up", err)
-			}
-			return true, err
+			return err == nil, err
 		}
 	}
 	return false, nil

@@ -23,7 +23,8 @@ func (a *app) memberCommand() *cobra.Command {
   mlist member set dev@lists.example.org ann@example.net --status by_user
   mlist member sync staff@lists.example.org staff.csv --dry-run
   mlist member remove dev@lists.example.org bob@example.com`,
-	}, a.memberAdd(), a.memberRemove(), a.memberSet(), a.memberLs(), a.memberSync(), a.memberMove())
+	}, a.memberAdd(), a.memberRemove(), a.memberSet(), a.memberLs(), a.memberSync(), a.memberMove(),
+		a.memberInvite(), a.memberInvitations(), a.memberUninvite())
 }
 
 // memberFlags are what a member can be set to; an empty word leaves it as it is.

@@ -4,6 +4,7 @@
 package command
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -26,6 +27,7 @@ const (
 	Status  Verb = "status"
 	Who     Verb = "who"
 	Move    Verb = "move"
+	Invite  Verb = "invite"
 	Unknown Verb = "" // none of them
 )
 
@@ -33,7 +35,7 @@ const (
 var verbs = map[string]Verb{
 	"confirm": Confirm, "echo": Echo, "end": End, "stop": End, "help": Help,
 	"join": Join, "subscribe": Join, "leave": Leave, "unsubscribe": Leave, "remove": Leave, "signoff": Leave,
-	"info": Info, "lists": Lists, "set": Set, "status": Status, "options": Status, "who": Who, "move": Move, "changeaddress": Move, "review": Who,
+	"info": Info, "lists": Lists, "set": Set, "status": Status, "options": Status, "who": Who, "move": Move, "changeaddress": Move, "review": Who, "invite": Invite,
 }
 
 // Command is one line.
@@ -123,6 +125,8 @@ func fits(v Verb, args []string) bool {
 		return len(args) == 1
 	case Move:
 		return len(args) == 1 && strings.Contains(args[0], "@")
+	case Invite:
+		return len(args) > 0 && !slices.ContainsFunc(args, func(a string) bool { return !strings.Contains(a, "@") })
 	case Join, Leave, Set, Who:
 		for _, a := range args {
 			if !strings.Contains(a, "=") {

@@ -176,6 +176,9 @@ func FuzzParse(f *testing.F) {
 		f.Add(s[0], s[1])
 	}
 	f.Fuzz(func(t *testing.T, subject, text string) {
+		if v := ParseInvitation(subject, text); v != Accept && v != Decline && v != Unknown {
+			t.Fatalf("an invitation's answer is %q", v)
+		}
 		if d := ParseDecision(text); !utf8.ValidString(d.Reason) || len(d.Reason) > MaxLine+4 || strings.ContainsFunc(d.Reason, unicode.IsControl) {
 			t.Fatalf("decision %+v", d)
 		}
@@ -195,4 +198,26 @@ func FuzzParse(f *testing.F) {
 			c.Options("digest", "address")
 		}
 	})
+}
+
+func TestParseInvitation(t *testing.T) {
+	for _, tt := range []struct {
+		subject, text string
+		want          Verb
+	}{
+		{"Re: Invitation", "accept\n", Accept}, {"Re: Invitation", "> accept\n\n Yes!\n> x", Accept}, {"", "JOIN", Accept},
+		{"Re: Invitation", "decline", Decline}, {"Re: Invitation", "No.\n\naccept", Decline},
+		{"accept", "", Accept}, {"accept", "> You are invited", Accept}, {"decline", "\r\n", Decline},
+		{"accept", "I do not want to.", Unknown}, {"Re: Invitation", "accept it? never", Unknown}, {"Re: accept", "", Unknown}, {"", "", Unknown},
+	} {
+		if got := ParseInvitation(tt.subject, tt.text); got != tt.want {
+			t.Errorf("%q, %q: %q, want %q", tt.subject, tt.text, got, tt.want)
+		}
+	}
+	if c := Parse("", "invite ann@net.test bob@net.test"); len(c) != 1 || c[0].Verb != Invite || len(c[0].Args) != 2 {
+		t.Errorf("commands %+v", c)
+	}
+	if c := Parse("invite all your friends", ""); len(c) != 0 {
+		t.Errorf("prose is %+v", c)
+	}
 }

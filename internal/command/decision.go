@@ -11,7 +11,8 @@ const (
 	AcceptSender Verb = "accept+" // a post, and its sender's from now on
 	Reject       Verb = "reject"
 	Discard      Verb = "discard"
-	Ban          Verb = "ban" // discard a post, and ban its sender
+	Ban          Verb = "ban"     // discard a post, and ban its sender
+	Decline      Verb = "decline" // an invitation
 )
 
 // decisions are all spellings.
@@ -42,6 +43,25 @@ func ParseDecision(text string) Decision {
 		return d
 	}
 	return Decision{}
+}
+
+// invitations are what an invitation may be answered with, in all spellings.
+var invitations = map[string]Verb{
+	"accept": Accept, "join": Accept, "subscribe": Accept, "yes": Accept, "confirm": Accept,
+	"decline": Decline, "reject": Decline, "discard": Decline, "refuse": Decline, "no": Decline,
+}
+
+// ParseInvitation reads the answer to an invitation: its first line that is neither empty nor
+// a quotation is one of the words, alone, or where there is none the subject is. Anything
+// else is Unknown: who writes that they are not interested has not joined.
+func ParseInvitation(subject, text string) Verb {
+	for line := range strings.Lines(text) {
+		if line = clean(line); line == "" || line[0] == '>' {
+			continue
+		}
+		return invitations[strings.ToLower(strings.TrimRight(line, ".:!, "))]
+	}
+	return invitations[strings.ToLower(strings.TrimSpace(clean(subject)))]
 }
 
 func verbOf(word string) Verb {

@@ -102,13 +102,15 @@ type Settings struct {
 	AdminImmedNotify      bool   `set:"admin_immed_notify" default:"true" help:"tell the moderators, or the owners if there are none, at once when a post is held or a request waits"`
 	ModerationSummary     string `set:"moderation_summary" default:"daily" of:"none,hourly,daily" help:"how often the moderators are sent a list of what waits, if there is something new on it: of what they were told at once, what has waited that long; daily is at eight in the morning where the server is"`
 	MaxDaysToHold         int    `set:"max_days_to_hold" default:"0" max:"3650" help:"days after which a held post waits no longer, with a reminder when half of them are over; 0 is never"`
-	ExpiredHeldAction     string `set:"expired_held_action" default:"discard" of:"discard,reject" help:"what happens to a post that has waited for max_days_to_hold: it is thrown away, or its author is told that nobody has decided"`
+	MaxDaysForRequests    int    `set:"max_days_for_requests" default:"180" min:"1" max:"3650" help:"days after which a request to join or leave, or another, waits for a moderator no longer, with a reminder when half of them are over"`
+	ExpiredHeldAction     string `set:"expired_held_action" default:"discard" of:"discard,reject" help:"what happens to a post or request that has waited for so many days: it is thrown away, or its author is told that nobody has decided"`
 	NonmemberRejection    string `set:"nonmember_rejection_notice" help:"what a nonmember is told when a post is rejected; a plain sentence when empty"`
 
 	Advertised             bool     `set:"advertised" default:"true" help:"name the list to those who ask which lists there are"`
 	MemberRosterVisibility string   `set:"member_roster_visibility" default:"moderators" of:"moderators,members,public" help:"who is told by mail who the members are; owners are moderators here, too"`
 	SubscriptionPolicy     string   `set:"subscription_policy" default:"confirm" of:"open,confirm,moderate,confirm_then_moderate,closed" help:"what it takes to join by mail: nothing, where the envelope sender is the address; that the address confirms; that a moderator decides; both; or it cannot be done"`
 	SubscribeAutoApproval  []string `set:"subscribe_auto_approval" help:"addresses, or patterns that start with ^, such as ^.*@example\\.com$, that join without a moderator, whatever subscription_policy says; they confirm all the same"`
+	MaxDaysForInvitations  int      `set:"max_days_for_invitations" default:"30" min:"1" max:"365" help:"days within which an invitation can be accepted"`
 	UnsubscriptionPolicy   string   `set:"unsubscription_policy" default:"confirm" of:"open,confirm,moderate,confirm_then_moderate,closed" help:"what it takes to leave by mail, as above"`
 	SendWelcomeMessage     bool     `set:"send_welcome_message" default:"true" help:"greet who joins"`
 	SendGoodbyeMessage     bool     `set:"send_goodbye_message" default:"true" help:"write to who leaves"`

@@ -123,6 +123,8 @@ type Told struct {
 	Entries []string  // of posts, each by a notice of its own
 	Until   time.Time // not zero: all that was held until then
 	Remind  time.Time // not zero: reminded of all that was held until then
+	// RemindRequests: not zero: reminded of all requests from until then.
+	RemindRequests time.Time
 }
 
 // Moderation keeps what waits for moderators, and what they decided. Each method is one

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"iter"
+	"reflect"
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
@@ -18,6 +19,7 @@ const (
 	WantLeave  Want = "leave"
 	WantChange Want = "change" // how a member receives posts
 	WantMove   Want = "move"   // all that the address is, on all lists, is to be another address's
+	WantInvite Want = "invite" // an owner or moderator invites others
 )
 
 // Phase says for whom a request waits.
@@ -45,6 +47,7 @@ type Request struct {
 	Moderate    bool // after the confirmation a moderator decides
 	Created     time.Time
 	Expires     time.Time
+	Reminded    bool // moderators were reminded of it
 }
 
 // More is what requests of some kinds want beside.
@@ -55,12 +58,17 @@ type More struct {
 	Topics                                *string    `json:",omitempty"`
 	// Of a move: the new address.
 	To *address.Address `json:",omitempty"`
+	// Of an invitation: who is invited, at most MaxInvited.
+	Invite []address.Address `json:",omitempty"`
 	// Of a move that is done: how many lists it was on.
 	Lists int `json:",omitempty"`
 }
 
 // IsZero tells whether there is nothing more.
-func (m More) IsZero() bool { return m == More{} }
+func (m More) IsZero() bool { return reflect.ValueOf(m).IsZero() }
+
+// MaxInvited is how many one request invites.
+const MaxInvited = 20
 
 // Bounds of requests.
 const (
@@ -116,6 +124,8 @@ type Answer struct {
 	Final bool
 	// Except are lists on which a move changes nothing.
 	Except []int64
+	// Late: what has expired can be answered still. That is for who ends what has.
+	Late bool
 	// Life is that of a request which now waits for a moderator.
 	Life    time.Duration
 	By, Why string // for the member's history

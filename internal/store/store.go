@@ -299,6 +299,7 @@ type Store interface {
 	Archive
 	Digests
 	Requests
+	Invitations
 	Moderation
 	// Ping tells whether the store answers.
 	Ping(ctx context.Context) error

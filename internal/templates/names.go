@@ -53,6 +53,9 @@ var Texts = []Text{
 	{Name: "confirm_leave", Help: "asks whether an address is to leave", Values: values("user_address", "confirm_address", "token", "days"), Letter: true},
 	{Name: "confirm_change", Help: "asks whether an address is to be sent something else", Values: values("user_address", "confirm_address", "token", "days", "wish"), Letter: true},
 	{Name: "confirm_move", Help: "asks the old address, and then the new one, whether all lists are to write to the new one", Values: values("user_address", "new_address", "confirm_address", "token", "days", "wish"), Letter: true},
+	{Name: "confirm_invite", Help: "asks an owner or moderator whether they want to invite people", Values: values("user_address", "addresses", "confirm_address", "token", "days"), Letter: true},
+	{Name: "invitation", Help: "invites somebody to the list", Values: values("user_address", "inviter", "beginning", "confirm_address", "token", "days", "ways"), Letter: true},
+	{Name: "invitation_help", Help: "to whose answer to an invitation says neither yes nor no"},
 	{Name: "moved", Help: "to both addresses: all lists write to the new one", Values: values("user_address", "new_address", "number"), Letter: true},
 	{Name: "welcome", Help: "to who has joined", Values: values("user_address"), Letter: true},
 	{Name: "goodbye", Help: "to who has left", Values: values("user_address"), Letter: true},
@@ -82,6 +85,7 @@ type Placeholder struct{ Help, Sample string }
 
 // placeholders are all that texts and phrases may have, but for those of the list.
 var placeholders = map[string]Placeholder{
+	"addresses":            {"addresses, a line each", "  ann@example.net\n  bob@example.com"},
 	"accepted":             {"how many posts a moderator has let through", "3"},
 	"beginning":            {"the first lines of a post", "  | Hello,\n  | shall we meet in spring?"},
 	"changes":              {"what a member wants to be sent, in words", "receive summaries"},
@@ -96,6 +100,7 @@ var placeholders = map[string]Placeholder{
 	"entry":                {"the id of the queue entry", "aaaqeayeaudaocaj"},
 	"file":                 {"the name of a file, or what it is", "plan.pdf"},
 	"from":                 {"the field From of the message", "Ann <ann@example.net>"},
+	"inviter":              {"who invites", "boss@example.com"},
 	"issue":                {"the number of the digest in its volume", "3"},
 	"language":             {"the name of a language", "de"},
 	"field":                {"a header field", "X-Spam-Flag"},
@@ -138,7 +143,7 @@ var placeholders = map[string]Placeholder{
 }
 
 // manyLines are the values that may have more than one line.
-var manyLines = values("report", "reasons", "beginning", "ways", "missed")
+var manyLines = values("report", "reasons", "beginning", "ways", "missed", "addresses")
 
 // Describe returns the description of a text or a phrase; ok is false if there is none of the
 // name. A phrase may have the placeholders that it has in English.

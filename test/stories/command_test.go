@@ -69,3 +69,31 @@ func TestAConfirmationBomb(t *testing.T) {
 		t.Errorf("the victim gets %d mails of 100", n)
 	}
 }
+
+// TestAnInvitation: an owner invites by mail, and whom they invited joins a list that nobody else
+// can join; one who was invited on the host declines.
+func TestAnInvitation(t *testing.T) {
+	name := newList(t, []string{"subscription_policy=closed"}, "bob@net.test")
+	boss, ann := "boss."+id(t)+"@net.test", "ann."+id(t)+"@net.test"
+	command(t, "member", "add", name, boss, "--role", "owner")
+	request := strings.Replace(name, "@", "-request@", 1)
+	send(t, boss, request, fmt.Sprintf("From: %s\r\nTo: %s\r\nSubject: invite %s\r\nMessage-ID: <%s.1@net.test>\r\n\r\n", boss, request, ann, id(t)))
+	answer(t, boss, received(t, boss, "do nothing: then nobody is invited"), "Yes.")
+	received(t, boss, ann+" is invited.")
+	answer(t, ann, received(t, ann, "You are invited to the list"), "accept")
+	received(t, ann, "Welcome to the list "+name)
+
+	cy := "cy." + id(t) + "@net.test"
+	command(t, "member", "invite", name, cy, "--text", "Come to us.")
+	answer(t, cy, received(t, cy, "  | Come to us."), "decline")
+	received(t, cy, "is not invited to "+name+" any more")
+	got := command(t, "member", "invitations", name)
+	for _, want := range []string{"accepted", "declined"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("invitations are\n%s", got)
+		}
+	}
+	if members := command(t, "member", "ls", name); !strings.Contains(members, ann) || strings.Contains(members, cy) {
+		t.Errorf("members are\n%s", members)
+	}
+}

@@ -34,7 +34,7 @@ func (s *Store) bury(ctx context.Context, addr address.Address, until time.Time)
 // clearList removes the rows of a list, and the list.
 func (s *Store) clearList(ctx context.Context, id int64) error {
 	for _, stmt := range []*sql.Stmt{s.q.clearMembers, s.q.clearPosts, s.q.clearBounces, s.q.clearState, s.q.clearBans, s.q.clearApprovals, s.q.clearResponses, s.q.clearArchive, s.q.clearOwed,
-		s.q.clearScores, s.q.clearTasks, s.q.clearHistory, s.q.clearBlamed, s.q.clearRequests, s.q.clearResults, s.q.clearHeld, s.q.clearDecisions, s.q.deleteList} {
+		s.q.clearScores, s.q.clearTasks, s.q.clearHistory, s.q.clearBlamed, s.q.clearRequests, s.q.clearInvitations, s.q.clearResults, s.q.clearHeld, s.q.clearDecisions, s.q.deleteList} {
 		if err := s.repeat(ctx, stmt, id); err != nil {
 			return err
 		}

@@ -311,7 +311,12 @@ func (s *Store) TellHeld(ctx context.Context, listID int64, at time.Time, t stor
 			}
 		}
 		if !t.Remind.IsZero() {
-			_, err := c.exec(s.q.remindedHeld, listID, t.Remind.UnixMicro())
+			if _, err := c.exec(s.q.remindedHeld, listID, t.Remind.UnixMicro()); err != nil {
+				return err
+			}
+		}
+		if !t.RemindRequests.IsZero() {
+			_, err := c.exec(s.q.remindedRequests, listID, t.RemindRequests.UnixMicro())
 			return err
 		}
 		return nil

@@ -56,15 +56,20 @@ type queries struct {
 	addRequest, requestOf, requestByToken, tellRequest                  *sql.Stmt
 	dropRequest, dropRequestOf, countRequests                           *sql.Stmt
 	clearRequests, pruneRequests                                        *sql.Stmt
+	peekInvitation                                                      *sql.Stmt // on the reader
+	invitations                                                         *sql.Stmt // on the stream
+	invitation, invitationOf, countInvitations, addInvitation           *sql.Stmt
+	sendInvitation, endInvitation, dropInvitation                       *sql.Stmt
+	clearInvitations, pruneInvitations                                  *sql.Stmt
 	addResult, resultOf, clearResults, pruneResults                     *sql.Stmt
 	addApproval, countApprovals, revokeApproval, useApproval            *sql.Stmt
 	clearApprovals, pruneApprovals                                      *sql.Stmt
 	// of moderation: on the reader, the stream, the writer
-	countHeld, peekHeld, heldByHandle, telling, decisionOfRef, decisionsOfStep       *sql.Stmt
-	held, unsettledHeld, moderated, decisions                                        *sql.Stmt
-	fileHeld, heldByEntry, decideHeld, settleHeld, forgetHeld, clearHeld             *sql.Stmt
-	decisionOfStep, lastDecision, addDecision, pruneDecisions, clearDecisions        *sql.Stmt
-	setTelling, toldHeld, toldHeldUntil, remindedHeld, clearFirst, addBanUnlessThere *sql.Stmt
+	countHeld, peekHeld, heldByHandle, telling, decisionOfRef, decisionsOfStep                         *sql.Stmt
+	held, unsettledHeld, moderated, decisions                                                          *sql.Stmt
+	fileHeld, heldByEntry, decideHeld, settleHeld, forgetHeld, clearHeld                               *sql.Stmt
+	decisionOfStep, lastDecision, addDecision, pruneDecisions, clearDecisions                          *sql.Stmt
+	setTelling, toldHeld, toldHeldUntil, remindedHeld, remindedRequests, clearFirst, addBanUnlessThere *sql.Stmt
 }
 
 const (
@@ -92,7 +97,10 @@ const (
 	scoreColumns = `address_key, score, last, unproven, phase, warnings, token, due`
 
 	// requestColumns are what scanRequest reads.
-	requestColumns = `token, list_id, want, address_key, local, display_name, mode, status, phase, moderate, told, created, expires, language, more`
+	requestColumns = `token, list_id, want, address_key, local, display_name, mode, status, phase, moderate, told, created, expires, language, more, reminded`
+
+	// invitationColumns are what scanInvitation reads.
+	invitationColumns = `token, list_id, address_key, local, display_name, mode, language, invited_by, words, invited, sent, times, expires, answer, answered`
 
 	// heldColumns are what scanHeld reads, decisionColumns what scanDecision does.
 	heldColumns     = `list_id, entry, handle, address_key, local, author, subject, reason, code, size, held, told, reminded, verdict, why`
@@ -340,13 +348,24 @@ func (s *Store) queries() []query {
 		{&s.q.peekRequest, s.reader, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND token = $2 AND expires > $3`},
 		{&s.q.requestByToken, s.writer, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND token = $2 AND expires > $3`},
 		{&s.q.requestOf, s.writer, `SELECT ` + requestColumns + ` FROM requests WHERE list_id = $1 AND address_key = $2 AND want = $3 AND expires > $4`},
-		{&s.q.addRequest, s.writer, `INSERT INTO requests (` + requestColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`},
+		{&s.q.addRequest, s.writer, `INSERT INTO requests (` + requestColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0)`},
 		{&s.q.tellRequest, s.writer, `UPDATE requests SET told = told + 1 WHERE token = $1`},
 		{&s.q.dropRequest, s.writer, `DELETE FROM requests WHERE token = $1`},
 		{&s.q.dropRequestOf, s.writer, `DELETE FROM requests WHERE list_id = $1 AND address_key = $2 AND want = $3`},
 		{&s.q.countRequests, s.writer, `SELECT count(*) FROM requests WHERE list_id = $1`},
 		{&s.q.clearRequests, s.writer, fmt.Sprintf(part, "requests", "token", "list_id = $1")},
 		{&s.q.pruneRequests, s.writer, fmt.Sprintf(part, "requests", "token", "expires < $1")},
+		{&s.q.peekInvitation, s.reader, `SELECT ` + invitationColumns + ` FROM invitations WHERE list_id = $1 AND token = $2`},
+		{&s.q.invitations, s.stream, `SELECT ` + invitationColumns + ` FROM invitations WHERE list_id = $1 ORDER BY invited DESC, address_key`},
+		{&s.q.invitation, s.writer, `SELECT ` + invitationColumns + ` FROM invitations WHERE list_id = $1 AND token = $2`},
+		{&s.q.invitationOf, s.writer, `SELECT ` + invitationColumns + ` FROM invitations WHERE list_id = $1 AND address_key = $2`},
+		{&s.q.countInvitations, s.writer, `SELECT count(*) FROM invitations WHERE list_id = $1 AND answer = '' AND expires > $2`},
+		{&s.q.addInvitation, s.writer, `INSERT INTO invitations (` + invitationColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`},
+		{&s.q.sendInvitation, s.writer, `UPDATE invitations SET times = $3, sent = $4 WHERE token = $1 AND list_id = $2`},
+		{&s.q.endInvitation, s.writer, `UPDATE invitations SET answer = $3, answered = $4 WHERE list_id = $1 AND address_key = $2 AND answer = '' AND expires > $4`},
+		{&s.q.dropInvitation, s.writer, `DELETE FROM invitations WHERE list_id = $1 AND address_key = $2`},
+		{&s.q.clearInvitations, s.writer, fmt.Sprintf(part, "invitations", "token", "list_id = $1")},
+		{&s.q.pruneInvitations, s.writer, fmt.Sprintf(part, "invitations", "token", "expires < $1")},
 		{&s.q.addResult, s.writer, `INSERT INTO request_results (list_id, entry, step, at, result) VALUES ($1, $2, $3, $4, $5)`},
 		{&s.q.resultOf, s.writer, `SELECT result FROM request_results WHERE list_id = $1 AND entry = $2 AND step = $3`},
 		{&s.q.clearResults, s.writer, fmt.Sprintf(part, "request_results", "list_id, entry, step", "list_id = $1")},
@@ -373,6 +392,7 @@ func (s *Store) queries() []query {
 		{&s.q.toldHeld, s.writer, `UPDATE held_posts SET told = $3 WHERE list_id = $1 AND entry = $2 AND told = 0`},
 		{&s.q.toldHeldUntil, s.writer, `UPDATE held_posts SET told = $3 WHERE list_id = $1 AND held <= $2 AND told = 0`},
 		{&s.q.remindedHeld, s.writer, `UPDATE held_posts SET reminded = 1 WHERE list_id = $1 AND held <= $2`},
+		{&s.q.remindedRequests, s.writer, `UPDATE requests SET reminded = 1 WHERE list_id = $1 AND phase = 2 AND created <= $2`},
 		{&s.q.clearFirst, s.writer, `UPDATE members SET action = $4 WHERE list_id = $1 AND role = $2 AND address_key = $3 AND action = 0`},
 		{&s.q.addBanUnlessThere, s.writer, `INSERT INTO bans (scope, what, list_id, reason, added) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`},
 		{&s.q.decisions, s.stream, `SELECT ` + decisionColumns + ` FROM decisions WHERE list_id = $1 AND kind = $2 ORDER BY id DESC`},

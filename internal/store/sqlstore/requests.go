@@ -85,7 +85,7 @@ func (c *requesting) ask(r store.Request, rules store.RequestRules) (store.Reque
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return store.RequestResult{}, err
 	}
-	if isMember := err == nil; isMember == (r.Want == store.WantJoin) {
+	if isMember := err == nil; r.Want != store.WantInvite && isMember == (r.Want == store.WantJoin) {
 		return store.RequestResult{Outcome: store.OutcomeUnchanged, Request: r}, nil
 	}
 	if !rules.Confirm && !rules.Moderate {
@@ -104,7 +104,7 @@ func (c *requesting) ask(r store.Request, rules store.RequestRules) (store.Reque
 		return store.RequestResult{Outcome: store.OutcomeModerate, Request: old}, nil
 	case told >= store.MaxTold:
 		return store.RequestResult{Outcome: store.OutcomeConfirm, Request: old}, nil
-	case r.Want != store.WantChange && r.Want != store.WantMove || sameChange(old, r):
+	case r.Want == store.WantJoin || r.Want == store.WantLeave || sameChange(old, r):
 		_, err := c.exec(c.q.tellRequest, old.Token)
 		return store.RequestResult{Outcome: store.OutcomeConfirm, Request: old, Tell: true}, err
 	}
@@ -170,7 +170,11 @@ func (s *Store) AnswerRequest(ctx context.Context, step store.Step, a store.Answ
 }
 
 func (c *requesting) answer(a store.Answer) (store.RequestResult, error) {
-	r, told, err := scanRequest(c.row(c.q.requestByToken, c.listID, a.Token, c.step.At.UnixMicro()))
+	after := c.step.At.UnixMicro()
+	if a.Late {
+		after = 0
+	}
+	r, told, err := scanRequest(c.row(c.q.requestByToken, c.listID, a.Token, after))
 	if err == nil && r.Phase != a.Phase {
 		err = sql.ErrNoRows
 	}
@@ -237,6 +241,8 @@ func (c *requesting) fulfil(r store.Request, by, why string) (store.RequestResul
 		}
 	case store.WantChange:
 		return c.change(r, by, why)
+	case store.WantInvite: // whoever has it confirmed does it now
+		return store.RequestResult{Outcome: store.OutcomeDone, Request: r}, nil
 	case store.WantMove:
 		moved, err := c.move(r.Address, *r.More.To, c.except, by, why)
 		res := store.RequestResult{Outcome: store.OutcomeDone, Request: r}
@@ -326,7 +332,7 @@ func (s *Store) Requests(ctx context.Context, listID int64, at time.Time) iter.S
 func scanRequest(row scanner) (r store.Request, told int, err error) {
 	var want, k, local, more string
 	var mode, status, created, expires int64
-	if err := row.Scan(&r.Token, &r.ListID, &want, &k, &local, &r.DisplayName, &mode, &status, &r.Phase, &r.Moderate, &told, &created, &expires, &r.Language, &more); err != nil {
+	if err := row.Scan(&r.Token, &r.ListID, &want, &k, &local, &r.DisplayName, &mode, &status, &r.Phase, &r.Moderate, &told, &created, &expires, &r.Language, &more, &r.Reminded); err != nil {
 		return store.Request{}, 0, err
 	}
 	r.Want, r.Address = store.Want(want), unkey(k, local)
@@ -348,6 +354,9 @@ func (s *Store) pruneRequests(ctx context.Context, t time.Time) error {
 		if err := s.repeat(ctx, stmt, t.UnixMicro()); err != nil {
 			return fmt.Errorf("prune requests: %w", err)
 		}
+	}
+	if err := s.repeat(ctx, s.q.pruneInvitations, t.Add(-inviteMemory).UnixMicro()); err != nil {
+		return fmt.Errorf("prune invitations: %w", err)
 	}
 	return nil
 }

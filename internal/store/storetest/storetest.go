@@ -42,6 +42,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"approvals", approvalTests},
 		{"bounces", bounceTests},
 		{"requests", requestTests},
+		{"invitations", invitationTests},
 		{"moderation", moderationTests},
 		{"together", togetherTests},
 	} {
