@@ -59,6 +59,7 @@ var rules = []struct {
 	{"internal/moderate", []string{"internal/address", "internal/list", "internal/spool", "internal/store", "sdk/message"}, nil,
 		"decides about held posts for whoever asks: the pipeline, the command, one day an API"},
 	{"internal/postfix", []string{"internal/address"}, nil, "what Postfix is told, and asked: no mail, no store"},
+	{"internal/socketmap", []string{"internal/address", "internal/listen", "internal/store"}, nil, "a daemon that tells whose an address is: no mail, no queue"},
 	{"internal/listen", nil, nil, "a leaf: sockets to serve on"},
 	{"internal/control", []string{"internal/listen"}, nil, "knows no daemon: what a running mlist says of itself, whichever daemons it runs"},
 	{"internal/trace", nil, nil, "a leaf: outbound writes to it, which knows neither store nor lists"},

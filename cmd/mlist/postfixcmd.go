@@ -70,14 +70,15 @@ func storeDir(c *config.Config) string {
 func (a *app) postfixSetup() *cobra.Command {
 	var domains []string
 	var dir string
-	var apply, undo, noMilter bool
+	var apply, undo, noMilter, live bool
 	c := &cobra.Command{
 		Use:   "setup",
 		Short: "show what Postfix needs to know of mlist, and put it into its configuration",
 		Long: `Shows which changes to main.cf and master.cf send the mail of these domains to mlist and take prepared mail back, and why;
 with --apply it makes them, after copies of both files were put beside mlist's configuration. A domain that also has users
 (it is in mydestination or virtual_mailbox_domains) keeps them: only the lists' own addresses go to mlist. Running it again
-changes only what is missing. --undo takes back what was applied, and nothing that was changed since.`,
+changes only what is missing. By default Postfix knows lists from files that mlist writes at every change; --live has it ask mlist, too, for
+what they do not have, so that a list is known at once on all machines that share a store. --undo takes back what was applied, and nothing that was changed since.`,
 		Example: `  mlist postfix setup --domain lists.example.org
   mlist postfix setup --domain lists.example.org --domain example.com --apply
   mlist postfix setup --undo`,
@@ -88,6 +89,7 @@ changes only what is missing. --undo takes back what was applied, and nothing th
 	flags.StringVar(&dir, "postfix", "", "Postfix's configuration directory; that of its default instance when empty")
 	flags.BoolVar(&apply, "apply", false, "make the changes")
 	flags.BoolVar(&undo, "undo", false, "take back what was applied")
+	flags.BoolVar(&live, "live", false, "have Postfix ask mlist for addresses that its tables do not have, by socketmap")
 	flags.BoolVar(&noMilter, "no-milter", false, "leave smtpd_milters alone")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		for _, d := range domains {
@@ -105,7 +107,7 @@ changes only what is missing. --undo takes back what was applied, and nothing th
 		if undo {
 			return a.undoPostfix(cmd, w)
 		}
-		return a.setUpPostfix(cmd, w, domains, apply, noMilter)
+		return a.setUpPostfix(cmd, w, domains, wishes{apply: apply, milter: !noMilter, live: live})
 	}
 	return c
 }
@@ -114,11 +116,21 @@ changes only what is missing. --undo takes back what was applied, and nothing th
 type setupJSON struct {
 	Changes []postfix.Change `json:"changes"`
 	Notes   []string         `json:"notes"`
-	Config  []string         `json:"config"` // what mlist.toml needs
+	Config  []need           `json:"config"` // what mlist.toml lacks
 	Applied bool             `json:"applied"`
 }
 
-func (a *app) setUpPostfix(cmd *cobra.Command, w *wiring, domains []string, apply, noMilter bool) error {
+// wishes are what was asked of setup.
+type wishes struct{ apply, milter, live bool }
+
+// need is an address that a key of mlist.toml lacks.
+type need struct {
+	Section string `json:"section"` // the key is listen
+	Address string `json:"address"`
+	Why     string `json:"why"`
+}
+
+func (a *app) setUpPostfix(cmd *cobra.Command, w *wiring, domains []string, want wishes) error {
 	ctx := cmd.Context()
 	o := postfix.Options{Domains: domains, HandBack: strings.TrimPrefix(w.cfg.Outbound.MTA, "smtp://"),
 		Limit: w.cfg.Outbound.RecipientsPerTransaction, Tables: postfix.Tables{Dir: w.tables}}
@@ -126,23 +138,30 @@ func (a *app) setUpPostfix(cmd *cobra.Command, w *wiring, domains []string, appl
 		return withHint(errors.New("outbound.mta is not smtp://HOST:PORT"), "The hand-back port is one of Postfix's smtpd: smtp://127.0.0.1:10025, for instance.")
 	}
 	o.LMTP = mtaAddress(w.cfg.LMTPD.Listen[0])
-	var own []string // of mlist's own configuration
-	if !noMilter && len(w.cfg.Milter.Listen) > 0 {
-		where, need, err := w.milterAddress(ctx)
+	own := []need{} // of mlist's own configuration
+	if want.milter && len(w.cfg.Milter.Listen) > 0 {
+		where, lacks, err := w.milterAddress(ctx)
 		if err != nil {
 			return err
 		}
 		o.Milter = where
-		if need != "" {
-			own = append(own, need)
+		if lacks != "" {
+			own = append(own, need{"milter", lacks, "Postfix's smtpd is in a chroot, and reaches only what is there"})
+		}
+	}
+	if want.live {
+		where, lacks := w.liveAddress()
+		o.Live = where
+		if lacks != "" {
+			own = append(own, need{"socketmap", lacks, "Postfix asks there for lists that its tables do not have"})
 		}
 	}
 	plan, err := w.p.Plan(ctx, o)
 	if err != nil {
 		return err
 	}
-	out := setupJSON{Changes: plan.Changes, Notes: plan.Notes, Config: own, Applied: apply}
-	if apply {
+	out := setupJSON{Changes: plan.Changes, Notes: plan.Notes, Config: own, Applied: want.apply}
+	if want.apply {
 		if err := a.applyPostfix(cmd, w, plan, domains, own); err != nil {
 			return err
 		}
@@ -165,7 +184,7 @@ func mtaAddress(listen string) string {
 // milterAddress is where Postfix's smtpd can reach the milter. In a chroot only what is in
 // the queue directory is there; need is the listen address that mlist.toml lacks for it.
 func (w *wiring) milterAddress(ctx context.Context) (where, need string, err error) {
-	chrooted, err := w.p.Chrooted(ctx, "smtp/inet")
+	chrooted, err := w.p.SMTPDChrooted(ctx)
 	if err != nil {
 		return "", "", err
 	}
@@ -187,7 +206,21 @@ func (w *wiring) milterAddress(ctx context.Context) (where, need string, err err
 	return "unix:mlist/milter.sock", "unix:" + queue + "/mlist/milter.sock", nil
 }
 
-func (a *app) applyPostfix(cmd *cobra.Command, w *wiring, plan *postfix.Plan, domains, own []string) error {
+// liveAddress is where Postfix can ask whether a list exists; need is the listen address
+// that mlist.toml lacks for it.
+func (w *wiring) liveAddress() (where, need string) {
+	if l := w.cfg.Socketmap.Listen; len(l) > 0 {
+		return mtaAddress(l[0]), ""
+	}
+	dir := "/run/mlist"
+	if path, ok := strings.CutPrefix(w.cfg.LMTPD.Listen[0], "unix:"); ok {
+		dir = filepath.Dir(path)
+	}
+	need = "unix:" + filepath.Join(dir, "map.sock")
+	return need, need
+}
+
+func (a *app) applyPostfix(cmd *cobra.Command, w *wiring, plan *postfix.Plan, domains []string, own []need) error {
 	uid, gid, ok := ownerOf(w.cfg)
 	if !ok {
 		return withHint(fmt.Errorf("there is neither spool nor store: whose are the tables to be?"), "The packages make them; `mlist serve` does, too.")
@@ -196,11 +229,11 @@ func (a *app) applyPostfix(cmd *cobra.Command, w *wiring, plan *postfix.Plan, do
 	if err := makeDir(w.tables, int(uid), int(gid)); err != nil {
 		return err
 	}
-	for _, listen := range own {
-		if err := makeDir(filepath.Dir(strings.TrimPrefix(listen, "unix:")), int(uid), int(gid)); err != nil {
+	for _, n := range own {
+		if err := makeDir(filepath.Dir(strings.TrimPrefix(n.Address, "unix:")), int(uid), int(gid)); err != nil {
 			return err
 		}
-		if err := addMilter(w.path, w.cfg, listen); err != nil {
+		if err := addListen(w.path, w.cfg, n); err != nil {
 			return err
 		}
 	}
@@ -240,17 +273,21 @@ func makeDir(path string, uid, gid int) error {
 	return root.Lchown(name, uid, gid)
 }
 
-// addMilter has the milter listen at one more address.
-func addMilter(path string, c *config.Config, listen string) error {
+// addListen has a daemon listen at one more address.
+func addListen(path string, c *config.Config, n need) error {
+	have := c.Milter.Listen
+	if n.Section == "socketmap" {
+		have = c.Socketmap.Listen
+	}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		text = nil
 	} else if err != nil {
 		return err
 	}
-	next, err := config.SetList(path, text, "milter", "listen", append(slices.Clone(c.Milter.Listen), listen))
+	next, err := config.SetList(path, text, n.Section, "listen", append(slices.Clone(have), n.Address))
 	if err != nil {
-		return withHint(err, "Add %q to milter.listen by hand, and run this again.", listen)
+		return withHint(err, "Add %q to %s.listen by hand, and run this again.", n.Address, n.Section)
 	}
 	mode := fs.FileMode(0o644)
 	if info, err := os.Stat(path); err == nil {
@@ -332,8 +369,8 @@ func printSetup(out io.Writer, w *wiring, s setupJSON) {
 			fmt.Fprintf(out, "  main.cf: + %s = %s\n", c.Name, c.After)
 		}
 	}
-	for _, l := range s.Config {
-		fmt.Fprintf(out, "\n  # Postfix's smtpd is in a chroot, and reaches only what is there\n  %s: milter.listen has %s, too\n", w.path, l)
+	for _, n := range s.Config {
+		fmt.Fprintf(out, "\n  # %s\n  %s: %s.listen has %s, too\n", n.Why, w.path, n.Section, n.Address)
 	}
 	fmt.Fprintln(out)
 	for _, n := range s.Notes {

@@ -82,6 +82,9 @@ func (s *server) relisten(set *settings) error {
 		if err := s.lmtpd.Reload(set.lmtpd); err != nil {
 			return err
 		}
+		if err := s.live.Reload(set.live); err != nil {
+			return err
+		}
 	}
 	if s.milter != nil {
 		return s.milter.Reload(set.milter)

@@ -15,6 +15,7 @@ import (
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/listen"
+	"github.com/mlist/mlist/internal/socketmap"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/store/sqlstore"
@@ -49,6 +50,7 @@ type server struct {
 	trace    *trace.Journal // nil: not configured
 	lmtpd    *lmtpd.Daemon
 	milter   *milter.Daemon
+	live     *socketmap.Daemon
 	pipeline *pipeline.Daemon
 	outbound *outbound.Daemon
 }
@@ -179,6 +181,9 @@ type namedDaemon struct {
 func names(daemons []namedDaemon) []string {
 	var out []string
 	for _, d := range daemons {
+		if l, ok := d.daemon.(*socketmap.Daemon); ok && len(l.Addrs()) == 0 {
+			continue // it listens nowhere, unless the configuration says so
+		}
 		out = append(out, d.name)
 	}
 	return out
@@ -224,6 +229,8 @@ func (s *server) open(ctx context.Context, set *settings) error {
 		s.lmtpd = lmtpd.New(set.lmtpd, s.store, s.spool, s.log)
 		s.lmtpd.SetTracer(s.trace)
 		s.lmtpd.SetInherited(s.inherited)
+		s.live = socketmap.New(set.live, s.store, s.log)
+		s.live.SetInherited(s.inherited)
 	}
 	if s.which.milter {
 		s.milter = milter.New(set.milter, s.store, s.host, s.log)
@@ -239,7 +246,7 @@ func (s *server) open(ctx context.Context, set *settings) error {
 func (s *server) daemons() []namedDaemon {
 	var out []namedDaemon
 	if s.which.lmtpd {
-		out = append(out, namedDaemon{"lmtpd", s.lmtpd})
+		out = append(out, namedDaemon{"lmtpd", s.lmtpd}, namedDaemon{"socketmap", s.live})
 	}
 	if s.which.milter {
 		out = append(out, namedDaemon{"milter", s.milter})

@@ -12,6 +12,7 @@ import (
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/segment"
+	"github.com/mlist/mlist/internal/socketmap"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/lmtpd"
 	"github.com/mlist/mlist/milter"
@@ -24,6 +25,7 @@ import (
 type settings struct {
 	lmtpd    lmtpd.Config
 	milter   milter.Config
+	live     socketmap.Config
 	host     host.Config
 	pipeline pipeline.Config
 	outbound outbound.Config
@@ -37,6 +39,10 @@ func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 		return nil, err
 	}
 	milterMode, err := c.Milter.Mode()
+	if err != nil {
+		return nil, err
+	}
+	liveMode, err := c.Socketmap.Mode()
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +69,7 @@ func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 			ListDomains: c.Milter.ListDomains, MaxSessions: c.Milter.MaxSessions, MaxMessageSize: int64(c.LMTPD.MaxMessageSize),
 			IdleTimeout: c.Milter.IdleTimeout.Std(),
 		},
+		live: socketmap.Config{Listen: c.Socketmap.Listen, SocketMode: liveMode, MaxConnections: c.Socketmap.MaxConnections},
 		host: hostConfig(c, log),
 		pipeline: pipeline.Config{
 			Name: name("pipeline"), Hostname: c.Hostname, Segments: segment.All, Workers: c.Pipeline.Workers, MaxTries: c.Pipeline.MaxTries,

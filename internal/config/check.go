@@ -64,6 +64,12 @@ func (c *Config) check(file string, at lines) error {
 		expect("milter.list_domains", err)
 	}
 
+	if len(c.Socketmap.Listen) > 0 {
+		expect("socketmap.listen", checkListen(c.Socketmap.Listen))
+	}
+	_, err = parseMode(c.Socketmap.SocketMode)
+	expect("socketmap.socket_mode", err)
+
 	expect("pipeline.plugin_dir", checkPath(c.Pipeline.PluginDir))
 	expect("pipeline.plugin_sha256", checkPins(c.Pipeline.PluginSHA256))
 	expect("pipeline.stages", checkStages(c.Pipeline.Stages))

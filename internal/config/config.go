@@ -27,6 +27,7 @@ type Config struct {
 	Spool     Spool                     `toml:"spool" help:"messages on their way"`
 	LMTPD     LMTPD                     `toml:"lmtpd" help:"mail in: the MTA's transport hands list mail over here"`
 	Milter    Milter                    `toml:"milter" help:"says no while the sender is still connected, where Postfix's smtpd_milters names it"`
+	Socketmap Socketmap                 `toml:"socketmap" help:"answers Postfix whether an address is a list's, where its tables do not: mlist postfix setup --live"`
 	Pipeline  Pipeline                  `toml:"pipeline" help:"mail prepared: the stages that every post passes"`
 	Plugin    map[string]map[string]any `toml:"plugin" help:"[plugin.NAME] is handed to the handler of the stage NAME, which checks it"`
 	Styles    map[string]map[string]any `toml:"styles" help:"[styles.NAME] is a way of setting lists: settings, and inherits, locked and help; mlist style ls shows all"`
@@ -76,6 +77,13 @@ type Milter struct {
 	ListDomains []string `toml:"list_domains" help:"domains in which every address is a list's: another one is refused at RCPT"`
 	MaxSessions int      `toml:"max_sessions" default:"500" min:"1" help:"at once, on all addresses together"`
 	IdleTimeout Duration `toml:"idle_timeout" default:"15m" min:"1s" help:"without a word from the MTA; longer than its own time-outs"`
+}
+
+// Socketmap is [socketmap].
+type Socketmap struct {
+	Listen         []string `toml:"listen" help:"unix:PATH or tcp:HOST:PORT, one or more; none when empty"`
+	SocketMode     string   `toml:"socket_mode" default:"0666" help:"permissions of unix sockets, in octal"`
+	MaxConnections int      `toml:"max_connections" default:"500" min:"1" help:"at once, on all addresses together"`
 }
 
 // Pipeline is [pipeline].
@@ -181,6 +189,15 @@ func (l LMTPD) Mode() (fs.FileMode, error) {
 	mode, err := parseMode(l.SocketMode)
 	if err != nil {
 		return 0, fmt.Errorf("lmtpd.socket_mode: %w", err)
+	}
+	return mode, nil
+}
+
+// Mode is SocketMode as a number.
+func (s Socketmap) Mode() (fs.FileMode, error) {
+	mode, err := parseMode(s.SocketMode)
+	if err != nil {
+		return 0, fmt.Errorf("socketmap.socket_mode: %w", err)
 	}
 	return mode, nil
 }

@@ -241,12 +241,14 @@ func TestSetListChangesOneLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"as installed":     installed.String(),
-		"no such table":    "hostname = \"x.test\"\n",
-		"no such key":      "[milter]\nmax_sessions = 7\n\n[log]\nlevel = \"debug\"\n",
-		"another value":    "[lmtpd]\nlisten = [\"tcp:127.0.0.1:24\"]\n[milter]\nlisten = [\"unix:/a\"]\n",
-		"an empty file":    "",
-		"a comment before": "# listen = [\"here\"]\n[milter]\n# on which sockets\n#listen = []\n",
+		"as installed":      installed.String(),
+		"no such table":     "hostname = \"x.test\"\n",
+		"no such key":       "[milter]\nmax_sessions = 7\n\n[log]\nlevel = \"debug\"\n",
+		"another value":     "[lmtpd]\nlisten = [\"tcp:127.0.0.1:24\"]\n[milter]\nlisten = [\"unix:/a\"]\n",
+		"an empty file":     "",
+		"a dotted key":      "milter.listen = [\"unix:/a\"]\nlmtpd.listen = [\"tcp:127.0.0.1:24\"]\n[log]\nlevel = \"debug\"\n",
+		"dotted neighbours": "hostname = \"x.test\"\nmilter.max_sessions = 7\n",
+		"a comment before":  "# listen = [\"here\"]\n[milter]\n# on which sockets\n#listen = []\n",
 	} {
 		want := []string{"unix:/run/a.sock", "tcp:127.0.0.1:25"}
 		out, err := SetList("x.toml", []byte(text), "milter", "listen", want)
@@ -262,7 +264,9 @@ func TestSetListChangesOneLine(t *testing.T) {
 			t.Errorf("%s: the key of another table was changed", name)
 		}
 	}
-	if _, err := SetList("x.toml", []byte("[milter]\nlisten = [\n\"unix:/a\",\n]\n"), "milter", "listen", []string{"unix:/b"}); err == nil {
-		t.Error("a value over several lines was changed")
+	for _, lines := range []string{"[milter]\nlisten = [\n\"unix:/a\",\n]\n", "milter.listen = [\n\"unix:/a\",\n]\n"} {
+		if _, err := SetList("x.toml", []byte(lines), "milter", "listen", []string{"unix:/b"}); err == nil {
+			t.Errorf("a value over several lines was changed: %s", lines)
+		}
 	}
 }

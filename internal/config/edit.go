@@ -14,8 +14,21 @@ import (
 func SetList(name string, text []byte, section, key string, value []string) ([]byte, error) {
 	line := fmt.Sprintf("%s = %s", key, tomlValue(reflect.ValueOf(value)))
 	lines := strings.Split(string(text), "\n")
+	first := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), "[") })
+	if first < 0 {
+		first = len(lines)
+	}
+	// At the top of a file the section may stand before each of its keys.
+	dotted := regexp.MustCompile(`^\s*` + regexp.QuoteMeta(section) + `\s*\.\s*(\S+)\s*=`)
 	header := slices.IndexFunc(lines, func(l string) bool { return strings.TrimSpace(l) == "["+section+"]" })
-	if header < 0 {
+	if at := slices.IndexFunc(lines[:first], dotted.MatchString); at >= 0 {
+		same := func(l string) bool { m := dotted.FindStringSubmatch(l); return m != nil && m[1] == key }
+		if i := slices.IndexFunc(lines[:first], same); i >= 0 {
+			lines[i] = section + "." + line // what is left of a value over several lines is an error below
+		} else {
+			lines = slices.Insert(lines, at, section+"."+line)
+		}
+	} else if header < 0 {
 		lines = append(lines, "["+section+"]", line, "")
 	} else {
 		have := regexp.MustCompile(`^\s*#?\s*` + regexp.QuoteMeta(key) + `\s*=\s*\[[^\]]*\]\s*$`)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/textproto"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -50,7 +51,7 @@ func (p *Instance) Check(ctx context.Context, e Expect) ([]Finding, error) {
 	if said != "" {
 		out = append(out, finding("Correct what it names in "+p.Dir+".", "Postfix warns of its own configuration: %s.", said))
 	}
-	for _, look := range []func(context.Context, Expect) ([]Finding, error){p.checkWayIn, p.checkDomains, p.checkTables, p.checkWayBack, p.checkMilters, p.checkSizes} {
+	for _, look := range []func(context.Context, Expect) ([]Finding, error){p.checkWayIn, p.checkDomains, p.checkTables, p.checkLive, p.checkWayBack, p.checkMilters, p.checkSizes} {
 		found, err := look(ctx, e)
 		if err != nil {
 			return nil, err
@@ -74,7 +75,7 @@ func (p *Instance) checkWayIn(ctx context.Context, e Expect) ([]Finding, error) 
 	}
 	path, ok := strings.CutPrefix(e.LMTP, "unix:")
 	if !ok {
-		return nil, nil
+		return checkPort(ctx, strings.TrimPrefix(e.LMTP, "inet:"))
 	}
 	chrooted, err := p.Chrooted(ctx, transportName+"/unix")
 	if err != nil {
@@ -85,6 +86,15 @@ func (p *Instance) checkWayIn(ctx context.Context, e Expect) ([]Finding, error) 
 			"The service mlist in master.cf runs in a chroot, where there is no %s: all list mail is deferred.", path)}, nil
 	}
 	return p.reach(ctx, path, "all list mail is deferred")
+}
+
+// checkPort tells whether anybody listens where Postfix hands mail over by TCP.
+func checkPort(ctx context.Context, address string) ([]Finding, error) {
+	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return []Finding{finding("Start mlist: `systemctl start mlist`; `mlist config` shows where it listens.", "Nobody answers at %s (lmtpd.listen): all list mail is deferred.", address)}, nil
+	}
+	return nil, c.Close()
 }
 
 // reach tells whether Postfix's user can connect to a socket, going by permissions.
@@ -253,12 +263,76 @@ func (p *Instance) checkTables(ctx context.Context, e Expect) ([]Finding, error)
 			out = append(out, finding("`mlist postfix tables` writes it.", "Postfix's table %s is missing or half made.", t.Table(name)))
 		}
 	}
-	if e.Sample.Local != "" && out == nil {
+	known, err := p.Param(ctx, "relay_recipient_maps")
+	if err != nil {
+		return nil, err
+	}
+	if e.Sample.Local != "" && out == nil && !strings.Contains(known, "socketmap:") { // which answers for lists that are too new
 		if hit, err := p.lookup(ctx, t.Table(recipients), strings.ToLower(e.Sample.String())); err != nil || hit == "" {
 			out = append(out, finding("`mlist postfix tables` writes it; `systemctl restart mlist` if it does not stay so.", "The list %s is not in Postfix's table %s: mail to it is refused as unknown.", e.Sample, t.Table(recipients)))
 		}
 	}
 	return out, nil
+}
+
+// checkLive looks at the tables that are mlist itself, by socketmap.
+func (p *Instance) checkLive(ctx context.Context, e Expect) ([]Finding, error) {
+	var out []Finding
+	for _, param := range []string{"transport_maps", "relay_recipient_maps", "local_recipient_maps", "virtual_mailbox_maps"} {
+		value, err := p.Param(ctx, param)
+		if err != nil {
+			return nil, err
+		}
+		for _, item := range split(value) {
+			item = strings.TrimPrefix(item, "proxy:")
+			where, ok := strings.CutPrefix(item, "socketmap:")
+			if !ok || !strings.HasSuffix(where, ":"+recipients) {
+				continue
+			}
+			where = strings.TrimSuffix(where, ":"+recipients)
+			if param == "transport_maps" {
+				out = append(out, finding("Take it out: `mlist postfix setup` puts a table there that is a file.",
+					"transport_maps asks mlist (%s), for every mail: while mlist is stopped all mail of this machine waits, and not the lists' alone.", item))
+				continue
+			}
+			found, err := p.checkAnswer(ctx, e, param, item, where)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, found...)
+		}
+	}
+	return out, nil
+}
+
+// checkAnswer asks a live table for a list.
+func (p *Instance) checkAnswer(ctx context.Context, e Expect, param, item, where string) ([]Finding, error) {
+	effect := "unknown addresses in " + strings.Join(e.Domains, ", ")
+	if param == "relay_recipient_maps" {
+		domains, err := p.Param(ctx, "relay_domains")
+		if err != nil {
+			return nil, err
+		}
+		effect = "unknown addresses in the domains of relay_domains (" + strings.Join(split(domains), ", ") + ")"
+	}
+	effect += " are put off (451) and not refused, and so are lists that another machine has made just now; known lists, and mail to all other addresses, go on"
+	if path, ok := strings.CutPrefix(where, "unix:"); ok {
+		if found, err := p.reach(ctx, path, effect); err != nil || found != nil {
+			return found, err
+		}
+	}
+	key := "postmaster@localhost"
+	if e.Sample.Local != "" {
+		key = strings.ToLower(e.Sample.String())
+	}
+	hit, err := p.lookup(ctx, item, key)
+	switch {
+	case err != nil:
+		return []Finding{finding("`systemctl start mlist`; socketmap.listen in mlist.toml has the address.", "Nobody answers at %s, where Postfix asks for lists that its tables do not have: %s.", where, effect)}, nil
+	case hit == "" && e.Sample.Local != "":
+		return []Finding{finding("socketmap.listen in mlist.toml has the address of the one that is meant.", "Who answers at %s does not know the list %s: that is another mlist.", where, e.Sample)}, nil
+	}
+	return nil, nil
 }
 
 func (p *Instance) checkWayBack(ctx context.Context, e Expect) ([]Finding, error) {
@@ -274,7 +348,41 @@ func (p *Instance) checkWayBack(ctx context.Context, e Expect) ([]Finding, error
 		return []Finding{finding(fmt.Sprintf(setUp, first)+" If it is there, start Postfix: `postfix start`.",
 			"Nobody answers at %s, the hand-back port (outbound.mta): prepared mail waits in outgoing, and no member gets any.", e.HandBack)}, nil
 	}
-	return nil, c.Close()
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return nil, err
+	}
+	offered, err := offers(c)
+	switch {
+	case err != nil:
+		return []Finding{finding("outbound.mta names the MTA's port that takes prepared mail.", "What answers at %s, the hand-back port (outbound.mta), is no SMTP server that takes mail: %v.", e.HandBack, err)}, nil
+	case !slices.Contains(offered, "XVERP"):
+		return []Finding{finding("Put `-o smtpd_authorized_verp_clients=127.0.0.0/8` below "+e.HandBack+" in master.cf, and `postfix reload`.",
+			"Postfix does not offer XVERP at %s, the hand-back port: where each member has a return path of their own, each costs a whole message.", e.HandBack)}, nil
+	}
+	return nil, nil
+}
+
+// offers is what an SMTP server says that it can do, in capitals.
+func offers(c net.Conn) ([]string, error) {
+	text := textproto.NewConn(c)
+	if _, _, err := text.ReadResponse(220); err != nil {
+		return nil, err
+	}
+	if err := text.PrintfLine("EHLO localhost"); err != nil {
+		return nil, err
+	}
+	_, said, err := text.ReadResponse(250)
+	if err != nil {
+		return nil, err
+	}
+	_ = text.PrintfLine("QUIT")
+	var out []string
+	for line := range strings.Lines(said) {
+		word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		out = append(out, strings.ToUpper(word))
+	}
+	return out, nil
 }
 
 func (p *Instance) checkMilters(ctx context.Context, _ Expect) ([]Finding, error) {
@@ -286,7 +394,7 @@ func (p *Instance) checkMilters(ctx context.Context, _ Expect) ([]Finding, error
 	if err != nil {
 		return nil, err
 	}
-	chrooted, err := p.Chrooted(ctx, "smtp/inet")
+	chrooted, err := p.SMTPDChrooted(ctx)
 	if err != nil {
 		return nil, err
 	}

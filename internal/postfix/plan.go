@@ -14,6 +14,7 @@ type Options struct {
 	Domains  []string // of lists; Plan finds out which of them also have users
 	LMTP     string   // where mlist takes mail: unix:/PATH or inet:HOST:PORT
 	HandBack string   // HOST:PORT where it hands prepared mail back
+	Live     string   // where it answers whether a list exists: unix:/PATH or inet:HOST:PORT; none when empty
 	Milter   string   // where it says no, as smtpd_milters has it; none when empty
 	Limit    int      // recipients of one transaction at the hand-back port
 	Tables   Tables   // Type may be empty: Postfix's default
@@ -54,7 +55,9 @@ func (p *Instance) Plan(ctx context.Context, o Options) (*Plan, error) {
 		}
 	}
 	steps := []func() error{
-		b.route, b.existence, b.delimiter,
+		b.route,
+		func() error { return b.existence(o.Live) },
+		b.delimiter,
 		func() error { return b.milter(o.Milter) },
 		b.patience,
 		func() error {
@@ -73,6 +76,9 @@ func (p *Instance) Plan(ctx context.Context, o Options) (*Plan, error) {
 
 // transportName is the name of the service in master.cf.
 const transportName = "mlist"
+
+// handBackLog is the option by which the entry of the hand-back port is known.
+const handBackLog = "syslog_name=postfix/mlist"
 
 type planner struct {
 	p         *Instance
@@ -193,7 +199,10 @@ func (b *planner) routed(domain string) (bool, error) {
 	return false, nil
 }
 
-func (b *planner) existence() error {
+// liveTable is mlist's socketmap as a look-up table. By proxymap, for smtpd may be in a chroot.
+func liveTable(where string) string { return "proxy:socketmap:" + where + ":" + recipients }
+
+func (b *planner) existence(live string) error {
 	table := b.plan.Tables.Table(recipients)
 	const why = "unknown lists are refused at RCPT; mlist writes this table at every change of its lists"
 	if len(b.dedicated) > 0 {
@@ -205,9 +214,17 @@ func (b *planner) existence() error {
 		if len(others) > 0 {
 			items = append(items, "inline:{ "+strings.Join(others, ", ")+" }")
 		}
+		if live != "" { // last: Postfix asks only for what nothing before it has
+			items = append(items, liveTable(live))
+			b.note("Addresses that no table has are asked of mlist. While it is stopped they are put off (451) and not refused; known lists, and all other mail, go on.")
+		}
 		if err := b.add("relay_recipient_maps", items, false, why); err != nil {
 			return err
 		}
+	}
+	if live != "" && len(b.plan.Shared) > 0 {
+		b.note("Lists in %s are in the tables alone: Postfix must know where their mail goes, too, and asking mlist for that would have all of this machine's mail wait for it.",
+			strings.Join(b.plan.Shared, ", "))
 	}
 	if b.local {
 		value, err := b.p.Param(b.ctx, "local_recipient_maps")
@@ -303,7 +320,7 @@ func (b *planner) handBack(hostPort string, limit int) error {
 		network = "[" + network + "]"
 	}
 	options := []string{
-		"syslog_name=postfix/mlist", "mynetworks=" + network, "smtpd_milters=", "smtpd_client_restrictions=", "smtpd_helo_restrictions=",
+		handBackLog, "mynetworks=" + network, "smtpd_milters=", "smtpd_client_restrictions=", "smtpd_helo_restrictions=",
 		"smtpd_sender_restrictions=", "smtpd_relay_restrictions=permit_mynetworks,reject", "smtpd_recipient_restrictions=",
 		"smtpd_data_restrictions=", "smtpd_end_of_data_restrictions=", "smtpd_tls_security_level=none", fmt.Sprintf("smtpd_recipient_limit=%d", limit), "smtpd_hard_error_limit=1000",
 		"smtpd_error_sleep_time=0", "smtpd_authorized_verp_clients=" + network, "smtpd_client_event_limit_exceptions=" + network, "message_size_limit=0",
@@ -320,7 +337,7 @@ func (b *planner) service(name, entry, why string) error {
 		return err
 	}
 	if have != "" {
-		if !strings.HasPrefix(name, transportName+"/") && !strings.Contains(have, "syslog_name=postfix/mlist") {
+		if !strings.HasPrefix(name, transportName+"/") && !strings.Contains(have, handBackLog) {
 			return fmt.Errorf("master.cf has %s already, for something else (%.60s): choose another port in mlist.toml (outbound.mta), and run this again", name, have)
 		}
 		b.note("master.cf has %s already, somewhat different from what this would write. It stays as it is.", name)

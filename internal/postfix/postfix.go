@@ -124,13 +124,36 @@ func (p *Instance) service(ctx context.Context, name string) (string, error) {
 	return strings.Join(strings.Fields(out), " "), nil
 }
 
-// Chrooted tells whether a service runs in the queue directory: "smtp/inet" is smtpd.
+// Chrooted tells whether a service runs in the queue directory.
 func (p *Instance) Chrooted(ctx context.Context, name string) (bool, error) {
 	entry, err := p.service(ctx, name)
 	if err != nil {
 		return false, err
 	}
-	fields := strings.Fields(entry)
+	return p.chroot(ctx, strings.Fields(entry))
+}
+
+// SMTPDChrooted tells whether an smtpd where mail comes in runs in the queue directory: on
+// port 25, behind postscreen, or for submission.
+func (p *Instance) SMTPDChrooted(ctx context.Context) (bool, error) {
+	out, err := p.run(ctx, "postconf", "-M")
+	if err != nil {
+		return false, err
+	}
+	for entry := range strings.Lines(out) {
+		fields := strings.Fields(entry)
+		if len(fields) < 8 || fields[7] != "smtpd" || strings.Contains(entry, handBackLog) {
+			continue
+		}
+		if chrooted, err := p.chroot(ctx, fields); err != nil || chrooted {
+			return chrooted, err
+		}
+	}
+	return false, nil
+}
+
+// chroot reads the fields of an entry of master.cf.
+func (p *Instance) chroot(ctx context.Context, fields []string) (bool, error) {
 	if len(fields) < 8 {
 		return false, nil
 	}

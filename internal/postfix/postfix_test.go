@@ -2,6 +2,8 @@ package postfix
 
 import (
 	"context"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -163,6 +165,81 @@ func TestOtherRelayedDomainsGoOnTakingEverything(t *testing.T) {
 			if got, err := p.lookup(t.Context(), item, address); err != nil || got != want {
 				t.Errorf("%s: %q, %v", address, got, err)
 			}
+		}
+	}
+}
+
+// What no table has is asked of mlist last, so that what others know needs no mlist.
+func TestALiveTableIsTheLastOne(t *testing.T) {
+	t.Parallel()
+	p := instance(t, "relay_domains = other.test\n", "")
+	o := options(t, "lists.test")
+	o.Live = "unix:" + filepath.Join(t.TempDir(), "map.sock")
+	plan, err := p.Plan(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := filepath.Join(t.TempDir(), "postfix")
+	if _, err := p.Apply(t.Context(), plan, o.Domains, record); err != nil {
+		t.Fatal(err)
+	}
+	value, err := p.Param(t.Context(), "relay_recipient_maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if have := split(value); len(have) != 3 || have[2] != "proxy:socketmap:"+o.Live+":recipients" {
+		t.Errorf("relay_recipient_maps = %s", value)
+	}
+	// Nobody answers there, and so it is for every mail in the second case.
+	says := func(want string) {
+		t.Helper()
+		found, err := p.checkLive(t.Context(), Expect{Domains: o.Domains})
+		if err != nil || len(found) == 0 || !strings.Contains(found[len(found)-1].Cause, want) {
+			t.Errorf("check says %+v, %v; want %q", found, err, want)
+		}
+	}
+	says("in the domains of relay_domains (other.test, lists.test) are put off (451)")
+	if _, err := p.run(t.Context(), "postconf", "-e", "transport_maps = socketmap:"+o.Live+":recipients", "relay_recipient_maps ="); err != nil {
+		t.Fatal(err)
+	}
+	p.params = nil
+	says("all mail of this machine waits")
+	// A domain with users gets no live table.
+	o.Domains = []string{"users.test"}
+	if plan, err = instance(t, "mydestination = users.test\n", "").Plan(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range plan.Changes {
+		if strings.Contains(c.After, "socketmap") {
+			t.Errorf("lists beside users: %s = %s", c.Name, c.After)
+		}
+	}
+}
+
+// A port that takes mail, but not from mlist, or not as mlist wants to hand it over.
+func TestWhatTheHandBackPortCannotDoIsSaid(t *testing.T) {
+	for says, want := range map[string]string{
+		"220 mx.test ESMTP\r\n250-mx.test\r\n250-PIPELINING\r\n250 XVERP\r\n":      "",
+		"220 mx.test ESMTP\r\n250-mx.test\r\n250 XVERPS\r\n":                       "does not offer XVERP",
+		"554 5.7.1 you are not welcome\r\n":                                        "is no SMTP server that takes mail: 554",
+		"HTTP/1.1 400 Bad Request\r\n":                                             "is no SMTP server",
+		"220 mx.test ESMTP\r\n502 5.5.1 what?\r\n221 2.0.0 closing connection\r\n": "is no SMTP server that takes mail: 502",
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				io.WriteString(c, says)
+				io.Copy(io.Discard, c)
+				c.Close()
+			}
+		}()
+		found, err := (&Instance{}).checkWayBack(t.Context(), Expect{HandBack: l.Addr().String()})
+		l.Close()
+		if err != nil || (len(found) > 0) != (want != "") || want != "" && !strings.Contains(found[0].Cause, want) {
+			t.Errorf("%q: %+v, %v", says, found, err)
 		}
 	}
 }

@@ -37,6 +37,8 @@ type PostfixOptions struct {
 	Tuned bool
 	// Discard has mail for others end here, without Relay.
 	Discard bool
+	// Chroot has the port where mail comes in served from within the queue directory, as Debian's Postfix does.
+	Chroot bool
 	// NoXVERP has the hand-back port not offer XVERP.
 	NoXVERP bool
 }
@@ -287,7 +289,7 @@ smtpd_client_connection_count_limit = 0
 {{- end}}
 `
 
-const masterCF = `{{.SMTP}} inet n - n - - smtpd
+const masterCF = `{{.SMTP}} inet n - {{if .Opts.Chroot}}y{{else}}n{{end}} - - smtpd
 {{- if not .Opts.Bare}}
 {{.HandBack}} inet n - n - - smtpd
   -o syslog_name=postfix/handback

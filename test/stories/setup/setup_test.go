@@ -5,10 +5,13 @@ package setup
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net"
 	"net/smtp"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -25,7 +28,13 @@ type world struct {
 	sink    *sink.Server
 }
 
-func build(t *testing.T) *world {
+// differs is how an installation is not the default one.
+type differs struct {
+	chroot bool              // of smtpd
+	set    map[string]string // of mlist.toml
+}
+
+func build(t *testing.T, differs differs) *world {
 	t.Helper()
 	if err := harness.FindPostfix(); err != nil {
 		t.Skip(err)
@@ -45,11 +54,13 @@ func build(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.sink.Close() })
-	if w.postfix, err = harness.StartPostfix(ctx, filepath.Join(dir, "postfix"), harness.PostfixOptions{Bare: true, LMTP: filepath.Join(dir, "mlist", "run", "lmtp.sock"), Relay: w.sink.Addr().String()}); err != nil {
+	if w.postfix, err = harness.StartPostfix(ctx, filepath.Join(dir, "postfix"), harness.PostfixOptions{Bare: true, Chroot: differs.chroot, LMTP: filepath.Join(dir, "mlist", "run", "lmtp.sock"), Relay: w.sink.Addr().String()}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.postfix.Stop() })
-	if w.mlist, err = harness.Install(filepath.Join(dir, "mlist"), dist, harness.Options{MTA: w.postfix.HandBack, Set: map[string]string{"lmtpd.max_message_size": `"60MB"`}}); err != nil {
+	set := map[string]string{"lmtpd.max_message_size": `"60MB"`}
+	maps.Copy(set, differs.set)
+	if w.mlist, err = harness.Install(filepath.Join(dir, "mlist"), dist, harness.Options{MTA: w.postfix.HandBack, Set: set}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.mlist.Start(ctx); err != nil {
@@ -75,6 +86,16 @@ func (w *world) run(status int, args ...string) string {
 		w.t.Fatalf("mlist %s: exit status %d, want %d\n%s", strings.Join(args, " "), cmd.ProcessState.ExitCode(), status, out)
 	}
 	return string(out)
+}
+
+func (w *world) restart() {
+	w.t.Helper()
+	if err := w.mlist.Stop(); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.mlist.Start(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *world) file(name string) string {
@@ -108,7 +129,7 @@ func (w *world) arrives(rcpt, subject string) {
 }
 
 func TestADomainOfListsIsSetUpCheckedAndTakenBack(t *testing.T) {
-	w := build(t)
+	w := build(t, differs{})
 	before, services := w.file("main.cf"), w.file("master.cf")
 	etc := "--postfix=" + w.postfix.Etc()
 
@@ -150,7 +171,7 @@ func TestADomainOfListsIsSetUpCheckedAndTakenBack(t *testing.T) {
 }
 
 func TestListsBesideUsers(t *testing.T) {
-	w := build(t)
+	w := build(t, differs{})
 	etc := "--postfix=" + w.postfix.Etc()
 	w.run(0, "list", "create", "dev@users.test", "default_nonmember_action=accept")
 	w.run(0, "member", "add", "dev@users.test", "bob@net.test")
@@ -174,8 +195,142 @@ func TestListsBesideUsers(t *testing.T) {
 	}
 }
 
+// handedBack is what Postfix logs of a message that comes in at the hand-back port.
+var handedBack = regexp.MustCompile(`postfix/mlist/smtpd\[\d+\]: [0-9A-Za-z]+: client=`)
+
+// Lists in several domains, mail in over TCP; each member's own return path costs Postfix a message for all of them.
+func TestSeveralDomainsOverTCP(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().String()
+	l.Close() // free for mlist
+	w := build(t, differs{set: map[string]string{"lmtpd.listen": fmt.Sprintf(`["tcp:%s"]`, port)}})
+	etc := "--postfix=" + w.postfix.Etc()
+	w.run(0, "postfix", "setup", "--domain", "a.test", "--domain", "b.test", "--apply", etc)
+	w.run(0, "postfix", "setup", "--domain", "c.test", "--apply", etc) // one more, later
+	for _, d := range []string{"a.test", "b.test", "c.test"} {
+		w.run(0, "list", "create", "dev@"+d, "default_nonmember_action=accept", "verp_delivery_interval=1")
+		w.run(0, "member", "add", "dev@"+d, "bob@net.test", "cy@net.test")
+		if err := w.post("ann@net.test", "dev@"+d, "to."+d); err != nil {
+			t.Fatal(err)
+		}
+		w.arrives("bob@net.test", "to."+d)
+		w.arrives("cy@net.test", "to."+d)
+		if err := w.post("ann@net.test", "nobody@"+d, "no."+d); err == nil || !strings.HasPrefix(err.Error(), "550 \"5.1.1") {
+			t.Errorf("an unknown list in %s: %v", d, err)
+		}
+	}
+	for _, tail := range []string{"+bob=net.test@a.test", "+cy=net.test@c.test"} {
+		if !slices.ContainsFunc(w.sink.Transactions(), func(m sink.Transaction) bool {
+			return strings.HasPrefix(m.Sender, "dev-bounces+") && strings.HasSuffix(m.Sender, tail)
+		}) {
+			t.Errorf("no mail from dev-bounces+…%s", tail)
+		}
+	}
+	if n := len(handedBack.FindAllString(w.postfix.Log(), -1)); n != 3 {
+		t.Errorf("3 posts to 2 members each were handed back as %d messages", n)
+	}
+	if out := w.run(0, "postfix", "check", etc, "--no-probe"); !strings.Contains(out, "fit together") {
+		t.Errorf("check: %s", out)
+	}
+	if err := w.mlist.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if out := w.run(1, "postfix", "check", etc, "--no-probe"); !strings.Contains(out, "Nobody answers at "+port+" (lmtpd.listen)") {
+		t.Errorf("check of a stopped mlist: %s", out)
+	}
+}
+
+// As Debian has it: smtpd sees nothing but the queue directory, and the milter's socket must be there.
+func TestSmtpdInAChrootAsksTheMilter(t *testing.T) {
+	w := build(t, differs{chroot: true})
+	etc := "--postfix=" + w.postfix.Etc()
+	out := w.run(0, "postfix", "setup", "--domain", "lists.test", "--apply", etc)
+	if !strings.Contains(out, "milter.listen has unix:"+filepath.Join(w.postfix.Dir, "spool", "mlist", "milter.sock")) {
+		t.Errorf("setup does not say that the milter needs a socket in the chroot:\n%s", out)
+	}
+	// Where mlist has a user of its own, setup puts Postfix into its group; here it is root.
+	if err := os.Chmod(filepath.Join(w.postfix.Dir, "spool", "mlist"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.restart()
+	w.run(0, "list", "create", "dev@lists.test", "default_nonmember_action=reject")
+	w.run(0, "member", "add", "dev@lists.test", "bob@net.test")
+	if out := w.run(0, "postfix", "check", etc, "--smtp", w.postfix.SMTP); !strings.Contains(out, "fit together") {
+		t.Errorf("check: %s", out)
+	}
+	if err := w.post("eve@net.test", "dev@lists.test", "six"); err == nil || !strings.Contains(err.Error(), "not members") {
+		t.Errorf("a nonmember's post: %v", err)
+	}
+	if err := w.mlist.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	// A stopped mlist refuses nobody, and takes list mail when it is back.
+	for to, subject := range map[string]string{"ann@users.test": "seven", "dev@lists.test": "eight"} {
+		if err := w.post("bob@net.test", to, subject); err != nil {
+			t.Errorf("while mlist is stopped, to %s: %v", to, err)
+		}
+	}
+	w.restart()
+	if err := w.postfix.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.arrives("bob@net.test", "eight")
+}
+
+// A list that another machine has made: its tables are not this machine's.
+func TestAListOfAnotherMachineIsKnownAtOnce(t *testing.T) {
+	w := build(t, differs{})
+	etc := "--postfix=" + w.postfix.Etc()
+	elsewhere := filepath.Join(w.mlist.Dir, "elsewhere")
+	if err := os.Mkdir(elsewhere, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(w.mlist.Config)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(elsewhere, "mlist.toml"), text, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.run(0, "list", "create", "known@lists.test", "default_nonmember_action=accept")
+	w.run(0, "postfix", "setup", "--domain", "lists.test", "--live", "--apply", etc)
+	w.restart()
+	w.run(0, "--config", filepath.Join(elsewhere, "mlist.toml"), "list", "create", "new@lists.test", "default_nonmember_action=accept")
+	w.run(0, "--config", filepath.Join(elsewhere, "mlist.toml"), "member", "add", "new@lists.test", "bob@net.test")
+	if err := w.post("ann@net.test", "new@lists.test", "nine"); err != nil {
+		t.Fatalf("a list of another machine: %v", err)
+	}
+	w.arrives("bob@net.test", "nine")
+	if err := w.post("ann@net.test", "nobody@lists.test", "ten"); err == nil || !strings.HasPrefix(err.Error(), "550 \"5.1.1") {
+		t.Errorf("an unknown list: %v", err)
+	}
+	if out := w.run(0, "postfix", "check", etc, "--no-probe"); !strings.Contains(out, "fit together") {
+		t.Errorf("check: %s", out)
+	}
+	if err := w.mlist.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for to, want := range map[string]string{
+		"ann@users.test":    "",
+		"known@lists.test":  "", // waits at Postfix
+		"nobody@lists.test": "451 ",
+		"nobody@users.test": "550 ",
+	} {
+		err := w.post("ann@net.test", to, "eleven."+to)
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("while mlist is stopped, to %s: %v, want %q", to, err, want)
+		}
+	}
+	if out := w.run(1, "postfix", "check", etc, "--no-probe"); !strings.Contains(out, "map.sock: unknown addresses in the domains of relay_domains (lists.test) are put off (451)") {
+		t.Errorf("check of a stopped mlist: %s", out)
+	}
+}
+
 func TestWhatIsWrongIsSaid(t *testing.T) {
-	w := build(t)
+	w := build(t, differs{})
 	etc := "--postfix=" + w.postfix.Etc()
 	w.run(0, "list", "create", "dev@lists.test")
 	says := func(want string) {
@@ -188,26 +343,27 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 	says("lists.test, which Postfix does not know as its own")
 	says("the hand-back port (outbound.mta)")
 	w.run(0, "postfix", "setup", "--domain", "lists.test", "--apply", etc)
-	for _, wrong := range []struct{ param, value, want string }{
-		{"recipient_delimiter", "-", "have a + in their address"},
-		{"relay_recipient_maps", "", "mail to unknown lists is taken"},
-		{"transport_maps", "", "not to mlist"},
-		{"message_size_limit", "100000000", "is taken and then bounced"},
-		{"smtpd_milters", "unix:/nowhere/mlist.sock", "There is no socket at /nowhere/mlist.sock"},
-		{"mydestination", "lists.test", "is in both relay_domains and mydestination"},
-	} {
-		old, err := exec.Command("postconf", "-c", w.postfix.Etc(), "-h", wrong.param).Output()
-		if err != nil {
-			t.Fatal(err)
+	// All of them at once: Postfix waits after each change of its files.
+	wrong := map[string]string{
+		"recipient_delimiter = -":                  "have a + in their address",
+		"relay_recipient_maps =":                   "mail to unknown lists is taken",
+		"transport_maps =":                         "not to mlist",
+		"message_size_limit = 100000000":           "is taken and then bounced",
+		"smtpd_milters = unix:/nowhere/mlist.sock": "There is no socket at /nowhere/mlist.sock",
+		"mydestination = lists.test":               "is in both relay_domains and mydestination",
+	}
+	good := w.file("main.cf")
+	if out, err := exec.Command("postconf", append([]string{"-c", w.postfix.Etc(), "-e"}, slices.Collect(maps.Keys(wrong))...)...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	said := w.run(1, "postfix", "check", "--no-probe", etc)
+	for param, want := range wrong {
+		if !strings.Contains(said, want) {
+			t.Errorf("of %s check does not say %q:\n%s", param, want, said)
 		}
-		set := func(value string) {
-			if out, err := exec.Command("postconf", "-c", w.postfix.Etc(), "-e", wrong.param+" = "+value).CombinedOutput(); err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
-		}
-		set(wrong.value)
-		says(wrong.want)
-		set(strings.TrimSpace(string(old)))
+	}
+	if out, err := exec.Command("postconf", append([]string{"-c", w.postfix.Etc(), "-e"}, strings.Split(strings.TrimSpace(good), "\n")...)...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	if err := os.Remove(filepath.Join(w.mlist.Dir, "postfix", "recipients")); err != nil {
 		t.Fatal(err)
