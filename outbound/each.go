@@ -58,9 +58,9 @@ func (d *Daemon) tokens(c *spool.Chunk) (*oneclick.Sealer, error) {
 
 // together finds those to whom one transaction can bring copies that differ in the return
 // path alone, made by the MTA (XVERP): all whose return path keeps to the length of a local
-// part. sender is "" if it cannot be done at all.
+// part. sender is "" if it cannot be done at all, or is not wanted.
 func (d *Daemon) together(ctx context.Context, c *spool.Chunk, all []string) (sender string, some, rest []string) {
-	if len(c.Slots) > 0 || !d.mta.offersXVERP(ctx) {
+	if len(c.Slots) > 0 || has(c.Flags, spool.FlagOwnPaths) || !d.mta.offersXVERP(ctx) {
 		return "", nil, nil
 	}
 	enc, err := d.returnPaths(c)

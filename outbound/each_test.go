@@ -53,24 +53,28 @@ func TestEachRecipientHasAReturnPath(t *testing.T) {
 	tests := []struct {
 		name     string
 		script   fakemta.Script
+		flags    []string
 		to       []string
 		served   string
 		deferred string
 		bounced  string
 		batches  int
 	}{
-		{"all are accepted", fakemta.Script{}, []string{a, b, c, d}, "abcd", "", "", 0},
-		{"each its own", fakemta.Script{Rcpt: map[string]string{a: "550 5.1.1 no", b: "450 4.2.1 later"}}, []string{a, b, c, d}, "cd", "b@m.test", "a:5.1.1:recipient", 0},
-		{"one content is refused", fakemta.Script{Finals: map[string]string{b: "554 5.6.0 no"}}, []string{a, b, c}, "ac", "", "b:5.6.0:message", 0},
-		{"the connection ends now and then", fakemta.Script{MaxErrors: 0, Finals: map[string]string{c: fakemta.Drop}}, []string{a, b, c, d}, "abd", "c@m.test", "", 0},
-		{"the MTA makes them", fakemta.Script{Extensions: []string{"XVERP"}}, []string{a, b, c}, "abc", "", "", 1},
-		{"the MTA makes those that fit", fakemta.Script{Extensions: []string{"XVERP"}}, []string{a, long, c}, "acx", "", "", 1},
-		{"the MTA makes them, and refuses one", fakemta.Script{Extensions: []string{"XVERP"}, Rcpt: map[string]string{b: "550 5.1.1 no"}}, []string{a, b, c}, "ac", "", "b:5.1.1:recipient", 1},
+		{"all are accepted", fakemta.Script{}, nil, []string{a, b, c, d}, "abcd", "", "", 0},
+		{"each its own", fakemta.Script{Rcpt: map[string]string{a: "550 5.1.1 no", b: "450 4.2.1 later"}}, nil, []string{a, b, c, d}, "cd", "b@m.test", "a:5.1.1:recipient", 0},
+		{"one content is refused", fakemta.Script{Finals: map[string]string{b: "554 5.6.0 no"}}, nil, []string{a, b, c}, "ac", "", "b:5.6.0:message", 0},
+		{"the connection ends now and then", fakemta.Script{MaxErrors: 0, Finals: map[string]string{c: fakemta.Drop}}, nil, []string{a, b, c, d}, "abd", "c@m.test", "", 0},
+		{"the MTA makes them", fakemta.Script{Extensions: []string{"XVERP"}}, nil, []string{a, b, c}, "abc", "", "", 1},
+		{"the MTA offers to make them", fakemta.Script{Extensions: []string{"XVERP"}}, []string{spool.FlagOwnPaths}, []string{a, b, c}, "abc", "", "", 0},
+		{"the MTA makes those that fit", fakemta.Script{Extensions: []string{"XVERP"}}, nil, []string{a, long, c}, "acx", "", "", 1},
+		{"the MTA makes them, and refuses one", fakemta.Script{Extensions: []string{"XVERP"}, Rcpt: map[string]string{b: "550 5.1.1 no"}}, nil, []string{a, b, c}, "ac", "", "b:5.1.1:recipient", 1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := fakemta.Start(t, "", tt.script)
-			m := newMemory(keyed(0, tt.to...))
+			chunk := keyed(0, tt.to...)
+			chunk.Flags = append(chunk.Flags, tt.flags...)
+			m := newMemory(chunk)
 			r := run(t, testConfig(s.Addr), m)
 			m.wait(t, "the chunk is dealt with", func() bool { return slices.Contains(m.events, "settle") && m.idle() })
 			if err := r.stop(t); err != nil {

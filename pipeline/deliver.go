@@ -243,6 +243,9 @@ func (d *Daemon) write(ctx context.Context, p *post, prep spool.Prepared, m mail
 	if eight {
 		c.chunk.Flags = append(c.chunk.Flags, spool.Flag8BitMIME)
 	}
+	if m.returnKey != "" && p.list.Settings.BounceUnkeyed == "ignore" {
+		c.chunk.Flags = append(c.chunk.Flags, spool.FlagOwnPaths)
+	}
 	// RFC 6531: only mail that needs it should ask for SMTPUTF8, since a next hop
 	// without it must refuse.
 	c.utf8 = !isASCII(m.header.Bytes()) && hasFlag(p.entry.Flags, spool.FlagSMTPUTF8) || !p.list.Address.IsASCII()

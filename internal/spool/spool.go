@@ -101,6 +101,7 @@ type Envelope struct {
 const (
 	FlagSMTPUTF8  = "smtputf8"  // the client asked for SMTPUTF8 (RFC 6531)
 	Flag8BitMIME  = "8bitmime"  // the client declared BODY=8BITMIME
+	FlagOwnPaths  = "own-paths" // return paths are not left to the MTA (XVERP), whose prove nothing about a member
 	FlagMalformed = "malformed" // the header block or MIME structure has defects
 	FlagApproved  = "approved"  // a moderator let it through: posting rules do not apply again
 	FlagBy        = "by="       // before a stage's name: it submitted the post, or one that led to it
@@ -226,7 +227,7 @@ type Chunk struct {
 	List       string      // address of the list
 	Variant    string      // which content
 	Sender     string      // envelope sender; "" is the null reverse-path
-	Flags      []string    // FlagSMTPUTF8, Flag8BitMIME
+	Flags      []string    // FlagSMTPUTF8, Flag8BitMIME, FlagOwnPaths
 	Created    time.Time   // when the post came in: deferral ends at an age
 	Recipients []string
 	Tries      int
