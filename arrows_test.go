@@ -52,6 +52,7 @@ var rules = []struct {
 	{"internal/verp", []string{"internal/address"}, nil, "outbound makes return paths and the pipeline reads them, and neither knows the other"},
 	{"internal/oneclick", []string{"internal/address"}, nil, "outbound makes tokens and who serves the web reads them, and neither knows the other"},
 	{"internal/segment", nil, nil, "a leaf"},
+	{"internal/balance", []string{"internal/segment"}, nil, "who is to serve what is a pure function, so that a simulation runs what serves"},
 	{"internal/command", nil, nil, "a leaf: what people ask for is a pure function of their words"},
 	{"internal/templates", []string{"internal/address", "internal/list", "sdk/text"}, nil, "what is written to people is a pure function of lists and files"},
 	{"internal/describe", []string{"internal/address", "internal/host", "internal/list", "internal/spool", "internal/templates", "sdk", "sdk/message"}, nil,

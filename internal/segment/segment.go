@@ -143,3 +143,49 @@ func (s Set) Without(t Set) Set {
 	}
 	return left
 }
+
+// Union returns what either set has.
+func (s Set) Union(t Set) Set {
+	all := slices.Concat(s, t)
+	slices.SortFunc(all, func(a, b Range) int { return int(a.First) - int(b.First) })
+	var out Set
+	for _, r := range all {
+		if n := len(out); n > 0 && int(r.First) <= int(out[n-1].Last)+1 {
+			out[n-1].Last = max(out[n-1].Last, r.Last)
+		} else {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Intersect returns what both sets have.
+func (s Set) Intersect(t Set) Set {
+	var out Set
+	for _, a := range s {
+		for _, b := range t {
+			if first, last := max(a.First, b.First), min(a.Last, b.Last); first <= last {
+				out = append(out, Range{first, last})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Range) int { return int(a.First) - int(b.First) })
+	return out
+}
+
+// Size is how many keys the set has.
+func (s Set) Size() int {
+	n := 0
+	for _, r := range s {
+		n += int(r.Last) - int(r.First) + 1
+	}
+	return n
+}
+
+// ParseAny is Parse, for which nothing is the empty set.
+func ParseAny(s string) (Set, error) {
+	if s == "" {
+		return nil, nil
+	}
+	return Parse(s)
+}

@@ -92,3 +92,33 @@ func TestWithout(t *testing.T) {
 		}
 	}
 }
+
+// Sets as bits are slow and plain: both must agree.
+func TestSetsAreSets(t *testing.T) {
+	draw := rapid.Custom(func(t *rapid.T) Set {
+		var s Set
+		for range rapid.IntRange(0, 4).Draw(t, "ranges") {
+			a, b := Key(rapid.Uint16Range(0, 300).Draw(t, "a")), Key(rapid.Uint16Range(0, 300).Draw(t, "b"))
+			s = s.Union(Set{{min(a, b), max(a, b)}})
+		}
+		return s
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := draw.Draw(t, "s"), draw.Draw(t, "u")
+		union, both, left := a.Union(b), a.Intersect(b), a.Without(b)
+		for _, s := range []Set{union, both, left} {
+			if back, err := ParseAny(s.String()); err != nil || back.String() != s.String() || back.Size() != s.Size() {
+				t.Fatalf("%s is not in its one form: %v, %v", s, back, err)
+			}
+		}
+		for k := Key(0); k <= 301; k++ {
+			inA, inB := a.Contains(k), b.Contains(k)
+			if union.Contains(k) != (inA || inB) || both.Contains(k) != (inA && inB) || left.Contains(k) != (inA && !inB) {
+				t.Fatalf("key %s of %s and %s", k, a, b)
+			}
+		}
+	})
+	if n := All.Size(); n != 1<<16 {
+		t.Errorf("the whole space has %d keys", n)
+	}
+}
