@@ -21,7 +21,12 @@ func (d *Daemon) mayAnswer(ctx context.Context, p *post) (bool, error) {
 // mayWrite tells whether an automatic reply about the entry may go to an address: so
 // often a day.
 func (d *Daemon) mayWrite(ctx context.Context, p *post, to address.Address) (bool, error) {
-	allowed, err := d.store.AllowNotice(ctx, to, string(p.entry.ID), d.now(), d.cfg.Load().NoticesPerDay, 24*time.Hour)
+	return d.mayWriteAs(ctx, string(p.entry.ID), to)
+}
+
+// mayWriteAs is mayWrite of what has a name of its own.
+func (d *Daemon) mayWriteAs(ctx context.Context, what string, to address.Address) (bool, error) {
+	allowed, err := d.store.AllowNotice(ctx, to, what, d.now(), d.cfg.Load().NoticesPerDay, 24*time.Hour)
 	if err != nil {
 		return false, storeFailed("count a notice", err)
 	}

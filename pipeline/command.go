@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -36,7 +37,8 @@ type commander struct {
 	decision command.Decision
 
 	letters []letter
-	reader  string   // the author's language
+	reader  string   // the author's language; "" is that of who answers
+	site    string   // the language of the report, where reader is none and several lists add to it
 	report  []string // lines for the author, in it
 	// quiet: who gets a letter already is told nothing else. certain: the author is known by
 	// a token, so that no limit is needed.
@@ -375,7 +377,7 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 	}
 	c.outcome(res, true, true)
 	if !operator && res.Request.Phase == store.PhaseModerate && res.Outcome == store.OutcomeDone {
-		c.say("decided_done", "user_address", res.Request.Address.String(), "wish", c.wish(c.reader, res.Request))
+		c.say("decided_done", "user_address", res.Request.Address.String(), "wish", c.wish(c.voice(), res.Request))
 	}
 	return true, nil
 }
@@ -400,7 +402,7 @@ func (c *commander) outcome(res store.RequestResult, proven, confirmed bool) {
 			c.askModerators(r)
 		}
 		if proven {
-			c.say("waits_for_moderator", "user_address", who, "wish", c.wish(c.reader, r))
+			c.say("waits_for_moderator", "user_address", who, "wish", c.wish(c.voice(), r))
 		} else {
 			c.asked(r)
 		}
@@ -465,7 +467,7 @@ func (c *commander) refuse(r store.Request) {
 	if c.decision.Verb == command.Reject {
 		c.write(letter{to: r.Address, about: r, text: "request_refused", certain: true, values: templates.Values{"reason": c.decision.Reason}})
 	}
-	c.say("decided_refused", "user_address", r.Address.String(), "wish", c.wish(c.reader, r))
+	c.say("decided_refused", "user_address", r.Address.String(), "wish", c.wish(c.voice(), r))
 }
 
 // inDays is a time in whole days.
@@ -529,7 +531,7 @@ func (d *Daemon) wish(l *list.List, reader string, r store.Request) string {
 func (c *commander) done(r store.Request, confirmed bool) {
 	s, who := &c.p.list.Settings, r.Address.String()
 	if r.Want == store.WantChange {
-		c.say("changed", "user_address", who, "wish", c.wish(c.reader, r))
+		c.say("changed", "user_address", who, "wish", c.wish(c.voice(), r))
 		return
 	}
 	if r.Want == store.WantMove {
@@ -557,18 +559,21 @@ func (c *commander) done(r store.Request, confirmed bool) {
 // what stands there in turn.
 func (c *commander) say(phrase string, values ...string) { c.line(c.phrase(phrase, values...)) }
 
+// voice is the language in which the author is told.
+func (c *commander) voice() string { return cmp.Or(c.reader, c.site) }
+
 // phrase is what say says.
 func (c *commander) phrase(name string, values ...string) string {
 	v := templates.Values{}
 	for i := 0; i+1 < len(values); i += 2 {
 		v[values[i]] = values[i+1]
 	}
-	return c.d.texts().Phrase(c.p.list, c.reader, name, v)
+	return c.d.texts().Phrase(c.p.list, c.voice(), name, v)
 }
 
 // text is a text of several lines in the author's language.
 func (c *commander) text(name string) string {
-	return strings.TrimRight(c.d.texts().Text(c.p.list, c.reader, name, nil), "\n")
+	return strings.TrimRight(c.d.texts().Text(c.p.list, c.voice(), name, nil), "\n")
 }
 
 // line tells the author something that has no language.

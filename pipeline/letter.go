@@ -5,13 +5,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/internal/trace"
+	"github.com/mlist/mlist/sdk"
 )
 
 // maxReport bounds what answers a message, in octets.
@@ -26,13 +26,15 @@ type letter struct {
 	text    string        // its name
 	about   store.Request // the request that it is about, if it is
 	values  templates.Values
+	by      *commander // whose it is, where commands are about several lists
 	// certain: the address has asked for it by a token, so that no limit is needed.
 	certain bool
 }
 
 // same tells whether two letters say the same to the same people.
 func (l letter) same(other letter) bool {
-	return l.to == other.to && l.owners == other.owners && l.replyTo == other.replyTo && l.text == other.text && l.about.Address == other.about.Address && maps.Equal(l.values, other.values)
+	return (l.by == nil) == (other.by == nil) && (l.by == nil || l.by.p.list.ID == other.by.p.list.ID) &&
+		l.to == other.to && l.owners == other.owners && l.replyTo == other.replyTo && l.text == other.text && l.about.Address == other.about.Address && maps.Equal(l.values, other.values)
 }
 
 // send makes all that people are to be told the outgoing post of the entry: one commit.
@@ -42,12 +44,12 @@ func (c *commander) send(ctx context.Context) error {
 		if len(text) > maxReport {
 			text = strings.ToValidUTF8(text[:maxReport], "") + "\n[...]"
 		}
-		c.letters = append(c.letters, letter{to: p.author, text: "results", certain: c.certain, values: templates.Values{"recipient": c.to().String(), "report": text}})
+		c.letters = append(c.letters, letter{to: p.author, text: c.resultsText(), certain: c.certain, values: templates.Values{"recipient": c.to().String(), "report": text}})
 	}
 	var letters []letter
-	for _, l := range c.letters {
+	for i, l := range c.letters {
 		if !l.owners && !l.certain {
-			may, err := d.mayWrite(ctx, p, l.to)
+			may, err := d.mayWriteAs(ctx, c.noticeKey(i), l.to)
 			if err != nil {
 				return err
 			}
@@ -67,29 +69,18 @@ func (c *commander) send(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	moderators := ownersAndModerators
-	if slices.ContainsFunc(letters, func(l letter) bool { return l.decide }) {
-		who, err := d.desk().Moderators(ctx, p.list)
-		if err != nil {
-			prep.Abort()
-			return storeFailed("read the moderators", err)
-		}
-		moderators = addOnly(who...)
-	}
 	var sum written
 	for i, l := range letters {
-		n, err := c.compose(ctx, l, i+1)
+		by := cmp.Or(l.by, c)
+		n, err := by.compose(ctx, l, i+1)
+		var rules []sdk.Rule
 		if err == nil {
-			rules := ownersAndModerators
-			switch {
-			case l.decide:
-				rules = moderators
-			case !l.owners:
-				rules = addOnly(l.to.String())
-			}
+			rules, err = by.readers(ctx, l)
+		}
+		if err == nil {
 			var w written
 			h := n.fields()
-			w, err = d.write(ctx, p, prep, mailing{fmt.Sprintf("letter-%d", i+1), h, n.body(), rules, "", d.ownMail(p, h)})
+			w, err = d.write(ctx, by.p, prep, mailing{fmt.Sprintf("letter-%d", i+1), h, n.body(), rules, "", d.ownMail(by.p, h)})
 			sum.recipients += w.recipients
 			sum.chunks += w.chunks
 		}
@@ -117,8 +108,26 @@ func (c *commander) send(ctx context.Context) error {
 	return nil
 }
 
+// readers are whom a letter goes to.
+func (c *commander) readers(ctx context.Context, l letter) ([]sdk.Rule, error) {
+	switch {
+	case l.decide:
+		who, err := c.d.desk().Moderators(ctx, c.p.list)
+		if err != nil {
+			return nil, storeFailed("read the moderators", err)
+		}
+		return addOnly(who...), nil
+	case l.owners:
+		return ownersAndModerators, nil
+	}
+	return addOnly(l.to.String()), nil
+}
+
 // to is where the message came to, as the list calls it.
 func (c *commander) to() address.Address {
+	if c.p.isSite() {
+		return c.p.list.Address
+	}
 	return address.Sub(c.p.list.Address, address.Role(c.p.entry.Role))
 }
 

@@ -16,7 +16,7 @@ const maxNoticeHops = 5
 
 // wasHere tells whether the message was sent to the owners of this list before.
 func (p *post) wasHere() bool {
-	ours := address.Sub(p.list.Address, address.RoleOwner).String()
+	ours := p.speaker().String()
 	for _, mark := range p.header.Values(loopField) {
 		if strings.EqualFold(strings.TrimSpace(mark), ours) {
 			return true

@@ -82,7 +82,7 @@ func (d *Daemon) rejectNotice(ctx context.Context, p *post, v sdk.Verdict) (*not
 // noticeHeader is the header block of what mlist answers (RFC 3834 section 3), without the
 // fields on its content.
 func (d *Daemon) noticeHeader(p *post, kind, to, subject string) *message.Header {
-	owner := address.Sub(p.list.Address, address.RoleOwner)
+	owner := p.speaker()
 	h := message.ParseHeader(nil)
 	h.Append("From", message.Mailbox{Name: p.list.Name(), Address: owner.String()}.String())
 	h.Append("To", to)

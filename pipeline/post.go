@@ -93,6 +93,8 @@ func (d *Daemon) incoming(ctx context.Context, t *train, e spool.Entry) error {
 		return d.joinOrLeave(ctx, p, store.WantJoin)
 	case e.Role == string(address.RoleLeave):
 		return d.joinOrLeave(ctx, p, store.WantLeave)
+	case e.Role == string(address.RoleSite):
+		return d.site(ctx, p)
 	case e.Role == string(address.RoleRequest):
 		return d.request(ctx, p)
 	case e.Role == string(address.RolePost):
@@ -109,7 +111,11 @@ func (d *Daemon) open(ctx context.Context, owner spool.Owner, e spool.Entry) (*p
 	if err != nil {
 		return nil, permanentError{err}
 	}
-	p.list, err = d.store.List(ctx, addr)
+	if e.Role == string(address.RoleSite) {
+		p.list = siteList(addr)
+	} else {
+		p.list, err = d.store.List(ctx, addr)
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, permanentError{fmt.Errorf("list %s is gone", e.List)}
 	}

@@ -257,7 +257,7 @@ func (c *commander) info() {
 		c.line(l.Address.String() + ": " + oneLine(l.Settings.Description))
 	}
 	if _, reason := l.Refusal(); reason != "" {
-		c.line(c.d.texts().Reason(l, c.reader, reason))
+		c.line(c.d.texts().Reason(l, c.voice(), reason))
 	}
 	policy := func(of string) string { return c.phrase("policy_" + of) }
 	c.say("info_post")

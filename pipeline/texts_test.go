@@ -86,6 +86,7 @@ func TestEveryTextOfThePipelineIsThere(t *testing.T) {
 	for _, o := range []store.InviteOutcome{store.InviteNew, store.InviteAgain, store.InviteMember, store.InviteWaits, store.InviteUnwanted, store.InviteBanned, store.InviteNotHere, store.InviteFull} {
 		used["invite_"+string(o)] = true
 	}
+	used["results"], used["site_results"] = true, true
 	for _, choice := range []string{"own", "duplicates", "acknowledge"} {
 		used["wish_"+choice+"_on"], used["wish_"+choice+"_off"] = true, true
 	}

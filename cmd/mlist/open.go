@@ -37,6 +37,7 @@ func (a *app) withStore(ctx context.Context, migrate bool, f func(st store.Store
 	if err != nil {
 		return err
 	}
+	st.SetSite(c.SiteName)
 	return closing(a.thenTables(ctx, st, f(st)), st.Close)
 }
 

@@ -142,7 +142,7 @@ func (a *app) probe(ctx context.Context, w *wiring, port string) (found []postfi
 				err = derr
 			}
 		}
-		if _, terr := r.Tables.Update(ctx, listAddresses(ctx, st)); err == nil {
+		if _, terr := r.Tables.Update(ctx, listAddresses(ctx, st), w.cfg.SiteName); err == nil {
 			err = terr
 		}
 	}()
@@ -158,7 +158,7 @@ func (a *app) probe(ctx context.Context, w *wiring, port string) (found []postfi
 			}
 		}
 	}
-	if _, err := r.Tables.Update(ctx, listAddresses(ctx, st)); err != nil {
+	if _, err := r.Tables.Update(ctx, listAddresses(ctx, st), w.cfg.SiteName); err != nil {
 		return nil, err
 	}
 	return w.circle(ctx, port, out, back)

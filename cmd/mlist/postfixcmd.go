@@ -453,7 +453,7 @@ func (a *app) updateTables(ctx context.Context, t postfix.Tables) (bool, error) 
 	}
 	if path := storePath(c); path != "" {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return t.Update(ctx, func(func(address.Address, error) bool) {})
+			return t.Update(ctx, func(func(address.Address, error) bool) {}, "")
 		}
 	}
 	st, err := sqlstore.Open(ctx, c.Store.URL, sqlstore.Options{})
@@ -461,7 +461,7 @@ func (a *app) updateTables(ctx context.Context, t postfix.Tables) (bool, error) 
 		return false, err
 	}
 	defer st.Close()
-	return t.Update(ctx, listAddresses(ctx, st))
+	return t.Update(ctx, listAddresses(ctx, st), c.SiteName)
 }
 
 // listAddresses yields the addresses of all lists, with their aliases.
@@ -493,7 +493,7 @@ func refreshTables(ctx context.Context, configPath string, st store.Lists) (chan
 	if err != nil || r == nil {
 		return false, err
 	}
-	return r.Tables.Update(ctx, listAddresses(ctx, st))
+	return r.Tables.Update(ctx, listAddresses(ctx, st), st.Site())
 }
 
 // tablesEvery is how often a daemon looks whether Postfix's tables are as they should be:

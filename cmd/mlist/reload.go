@@ -72,7 +72,11 @@ func (s *server) restyle(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	return s.store.SetStyles(ctx, styles)
+	if err := s.store.SetStyles(ctx, styles); err != nil {
+		return err
+	}
+	s.store.SetSite(c.SiteName)
+	return nil
 }
 
 // relisten hands the configuration to the daemons that others connect to: they are the

@@ -205,6 +205,7 @@ func (s *server) open(ctx context.Context, set *settings) error {
 			s.store = nil // not a nil *sqlstore.Store
 			return err
 		}
+		s.store.SetSite(s.cfg.SiteName)
 		if err := s.store.SetStyles(ctx, styles); err != nil {
 			s.log.Error("mail to lists with a style that is not configured waits", "err", err)
 		}

@@ -18,6 +18,8 @@ const (
 	RoleConfirm Role = "confirm"
 	RoleOwner   Role = "owner"
 	RoleBounces Role = "bounces"
+	// RoleSite is that of the site's own address in a domain, which is no list's.
+	RoleSite Role = "site"
 )
 
 // suffixes of a list's local part, and whether a +detail may follow.

@@ -42,6 +42,8 @@ var verbs = map[string]Verb{
 type Command struct {
 	Verb Verb
 	Args []string
+	// List is which list it is about, of a command to the site's own address.
+	List string
 	// Line is the command as it was written: one line of valid UTF-8 without control
 	// characters.
 	Line string
@@ -60,7 +62,13 @@ const (
 //
 // A text that starts with no command is prose, and has none: then they are those of the
 // subject.
-func Parse(subject, text string) []Command {
+func Parse(subject, text string) []Command { return parse(subject, text, parseLine) }
+
+// ParseSite is Parse for the site's own address, where what is about one list names it: by
+// its address, or the part before the @, in front of the options.
+func ParseSite(subject, text string) []Command { return parse(subject, text, parseSiteLine) }
+
+func parse(subject, text string, parseLine func(string) Command) []Command {
 	var out []Command
 	if c := parseLine(withoutMarks(subject)); c.Verb == End {
 		return nil
@@ -99,6 +107,38 @@ func withoutMarks(s string) string {
 		}
 		s = rest
 	}
+}
+
+// siteVerbs are those of verbs that mean something else at the site's own address, or only there.
+var siteVerbs = map[string]Verb{"which": Status, "whoami": Status, "subscriptions": Status}
+
+// parseSiteLine takes the name of a list off before the options are looked at.
+func parseSiteLine(line string) Command {
+	words := strings.Fields(clean(line))
+	if len(words) == 0 {
+		return Command{}
+	}
+	verb, alias := siteVerbs[strings.ToLower(words[0])]
+	if alias {
+		words[0] = string(verb)
+	} else {
+		verb = verbs[strings.ToLower(words[0])]
+	}
+	name := ""
+	switch verb {
+	case Join, Leave, Set, Who, Info, Status, Invite:
+		if len(words) > 1 && !strings.Contains(words[1], "=") {
+			name = words[1]
+			words = slices.Delete(words, 1, 2)
+		} else if verb != Status {
+			return Command{Line: clean(line)}
+		}
+	case Confirm: // a token is a list's
+		return Command{Line: clean(line)}
+	}
+	c := parseLine(strings.Join(words, " "))
+	c.Line, c.List = clean(line), strings.Trim(name, "<>")
+	return c
 }
 
 func parseLine(line string) Command {

@@ -182,6 +182,11 @@ func FuzzParse(f *testing.F) {
 		if d := ParseDecision(text); !utf8.ValidString(d.Reason) || len(d.Reason) > MaxLine+4 || strings.ContainsFunc(d.Reason, unicode.IsControl) {
 			t.Fatalf("decision %+v", d)
 		}
+		for _, c := range ParseSite(subject, text) {
+			if strings.ContainsFunc(c.List+c.Line, unicode.IsControl) || len(c.List) > MaxLine {
+				t.Fatalf("command %+v", c)
+			}
+		}
 		commands := Parse(subject, text)
 		if len(commands) > MaxLines {
 			t.Fatalf("%d commands", len(commands))
@@ -198,6 +203,25 @@ func FuzzParse(f *testing.F) {
 			c.Options("digest", "address")
 		}
 	})
+}
+
+func TestParseSite(t *testing.T) {
+	for _, tt := range []struct{ line, verb, list, args string }{
+		{"which", "status", "", ""}, {"Whoami", "status", "", ""}, {"status", "status", "", ""}, {"status dev", "status", "dev", ""},
+		{"subscribe dev digest=mime", "join", "dev", "digest=mime"}, {"join <Dev@lists.test>", "join", "Dev@lists.test", ""}, {"join", "", "", ""}, {"join digest=mime", "", "", ""},
+		{"unsubscribe dev", "leave", "dev", ""}, {"unsubscribe dev now", "", "", ""}, {"set dev delivery=off", "set", "dev", "delivery=off"},
+		{"who dev", "who", "dev", ""}, {"who", "", "", ""}, {"info dev", "info", "dev", ""}, {"invite dev a@b.test", "invite", "dev", "a@b.test"}, {"invite a@b.test", "", "", ""},
+		{"move a@b.test", "move", "", "a@b.test"}, {"lists", "lists", "", ""}, {"help", "help", "", ""}, {"echo x y", "echo", "", "x y"},
+		{"confirm aaaaaaaaaaaaaaaa", "", "", ""}, {"set the table", "", "", ""}, {"Hello there", "", "", ""},
+	} {
+		var c Command
+		if all := ParseSite(tt.line, ""); len(all) == 1 {
+			c = all[0]
+		}
+		if string(c.Verb) != tt.verb || tt.verb != "" && (c.List != tt.list || strings.Join(c.Args, " ") != tt.args || c.Line != tt.line) {
+			t.Errorf("%q is %+v, want %s of %q with %q", tt.line, c, tt.verb, tt.list, tt.args)
+		}
+	}
 }
 
 func TestParseInvitation(t *testing.T) {

@@ -23,6 +23,15 @@ const (
 	maxHeader = 512 << 10
 )
 
+// checkSiteName wants a local part that no role address of a list can be.
+func checkSiteName(name string) error {
+	a, err := address.Parse(name + "@localhost.test")
+	if err != nil || a.Local != name || len(address.Candidates(a)) > 1 || strings.ContainsAny(name, "+\" ") {
+		return fmt.Errorf("%q: want a local part such as mlist, without a + and without the end of a list's own addresses (-request and the like)", name)
+	}
+	return nil
+}
+
 // check looks at what no single value tells.
 func (c *Config) check(file string, at lines) error {
 	p := &problems{file: file, at: at}
@@ -32,6 +41,9 @@ func (c *Config) check(file string, at lines) error {
 		}
 	}
 	expect("hostname", checkHostname(c.Hostname))
+	if c.SiteName != "" {
+		expect("site_name", checkSiteName(c.SiteName))
+	}
 	expect("store.url", checkURL(c.Store.URL, "sqlite"))
 	expect("spool.url", checkURL(c.Spool.URL, "dir"))
 	if c.Trace.Dir == "" && !strings.HasPrefix(c.Spool.URL, "dir:") {

@@ -21,6 +21,7 @@ const DefaultPath = "/etc/mlist/mlist.toml"
 // Config is the effective configuration.
 type Config struct {
 	Hostname  string                    `toml:"hostname" help:"how mlist names itself to the MTA; the machine's name when empty"`
+	SiteName  string                    `toml:"site_name" default:"mlist" help:"local part of the site's own address in each domain of lists: it takes commands such as lists and which; none when empty"`
 	Store     Store                     `toml:"store" help:"lists, members, settings"`
 	Templates Templates                 `toml:"templates" help:"what mlist writes to people: mlist template tells"`
 	Archive   Archive                   `toml:"archive" help:"posts that are kept: for good, or until they went out in a digest"`

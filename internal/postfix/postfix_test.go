@@ -281,10 +281,10 @@ func TestTablesHoldWhatPostfixAsksFor(t *testing.T) {
 		}
 		tables := Tables{Dir: t.TempDir(), Type: kind, Shared: []string{"users.test"}, NextHop: "mlist:unix:/run/mlist/lmtp.sock"}
 		all := lists("dev@lists.test", "News@users.test")
-		if changed, err := tables.Update(t.Context(), all); err != nil || !changed {
+		if changed, err := tables.Update(t.Context(), all, "mlist"); err != nil || !changed {
 			t.Fatalf("%s: changed %v, %v", kind, changed, err)
 		}
-		if changed, err := tables.Update(t.Context(), all); err != nil || changed {
+		if changed, err := tables.Update(t.Context(), all, "mlist"); err != nil || changed {
 			t.Errorf("%s: the same again: changed %v, %v", kind, changed, err)
 		}
 		for _, tt := range []struct{ table, key, want string }{
@@ -292,6 +292,9 @@ func TestTablesHoldWhatPostfixAsksFor(t *testing.T) {
 			{recipients, "dev-bounces@lists.test", "list"},
 			{recipients, "news-unsubscribe@users.test", "list"},
 			{recipients, "nobody@lists.test", ""},
+			{recipients, "mlist@lists.test", "list"},
+			{recipients, "mlist-owner@lists.test", ""},
+			{transport, "mlist@users.test", tables.NextHop},
 			{transport, "news@users.test", tables.NextHop},
 			{transport, "dev@lists.test", ""},
 		} {
@@ -299,7 +302,7 @@ func TestTablesHoldWhatPostfixAsksFor(t *testing.T) {
 				t.Errorf("%s %s: %q, want %q, %v", tables.Table(tt.table), tt.key, got, tt.want, err)
 			}
 		}
-		if changed, err := tables.Update(t.Context(), lists()); err != nil || !changed {
+		if changed, err := tables.Update(t.Context(), lists(), "mlist"); err != nil || !changed {
 			t.Errorf("%s: no lists: changed %v, %v", kind, changed, err)
 		}
 		if got, err := p.lookup(t.Context(), tables.Table(recipients), "dev@lists.test"); err != nil || got != "" {
@@ -316,7 +319,7 @@ func TestATableThatIsHalfMadeIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	p := instance(t, "", "")
 	tables := Tables{Dir: t.TempDir(), Type: "hash"}
-	if _, err := tables.Update(t.Context(), lists("old@lists.test")); err != nil {
+	if _, err := tables.Update(t.Context(), lists("old@lists.test"), "mlist"); err != nil {
 		t.Skip(err) // no hash here
 	}
 	path := filepath.Join(tables.Dir, recipients)
@@ -325,7 +328,7 @@ func TestATableThatIsHalfMadeIsMadeAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	info, _ := os.Stat(path + ".db")
-	if _, err := tables.Update(t.Context(), lists("new@lists.test")); err != nil {
+	if _, err := tables.Update(t.Context(), lists("new@lists.test"), "mlist"); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path+".db", kept, 0o644); err != nil {
@@ -334,7 +337,7 @@ func TestATableThatIsHalfMadeIsMadeAgain(t *testing.T) {
 	if err := os.Chtimes(path+".db", info.ModTime(), info.ModTime()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tables.Update(context.Background(), lists("new@lists.test")); err != nil {
+	if _, err := tables.Update(context.Background(), lists("new@lists.test"), "mlist"); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := p.lookup(t.Context(), tables.Table(recipients), "new@lists.test"); err != nil || got != "list" {

@@ -39,22 +39,30 @@ func (t Tables) Table(name string) string { return t.Type + ":" + filepath.Join(
 const heading = "# Written by mlist at every change of its lists: a change made here is lost with the next.\n"
 
 // Update writes what is not as it should be. lists are the addresses of all lists, aliases
-// included. The same lists give the same files, so that nothing is done where nothing changed.
-func (t Tables) Update(ctx context.Context, lists iter.Seq2[address.Address, error]) (changed bool, err error) {
+// included; site is the local part of the address that the site has in each of their domains,
+// if it is not "". The same lists give the same files, so that nothing is done where nothing
+// changed.
+func (t Tables) Update(ctx context.Context, lists iter.Seq2[address.Address, error], site string) (changed bool, err error) {
 	var known, routed []string
+	add := func(a address.Address) {
+		key := strings.ToLower(a.String())
+		if strings.ContainsAny(key, " \t\"#\\") {
+			return // a key that postmap's text cannot hold, and Postfix would not ask for
+		}
+		known = append(known, key+" list\n")
+		if slices.Contains(t.Shared, strings.ToLower(a.Domain)) {
+			routed = append(routed, key+" "+t.NextHop+"\n")
+		}
+	}
 	for l, err := range lists {
 		if err != nil {
 			return false, err
 		}
 		for _, a := range address.Names(l) {
-			key := strings.ToLower(a.String())
-			if strings.ContainsAny(key, " \t\"#\\") {
-				continue // a key that postmap's text cannot hold, and Postfix would not ask for
-			}
-			known = append(known, key+" list\n")
-			if slices.Contains(t.Shared, strings.ToLower(l.Domain)) {
-				routed = append(routed, key+" "+t.NextHop+"\n")
-			}
+			add(a)
+		}
+		if site != "" {
+			add(address.Address{Local: site, Domain: l.Domain})
 		}
 	}
 	if changed, err = t.write(ctx, transport, routed); err != nil {

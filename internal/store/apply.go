@@ -37,6 +37,11 @@ type Applier interface {
 	// SetStyles has lists follow these styles from now on, as this handle on the store sees
 	// them. It fails, and changes nothing, if a list has one that is not there.
 	SetStyles(ctx context.Context, styles *list.Styles) error
+	// SetSite gives the site an address of its own with this local part, in each domain that
+	// has lists, as this handle resolves addresses; "" is none. A list of that name comes before it.
+	SetSite(local string)
+	// Site returns what SetSite was told; "" at first.
+	Site() string
 	// ApplyLists makes the lists as specs say, in one transaction, those that are not there
 	// included, and tells what it has changed; with dry it changes nothing and tells the
 	// same. Lists that specs do not name stay as they are.

@@ -40,7 +40,7 @@ type Target struct {
 // Resolver finds out what an address stands for: lmtpd asks at every RCPT.
 type Resolver interface {
 	// Resolve returns the first candidate of addr whose list exists, by one indexed
-	// look-up, or ErrNotFound.
+	// look-up; or the site's own address, in a domain that has lists; or ErrNotFound.
 	Resolve(ctx context.Context, addr address.Address) (Target, error)
 }
 

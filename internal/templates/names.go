@@ -67,6 +67,8 @@ var Texts = []Text{
 	{Name: "joined_owners", Help: "to owners and moderators: somebody has joined", Values: values("user_address"), Letter: true},
 	{Name: "left_owners", Help: "to owners and moderators: somebody has left", Values: values("user_address"), Letter: true},
 	{Name: "results", Help: "what came of commands", Values: values("recipient", "report"), Letter: true},
+	{Name: "site_results", Help: "what came of commands to the site's own address", Values: values("recipient", "report"), Letter: true},
+	{Name: "site_help", Help: "what the site's own address answers to the command help"},
 	{Name: "help", Help: "what the command help answers"},
 
 	{Name: "bounce_probe", Help: "finds out whether a member can be reached", Values: values("user_address", "reason"), Letter: true},
@@ -104,6 +106,7 @@ var placeholders = map[string]Placeholder{
 	"issue":                {"the number of the digest in its volume", "3"},
 	"language":             {"the name of a language", "de"},
 	"field":                {"a header field", "X-Spam-Flag"},
+	"list":                 {"a list's name as somebody wrote it", "devel"},
 	"last":                 {"something for the last warning, else nothing", "yes"},
 	"missed":               {"posts that were missed, one or two lines each; may be nothing", "  2026-11-24  Ann: Plans for spring"},
 	"line":                 {"a line of the message", "\"unsubscribe\""},

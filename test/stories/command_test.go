@@ -97,3 +97,19 @@ func TestAnInvitation(t *testing.T) {
 		t.Errorf("members are\n%s", members)
 	}
 }
+
+// TestTheSitesOwnAddress: whoever knows no list asks the site, and joins one.
+func TestTheSitesOwnAddress(t *testing.T) {
+	name := newList(t, []string{"description=All about " + id(t)})
+	ann, site := "ann."+id(t)+"@net.test", "mlist@lists.test"
+	ask := func(subject string) {
+		send(t, ann, site, fmt.Sprintf("From: %s\r\nTo: %s\r\nSubject: %s\r\nMessage-ID: <%s.%d@net.test>\r\n\r\n", ann, site, subject, id(t), len(subject)))
+	}
+	ask("lists")
+	received(t, ann, name+": All about "+id(t))
+	ask("subscribe " + strings.TrimSuffix(name, "@lists.test"))
+	answer(t, ann, received(t, ann, "confirm that you want to join"), "Yes.")
+	received(t, ann, "Welcome to the list "+name)
+	ask("which")
+	received(t, ann, ann+" is a member since")
+}

@@ -3,8 +3,10 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
 )
 
@@ -48,6 +50,15 @@ func (s *Store) Resolve(ctx context.Context, addr address.Address) (store.Target
 		if t, ok := found[key(c.List)]; ok {
 			t.Role, t.Detail = c.Role, c.Detail
 			return t, nil
+		}
+	}
+	if site := s.Site(); site != "" && strings.EqualFold(addr.Local, site) {
+		var is bool
+		if err := s.q.hasLists.QueryRowContext(ctx, addr.Domain).Scan(&is); err != nil {
+			return store.Target{}, fmt.Errorf("resolve %s: %w", addr, err)
+		}
+		if is {
+			return store.Target{List: address.Address{Local: site, Domain: addr.Domain}, Role: address.RoleSite, State: list.Open}, nil
 		}
 	}
 	return store.Target{}, fmt.Errorf("resolve %s: %w", addr, store.ErrNotFound)

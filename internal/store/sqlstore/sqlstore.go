@@ -44,6 +44,7 @@ type Store struct {
 	dialect *dialect
 	now     func() time.Time
 	styles  atomic.Pointer[list.Styles]
+	site    atomic.Pointer[string] // local part of the site's own address
 
 	writer *sql.DB // one connection: writes queue here rather than at the database's lock
 	reader *sql.DB // point reads
@@ -93,6 +94,20 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", s.url, err)
 	}
 	return s, nil
+}
+
+// SetSite implements store.Applier.
+func (s *Store) SetSite(local string) {
+	local = strings.ToLower(local)
+	s.site.Store(&local)
+}
+
+// Site implements store.Applier.
+func (s *Store) Site() string {
+	if site := s.site.Load(); site != nil {
+		return *site
+	}
+	return ""
 }
 
 // SetStyles has lists follow other styles from now on. It fails, and changes nothing, if a list

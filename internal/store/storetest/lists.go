@@ -176,7 +176,29 @@ func testResolve(w *world) {
 			w.Errorf("%s is %+v, want %+v", addr, got, want)
 		}
 	}
-	for _, addr := range []string{"ops@l.test", "dev@m.test", "dev+x@l.test", "dev-owner-owner@l.test", "a@m.test"} {
+	if w.Site() != "" {
+		w.Errorf("the site's address is %q before it was set", w.Site())
+	}
+	w.SetSite("Mlist")
+	w.list("b@mlist.test")
+	w.list("mlist@b.test")
+	for addr, want := range map[string]store.Target{
+		"MLIST@l.test":     {List: w.addr("mlist@l.test"), Role: address.RoleSite, State: list.Open},
+		"mlist@mlist.test": {List: w.addr("mlist@mlist.test"), Role: address.RoleSite, State: list.Open},
+		"mlist@b.test":     {List: w.addr("mlist@b.test"), Role: address.RolePost, State: list.Open},
+	} {
+		got, err := w.Resolve(w.ctx, w.addr(addr))
+		w.ok(err)
+		if got != want {
+			w.Errorf("%s is %+v, want %+v", addr, got, want)
+		}
+	}
+	for _, addr := range []string{"mlist@none.test", "mlist@test", "mlist-owner@l.test", "mlist+x@l.test"} {
+		_, err := w.Resolve(w.ctx, w.addr(addr))
+		w.wants(err, store.ErrNotFound)
+	}
+	w.SetSite("")
+	for _, addr := range []string{"mlist@l.test", "ops@l.test", "dev@m.test", "dev+x@l.test", "dev-owner-owner@l.test", "a@m.test"} {
 		if got, err := w.Resolve(w.ctx, w.addr(addr)); !errors.Is(err, store.ErrNotFound) {
 			w.Errorf("%s is %+v, %v; want ErrNotFound", addr, got, err)
 		}
