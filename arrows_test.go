@@ -59,6 +59,7 @@ var rules = []struct {
 		"what the stages are told is the same whoever asks them"},
 	{"internal/moderate", []string{"internal/address", "internal/list", "internal/spool", "internal/store", "sdk/message"}, nil,
 		"decides about held posts for whoever asks: the pipeline, the command, one day an API"},
+	{"internal/backup", nil, nil, "a leaf: a file of files and their checksums; what they are is for the command"},
 	{"internal/postfix", []string{"internal/address"}, nil, "what Postfix is told, and asked: no mail, no store"},
 	{"internal/socketmap", []string{"internal/address", "internal/listen", "internal/store"}, nil, "a daemon that tells whose an address is: no mail, no queue"},
 	{"internal/listen", nil, nil, "a leaf: sockets to serve on"},

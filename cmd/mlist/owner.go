@@ -18,7 +18,7 @@ import (
 
 // asItself are the commands that root runs as root: daemons are what their supervisor made
 // them, and the others look at the machine or change it.
-var asItself = []string{"serve", "lmtpd", "milter", "pipeline", "outbound", "postfix", "doctor", "config", "version", "man", "completion", "help", "__complete", "plugin"}
+var asItself = []string{"serve", "lmtpd", "milter", "pipeline", "outbound", "postfix", "doctor", "config", "version", "man", "completion", "help", "__complete", "plugin", "restore"}
 
 // becomeOwner runs the command as the user that mlist's daemons run as, where root gave it:
 // what it makes in spool and store is theirs then. Files that root names may be any.

@@ -277,6 +277,9 @@ func (a *Archive) Places(ctx context.Context) iter.Seq2[archive.Place, error] {
 	}
 }
 
+// Path is the file of a message: gzip, and never changed once it is there.
+func (a *Archive) Path(place string) string { return a.path(place) }
+
 func (a *Archive) path(place string) string { return filepath.Join(a.root, filepath.FromSlash(place)) }
 
 // maxKnown bounds what is remembered of directories.

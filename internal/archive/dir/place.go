@@ -38,6 +38,9 @@ func escape(s string) string {
 
 var errPlace = errors.New("no place in an archive")
 
+// CheckPlace refuses what no Put returned, so that it may be used in a path.
+func CheckPlace(place string) error { return checkPlace(place) }
+
 // checkPlace refuses what no Put returned: a row of the store must not lead out of the
 // archive.
 func checkPlace(place string) error {
