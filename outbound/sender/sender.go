@@ -7,7 +7,12 @@
 // whose state is in doubt is never used again.
 //
 // A transaction costs two round trips however many recipients it has, and the
-// client allocates nothing for a recipient that is accepted.
+// client allocates nothing for a recipient that is accepted. With CHUNKING (RFC 3030) it
+// would be one; that is not used. Between DATA and the content the client learns whether
+// anybody is to get it, without which a large message for nobody would be sent all the same,
+// and transactions of one recipient cost one round trip already: their content goes out
+// together with the next envelope. No MTA takes thousands of recipients so fast that the
+// other round trip would count.
 package sender
 
 import (
