@@ -19,6 +19,7 @@ type Config struct {
 
 	MaxMessageSize int64 // octets of a message; one more is 552 5.3.4
 	MaxHeaderSize  int64 // octets of its header block; one more is 554 5.6.0
+	MinFree        int64 // octets that must be free where messages are kept, or MAIL gets 452 4.3.1; 0 is no matter
 	MaxConnections int   // at once, on all listeners together; one more is 421 4.3.2
 	MaxRecipients  int   // of a transaction; one more is 452 4.5.3
 
@@ -52,6 +53,8 @@ func (c Config) completed() (*Config, error) {
 		return nil, errors.New("lmtpd.max_message_size: want more than 0")
 	case c.MaxHeaderSize <= 0 || c.MaxHeaderSize > message.MaxHeader/2: // the list's own fields need room
 		return nil, fmt.Errorf("lmtpd.max_header_size: want 1 to %d", message.MaxHeader/2)
+	case c.MinFree < 0:
+		return nil, errors.New("spool.min_free: want 0 or more")
 	case c.MaxConnections <= 0:
 		return nil, errors.New("lmtpd.max_connections: want more than 0")
 	case c.MaxRecipients <= 0:

@@ -34,6 +34,7 @@ func (s *session) LMTPData(r io.Reader, status smtp.StatusCollector) error {
 	replies := s.receive(r)
 	for i, rcpt := range s.tx.rcpts {
 		status.SetStatus(rcpt.raw, replies[i])
+		s.daemon.meter.Reply("DATA", replies[i].Code)
 	}
 	return nil
 }
@@ -149,6 +150,7 @@ func (s *session) put(ctx context.Context, draft spool.Draft, q spool.Queue, env
 		log.Error("message not kept", "queue", q, "err", err)
 		return replyStorage(err)
 	}
+	s.daemon.meter.Kept(size, time.Since(started))
 	log.Info("message kept", "entry", id, "queue", q, "flags", env.Flags)
 	s.daemon.tracer.Trace(string(id), env.List, trace.Kept, trace.KeyMessageID, messageID, "queue", string(q), "role", env.Role,
 		"sender", env.Sender, "recipient", env.Recipient, "peer", s.peer, "size", size, "flags", env.Flags)

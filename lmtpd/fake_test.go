@@ -172,6 +172,12 @@ func testConfig() Config {
 // start runs a daemon with the lists dev@l.test and ops@l.test until the test ends.
 func start(t testing.TB, change func(*Config), m *memory) *world {
 	t.Helper()
+	return startWith(t, change, m, func(*Daemon) {})
+}
+
+// startWith is start, with something done before the daemon runs.
+func startWith(t testing.TB, change func(*Config), m *memory, before func(*Daemon)) *world {
+	t.Helper()
 	cfg := testConfig()
 	if change != nil {
 		change(&cfg)
@@ -184,6 +190,7 @@ func start(t testing.TB, change func(*Config), m *memory) *world {
 		spool: m, log: &lockedBuffer{}, ended: make(chan error, 1),
 	}
 	w.Daemon = New(cfg, w.lists, m, slog.New(slog.NewTextHandler(w.log, nil)))
+	before(w.Daemon)
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	go func() { w.ended <- w.Run(ctx) }()

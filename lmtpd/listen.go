@@ -25,6 +25,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if out, ok := l.daemon.admit(c); ok {
 			return out, nil
 		}
+		l.daemon.meter.Reply("CONNECT", 421)
 		refuse(c, l.daemon.Config().Hostname)
 	}
 }

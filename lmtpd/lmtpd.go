@@ -36,6 +36,8 @@ type Daemon struct {
 	spool    spool.Putter
 	log      *slog.Logger
 	tracer   Tracer
+	meter    Meter
+	space    space
 	server   *smtp.Server
 	work     context.Context // of look-ups and puts: ends with the grace period
 	quit     context.CancelFunc
@@ -50,7 +52,7 @@ const lastWait = 10 * time.Second
 
 // New makes a daemon; Run starts it.
 func New(cfg Config, resolver store.Resolver, putter spool.Putter, logger *slog.Logger) *Daemon {
-	d := &Daemon{resolver: resolver, spool: putter, log: logger, tracer: noTracer{}, conns: map[*conn]struct{}{}}
+	d := &Daemon{resolver: resolver, spool: putter, log: logger, tracer: noTracer{}, meter: noMeter{}, space: space{now: time.Now}, conns: map[*conn]struct{}{}}
 	d.Service = listen.NewService(cfg, listen.Kind[Config]{
 		Name:     "lmtpd",
 		Complete: Config.completed,

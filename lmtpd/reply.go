@@ -19,6 +19,15 @@ func reply(code, class, subject, detail int, format string, args ...any) *smtp.S
 	}
 }
 
+// codeOf is the code of such an error.
+func codeOf(err error) int {
+	var r *smtp.SMTPError
+	if errors.As(err, &r) {
+		return r.Code
+	}
+	return 554 // what the library makes of another
+}
+
 // ascii is a text for people as it may stand in a reply.
 func ascii(text string) string {
 	return strings.Map(func(r rune) rune {

@@ -71,6 +71,14 @@ func peerText(helo, from string) string {
 
 // Mail begins a transaction.
 func (s *session) Mail(from string, opts *smtp.MailOptions) error {
+	err := s.mail(from, opts)
+	if err != nil {
+		return s.daemon.counted("MAIL", err)
+	}
+	return nil
+}
+
+func (s *session) mail(from string, opts *smtp.MailOptions) error {
 	if s.tx != nil {
 		return replyNested // the library would keep the recipients of the one before
 	}
@@ -93,6 +101,9 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	if limit := s.daemon.Config().MaxMessageSize; opts.Size > limit {
 		return replyTooBig(limit)
 	}
+	if err := s.daemon.room(opts.Size); err != nil {
+		return err
+	}
 	s.tx = tx
 	s.conn.setBusy(true)
 	return nil
@@ -100,6 +111,10 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 
 // Rcpt asks the store whose address it is.
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	return s.daemon.counted("RCPT", s.rcpt(to))
+}
+
+func (s *session) rcpt(to string) error {
 	if s.tx == nil {
 		return reply(503, 5, 5, 1, "no transaction is open")
 	}
@@ -117,6 +132,7 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	case errors.Is(err, store.ErrNotFound):
 		return reply(550, 5, 1, 1, "<%s>: no such list address here", a)
 	case err != nil:
+		s.daemon.meter.StoreError()
 		s.daemon.log.Error("look-up failed", "recipient", a.String(), "peer", s.peer, "err", err)
 		return replyLookup
 	}

@@ -117,6 +117,7 @@ type Daemon struct {
 	store  Store
 	stages Stages
 	log    *slog.Logger
+	meter  Meter
 	now    func() time.Time
 	work   context.Context // of look-ups and consultations: ends with the grace period
 	quit   context.CancelFunc
@@ -128,7 +129,7 @@ type Daemon struct {
 
 // New makes a daemon; Run starts it.
 func New(cfg Config, st Store, stages Stages, log *slog.Logger) *Daemon {
-	d := &Daemon{store: st, stages: stages, log: log, now: time.Now, conns: map[*conn]struct{}{}}
+	d := &Daemon{store: st, stages: stages, log: log, meter: noMeter{}, now: time.Now, conns: map[*conn]struct{}{}}
 	d.Service = listen.NewService(cfg, listen.Kind[Config]{
 		Name:     "milter",
 		Complete: Config.completed,

@@ -20,6 +20,17 @@ func refuse(code int, enhanced, text string) gomilter.Response {
 	return gomilter.NewResponseStr(byte(gomilter.ActReplyCode), fmt.Sprintf("%d %s %s", code, enhanced, line(text)))
 }
 
+// verdictOf tells what a response means to the SMTP client.
+func verdictOf(r gomilter.Response) string {
+	switch m := r.Response(); {
+	case m.Code != byte(gomilter.ActReplyCode) || len(m.Data) == 0:
+		return "pass"
+	case m.Data[0] == '4':
+		return "tempfail"
+	}
+	return "reject"
+}
+
 // letters are those that have no simple letter within them.
 var letters = strings.NewReplacer("ß", "ss", "æ", "ae", "œ", "oe", "ø", "o", "ł", "l", "„", `"`, "“", `"`, "”", `"`, "«", `"`, "»", `"`, "’", "'", "…", "...", "\u00a0", " ")
 

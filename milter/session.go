@@ -68,6 +68,13 @@ func (s *session) MailFrom(from string, _ *gomilter.Modifier) (gomilter.Response
 
 // RcptTo refuses one recipient, or lets it pass: no decision is about another.
 func (s *session) RcptTo(to string, _ *gomilter.Modifier) (gomilter.Response, error) {
+	begun := time.Now()
+	response, err := s.rcptTo(to)
+	s.daemon.meter.Verdict("rcpt", verdictOf(response), time.Since(begun))
+	return response, err
+}
+
+func (s *session) rcptTo(to string) (gomilter.Response, error) {
 	if s.tx == nil {
 		return gomilter.RespContinue, nil
 	}
@@ -166,7 +173,10 @@ func (s *session) Body(m *gomilter.Modifier) (gomilter.Response, error) {
 	if !s.asks() {
 		return gomilter.RespContinue, nil
 	}
-	return s.judge(m.Macros["i"]), nil
+	begun := time.Now()
+	response := s.judge(m.Macros["i"])
+	s.daemon.meter.Verdict("message", verdictOf(response), time.Since(begun))
+	return response, nil
 }
 
 // Abort ends the transaction. The library calls it after each message, too.

@@ -65,6 +65,7 @@ func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
 	d.posts.begin(c)
 	out, err := d.transact(ctx, c)
 	if out == nil {
+		d.meter.Nothing()
 		d.posts.end(c, outcome{})
 		if errors.Is(err, spool.ErrFenced) {
 			return err
@@ -81,6 +82,7 @@ func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
 		d.mta.put(out.conn)
 	}
 	d.posts.end(c, *out)
+	d.count(out, d.now().Sub(start), d.now().Sub(c.Created))
 	if err == nil {
 		d.traceTurn(c, out, d.now().Sub(start))
 	}

@@ -24,6 +24,7 @@ type mta struct {
 	fewEnd time.Time
 	down   bool
 	since  time.Time // down since
+	why    string    // it is down
 	fails  int       // transactions in a row that came to nothing
 	wait   delay     // before the prober's next try
 
@@ -236,7 +237,7 @@ func (m *mta) setDown(err error) {
 	if m.down {
 		return
 	}
-	m.down, m.since = true, time.Now()
+	m.down, m.since, m.why = true, time.Now(), err.Error()
 	m.log.Warn("outbound: the MTA is down, mail waits", "mta", m.cfg.MTA.String(), "err", err)
 	wake(m.probe)
 }

@@ -81,6 +81,7 @@ type Daemon struct {
 	keys     keys
 	posts    summaries
 	trace    Tracer
+	meter    Meter
 	ready    chan struct{}
 	stopping chan struct{} // closed when no more is to be begun
 	moved    chan struct{} // has a token when other segments are wanted
@@ -97,7 +98,7 @@ type Daemon struct {
 func New(cfg Config, sp Spool, log *slog.Logger) *Daemon {
 	cfg = cfg.withDefaults()
 	d := &Daemon{
-		spool: sp, log: log, ready: make(chan struct{}), moved: make(chan struct{}, 1), now: time.Now, trace: noTracer{},
+		spool: sp, log: log, ready: make(chan struct{}), moved: make(chan struct{}, 1), now: time.Now, trace: noTracer{}, meter: noMeter{},
 		strikes: map[string]int{}, turns: map[string]turnsSum{}, partial: map[string]*partial{}, delays: map[string]int64{},
 	}
 	d.cfg.Store(&cfg)

@@ -70,6 +70,9 @@ func (d *Daemon) bounce(ctx context.Context, owner spool.Owner, e spool.Entry) e
 		if err := d.store.RecordBounces(ctx, bounceRules(&p.list.Settings), events); err != nil {
 			return storeFailed("file bounces", err)
 		}
+		for _, e := range events {
+			d.meter.Bounce(e.Class)
+		}
 		d.tellBounces()
 	}
 	p.log.Info("bounce filed", "recipients", len(events))

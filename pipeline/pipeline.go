@@ -99,6 +99,8 @@ type Daemon struct {
 	store   Store
 	stages  Stages
 	tracer  Tracer
+	meter   Meter
+	trouble trouble
 	archive archive.Archive // nil: nothing is kept
 	closed  chan struct{}   // there is a digest to file
 	waits   chan struct{}   // moderators are to be told what waits
@@ -116,7 +118,7 @@ type Daemon struct {
 
 // New returns a pipeline that Run starts.
 func New(cfg Config, sp Spool, st Store, stages Stages, log *slog.Logger) *Daemon {
-	d := &Daemon{spool: sp, store: st, stages: stages, tracer: noTracer{}, log: log, now: time.Now, closed: make(chan struct{}, 1), bounced: make(chan struct{}, 1), waits: make(chan struct{}, 1), ready: make(chan struct{})}
+	d := &Daemon{spool: sp, store: st, stages: stages, tracer: noTracer{}, meter: noMeter{}, log: log, now: time.Now, closed: make(chan struct{}, 1), bounced: make(chan struct{}, 1), waits: make(chan struct{}, 1), ready: make(chan struct{})}
 	d.cfg.Store(&cfg)
 	return d
 }
@@ -177,7 +179,9 @@ func (d *Daemon) each(do func(ctx context.Context, owner spool.Owner, e spool.En
 	return func(ctx context.Context, owner spool.Owner, e spool.Entry) {
 		if err := do(ctx, owner, e); err != nil {
 			d.giveBack(ctx, owner, e, err)
+			return
 		}
+		d.trouble.over()
 	}
 }
 
@@ -218,6 +222,7 @@ func (d *Daemon) giveBack(ctx context.Context, owner spool.Owner, e spool.Entry,
 	if errors.Is(cause, host.ErrDown) {
 		// No handler has seen the post, so it has not had its try: it waits for the plugin.
 		log.Warn("post waits for a plugin", "err", cause)
+		d.meter.Entry("waits")
 		wait(ctx, cfg.RetryMin)
 		owner.Release(e)
 		return
@@ -239,16 +244,19 @@ func (d *Daemon) record(ctx context.Context, owner spool.Owner, e spool.Entry, c
 
 	spent := e.Tries+1 >= cfg.MaxTries
 	if blameless(cause) {
+		d.trouble.met(cause, d.now())
 		spent = d.now().Sub(e.Received) >= patience
 	}
 	var permanent permanentError
 	if errors.As(cause, &permanent) || spent {
 		log.Error("post failed", "tries", e.Tries+1, "err", cause)
+		d.countFailure("failed", cause)
 		d.tracer.Trace(string(e.ID), e.List, trace.Failed, "tries", e.Tries+1, "reason", cause)
 		return owner.Park(ctx, e, spool.Failed, cause.Error(), e.Notes)
 	}
 	due := d.now().Add(backoff(e.Tries, cfg.RetryMin, cfg.RetryMax))
 	log.Warn("post deferred", "tries", e.Tries+1, "due", due, "err", cause)
+	d.countFailure("deferred", cause)
 	d.tracer.Trace(string(e.ID), e.List, trace.Deferred, "tries", e.Tries+1, "due", due, "reason", cause)
 	return owner.Defer(ctx, e, due, cause.Error())
 }

@@ -50,6 +50,7 @@ type world struct {
 	list       *list.List
 	daemon     *Daemon
 	tracer     Tracer // of the next start; or nil
+	meter      Meter  // likewise
 	archive    archive.Archive
 	archiveDir string
 	limits     store.StateLimits
@@ -95,6 +96,9 @@ func (w *world) startWith(st Store, stages Stages) {
 	}, w.spool, st, stages, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if w.tracer != nil {
 		w.daemon.SetTracer(w.tracer)
+	}
+	if w.meter != nil {
+		w.daemon.SetMeter(w.meter)
 	}
 	if w.now != nil {
 		w.daemon.now = w.now

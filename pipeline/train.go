@@ -57,12 +57,15 @@ func (d *Daemon) run(ctx context.Context, owner spool.Owner, e spool.Entry) {
 	defer t.commits.Wait()
 	defer t.drain()
 	for n := 1; ; n++ {
+		before := len(t.posts)
 		if err := d.incoming(ctx, t, e); err != nil {
 			if t.drain() != nil {
 				owner.Release(e)
 				return
 			}
 			d.giveBack(ctx, owner, e, err)
+		} else if len(t.posts) == before {
+			d.trouble.over() // it went through without the train, to its end
 		}
 		if n == maxTrain {
 			return

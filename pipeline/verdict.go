@@ -33,6 +33,7 @@ func (d *Daemon) hold(ctx context.Context, p *post, result host.Result, notes ma
 		return err
 	}
 	d.tellModerators()
+	d.meter.Entry("held")
 	d.note(p, trace.Held, "stage", result.Stage, "code", result.Verdict.Code, "reason", result.Verdict.Reason)
 	return nil
 }
@@ -44,6 +45,7 @@ func (d *Daemon) reject(ctx context.Context, p *post, v sdk.Verdict) error {
 	if err != nil {
 		return err
 	}
+	d.meter.Entry("rejected")
 	p.log.Info("post rejected", "code", v.Code, "reason", v.Reason, "notice", may)
 	d.note(p, trace.Rejected, "code", v.Code, "reason", v.Reason, "notice", may)
 	if !may {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/control"
+	"github.com/mlist/mlist/internal/metrics"
 )
 
 // controlPath is the control socket of a process that runs these daemons, or "".
@@ -24,12 +25,9 @@ func controlPath(c *config.Config, which parts, instance string) string {
 	if path == "" {
 		return ""
 	}
-	for name, alone := range map[string]parts{"lmtpd": {lmtpd: true}, "milter": {milter: true}, "pipeline": {pipeline: true}, "outbound": {outbound: true}} {
-		if which == alone {
-			if instance != "" {
-				name += "-" + instance
-			}
-			return strings.TrimSuffix(path, ".sock") + "-" + name + ".sock"
+	for _, s := range singles {
+		if which == s.which {
+			return besideSocket(path, s.name, instance)
 		}
 	}
 	return path
@@ -53,9 +51,9 @@ func (s *server) listenControl(ctx context.Context) net.Listener {
 const unasked = "`mlist reload` and `mlist plugin ls` cannot ask this process"
 
 // serveControl answers the mlist command until ctx ends.
-func (s *server) serveControl(ctx context.Context, l net.Listener, daemons []namedDaemon) {
+func (s *server) serveControl(ctx context.Context, l net.Listener) {
 	err := control.Serve(ctx, l, control.Operations{
-		Status: func() control.Status { return s.status(daemons) },
+		Status: s.status,
 		Reload: func() error { return s.askReload(ctx) },
 	})
 	if err != nil {
@@ -80,8 +78,17 @@ func (s *server) askReload(ctx context.Context) error {
 }
 
 // status is what the process says of itself.
-func (s *server) status(daemons []namedDaemon) control.Status {
-	st := control.Status{Version: versionText(), PID: os.Getpid(), Daemons: names(daemons), Plugins: []control.Plugin{}}
+func (s *server) status() control.Status {
+	st := s.look()
+	st.Checks = s.checks()
+	return st
+}
+
+// look is status as far as nothing outside of the process is asked.
+func (s *server) look() control.Status {
+	st := control.Status{Version: versionText(), PID: os.Getpid(), Daemons: names(s.running), Plugins: []control.Plugin{}, Checks: []metrics.Check{},
+		Started: s.started, Totals: s.metrics.Totals(), MTA: s.mtaStatus(), Connections: s.connections()}
+	st.Minute = s.rates.Minute(st.Totals)
 	if s.host == nil {
 		return st
 	}
@@ -228,12 +235,15 @@ type processJSON struct {
 	Daemons []string `json:"daemons"`
 	Posts   int64    `json:"posts"`
 	Calls   int64    `json:"calls"`
+
+	Started     time.Time      `json:"started"`
+	Connections map[string]int `json:"connections"` // by daemon
 }
 
 func statuses(live []running) []processJSON {
 	out := []processJSON{}
 	for _, r := range live {
-		out = append(out, processJSON{r.Version, r.PID, r.Daemons, r.Posts, r.Calls})
+		out = append(out, processJSON{r.Version, r.PID, r.Daemons, r.Posts, r.Calls, r.Started, r.Connections})
 	}
 	return out
 }

@@ -49,6 +49,9 @@ func TestCommands(t *testing.T) {
 // configIn is a configuration of which everything is in a directory; more is TOML for
 // the top of the file.
 func configIn(dir, more string) string {
+	if !strings.Contains(more, "metrics.listen") {
+		more += "metrics.listen = \"\"\n" // tests run beside each other
+	}
 	return more + fmt.Sprintf("\nhostname = \"lists.test\"\nstore.url = %q\narchive.url = %q\nspool.url = %q\nlmtpd.listen = [%q]\nmilter.listen = []\ncontrol.listen = %q\ntemplates.dir = %q\n",
 		"sqlite:"+filepath.Join(dir, "mlist.db"), "dir:"+filepath.Join(dir, "archive"), "dir:"+filepath.Join(dir, "spool"), "unix:"+filepath.Join(dir, "lmtp.sock"), "unix:"+filepath.Join(dir, "control.sock"), filepath.Join(dir, "templates"))
 }

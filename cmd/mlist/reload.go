@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/list"
@@ -11,10 +12,12 @@ import (
 // reload reads the configuration again. What can fail comes first, and an error, which
 // it has logged, leaves everything as it was.
 func (s *server) reload(ctx context.Context) error {
+	begun := time.Now()
 	next, err := s.load()
 	if err == nil {
 		err = s.take(ctx, next)
 	}
+	s.metrics.Reloads.Reload(err, time.Since(begun))
 	if err != nil {
 		s.log.Error("configuration not taken on: the old one stays in effect", "err", err)
 		return err
@@ -110,6 +113,7 @@ func (s *server) keep(next *config.Config) {
 		k.copy(&kept, s.cfg)
 	}
 	s.cfg = &kept
+	s.effective.Store(&kept)
 }
 
 // fixed are the keys that a running mlist cannot change.
@@ -124,6 +128,7 @@ var fixed = []struct {
 	{"pipeline.workers", func(c *config.Config) string { return fmt.Sprint(c.Pipeline.Workers) }, func(to, from *config.Config) { to.Pipeline.Workers = from.Pipeline.Workers }},
 	{"trace", func(c *config.Config) string { return fmt.Sprint(c.Trace) }, func(to, from *config.Config) { to.Trace = from.Trace }},
 	{"control.listen", func(c *config.Config) string { return c.Control.Listen }, func(to, from *config.Config) { to.Control = from.Control }},
+	{"metrics.listen", func(c *config.Config) string { return c.Metrics.Listen }, func(to, from *config.Config) { to.Metrics = from.Metrics }},
 	{"log.format", func(c *config.Config) string { return c.Log.Format }, func(to, from *config.Config) { to.Log.Format = from.Log.Format }},
 }
 

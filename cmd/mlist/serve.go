@@ -26,7 +26,7 @@ all of them work. SIGTERM and SIGINT let what is under way finish; a second one 
 ` + "`mlist reload`" + ` and SIGHUP read the configuration again: a bad file changes nothing.`,
 		Example: "  mlist serve\n  mlist --config /tmp/try/mlist.toml serve",
 		Args:    between(0, 0, "nothing"),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), everything, "") },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), everything, "", "") },
 	}
 }
 
@@ -42,15 +42,18 @@ func (a *app) daemonCommands() []*cobra.Command {
 		{"pipeline", "run only the daemon that prepares mail", parts{pipeline: true}},
 		{"outbound", "run only the daemon that hands mail to the MTA", parts{outbound: true}},
 	} {
-		var segments string
+		var segments, metricsAt string
 		c := &cobra.Command{
 			Use:     d.name,
 			Short:   d.short,
 			Long:    "As `mlist serve`, with this daemon alone. Daemons in processes of their own meet in the spool.",
 			Example: "  mlist " + d.name,
 			Args:    between(0, 0, "nothing"),
-			RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), d.parts, segments) },
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return a.serve(cmd.Context(), d.parts, segments, metricsAt)
+			},
 		}
+		c.Flags().StringVar(&metricsAt, "metrics", "", "where its metrics are read, in place of metrics.listen")
 		if d.parts.outbound {
 			c.Example += "\n  mlist outbound --segments 0000-7fff"
 			c.Flags().StringVar(&segments, "segments", "", "what this daemon owns, in place of outbound.segments")
@@ -66,10 +69,15 @@ type parts struct{ lmtpd, milter, pipeline, outbound bool }
 var everything = parts{lmtpd: true, milter: true, pipeline: true, outbound: true}
 
 // serve runs daemons until a signal or an error ends them. segments, if not empty, are in
-// place of those of the configuration.
-func (a *app) serve(ctx context.Context, which parts, segments string) error {
+// place of those of the configuration, and so is metricsAt in place of metrics.listen.
+func (a *app) serve(ctx context.Context, which parts, segments, metricsAt string) error {
 	// First of all: nothing that is started later may take these for its own.
 	above := findSupervisor()
+	if metricsAt != "" {
+		if _, _, err := listen.Split(metricsAt); err != nil {
+			return usageError{fmt.Errorf("--metrics: %w", err)}
+		}
+	}
 	inherited, err := listen.Inherit()
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -92,7 +100,7 @@ func (a *app) serve(ctx context.Context, which parts, segments string) error {
 	if _, err := os.Stat(path); err != nil {
 		log.Warn("no configuration file: the defaults hold", "config", path)
 	}
-	s := &server{which: which, path: path, instance: segments, cfg: c, log: log, level: &level, load: load, reloads: make(chan chan error), above: above, inherited: inherited}
+	s := &server{which: which, path: path, instance: segments, cfg: c, log: log, level: &level, load: load, reloads: make(chan chan error), metricsAt: metricsAt, above: above, inherited: inherited}
 	if err := s.run(ctx, hangups); err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}

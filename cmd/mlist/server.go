@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,6 +16,7 @@ import (
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/listen"
+	"github.com/mlist/mlist/internal/metrics"
 	"github.com/mlist/mlist/internal/socketmap"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
@@ -41,7 +43,8 @@ type server struct {
 	level     *slog.LevelVar
 	load      func() (*config.Config, error)
 	// reloads are asked for over the control socket; what came of it goes back.
-	reloads chan chan error
+	reloads   chan chan error
+	metricsAt string // in place of metrics.listen
 
 	set      *settings // what the daemons have
 	spool    spool.Spool
@@ -53,7 +56,19 @@ type server struct {
 	live     *socketmap.Daemon
 	pipeline *pipeline.Daemon
 	outbound *outbound.Daemon
+	ping     func(context.Context) error // of the store; nil: not opened
+
+	metrics   *metrics.Metrics
+	rates     metrics.Rates
+	probes    probes
+	effective atomic.Pointer[config.Config] // cfg, for other goroutines than that which reloads
+	running   []namedDaemon
+	disk      string // that alive asks: a reload replaces cfg, but does not move this
+	started   time.Time
 }
+
+// cfgNow is the configuration in effect.
+func (s *server) cfgNow() *config.Config { return s.effective.Load() }
 
 // pluginGrace is how long plugins may take to stop, after the pipeline has.
 const pluginGrace = 10 * time.Second
@@ -68,6 +83,8 @@ type daemon interface {
 // closes everything again.
 func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
+	s.effective.Store(s.cfg)
+	s.metrics, s.started, s.disk = metrics.New(), time.Now(), localDir(s.cfg)
 	if s.set, err = translate(s.cfg, s.log); err != nil {
 		return err
 	}
@@ -82,17 +99,27 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	daemons := s.daemons()
+	s.running = daemons
 	for _, d := range daemons {
 		g.Go(func() error { return runOne(ctx, d.name, d.daemon) })
 	}
 	// Before anybody is told that it is ready, so that it can be asked then.
 	if l := s.listenControl(ctx); l != nil {
 		g.Go(func() error {
-			s.serveControl(ctx, l, daemons)
+			s.serveControl(ctx, l)
 			return nil
 		})
 	}
-	disk := localDir(s.cfg) // a reload replaces cfg, but does not move this
+	if l := s.listenMetrics(); l != nil {
+		g.Go(func() error {
+			s.serveMetrics(ctx, l)
+			return nil
+		})
+	}
+	g.Go(func() error {
+		s.sample(ctx)
+		return nil
+	})
 	g.Go(func() error { return s.watch(ctx, daemons, hangups) })
 	if s.which.lmtpd {
 		g.Go(func() error {
@@ -101,7 +128,7 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 		})
 	}
 	g.Go(func() error {
-		s.above.watchOver(ctx, func() error { return s.alive(daemons, disk) })
+		s.above.watchOver(ctx, s.alive)
 		return nil
 	})
 	return g.Wait()
@@ -165,14 +192,6 @@ func (s *server) watch(ctx context.Context, daemons []namedDaemon, hangups <-cha
 	}
 }
 
-// alive comes back without an error while mlist gets on: it takes the locks that what is
-// stuck would hold, and asks the disk.
-func (s *server) alive(daemons []namedDaemon, disk string) error {
-	s.status(daemons)
-	_, err := os.Stat(disk)
-	return err
-}
-
 type namedDaemon struct {
 	name string
 	daemon
@@ -201,10 +220,11 @@ func (s *server) open(ctx context.Context, set *settings) error {
 		if err != nil {
 			return err
 		}
-		if s.store, err = sqlstore.Open(ctx, s.cfg.Store.URL, sqlstore.Options{Migrate: true, Styles: styles}); err != nil {
-			s.store = nil // not a nil *sqlstore.Store
+		st, err := sqlstore.Open(ctx, s.cfg.Store.URL, sqlstore.Options{Migrate: true, Styles: styles})
+		if err != nil {
 			return err
 		}
+		s.store, s.ping = st, st.Ping
 		s.store.SetSite(s.cfg.SiteName)
 		if err := s.store.SetStyles(ctx, styles); err != nil {
 			s.log.Error("mail to lists with a style that is not configured waits", "err", err)
@@ -219,6 +239,7 @@ func (s *server) open(ctx context.Context, set *settings) error {
 	if s.which.pipeline {
 		s.pipeline = pipeline.New(set.pipeline, s.spool, s.store, s.host, s.log)
 		s.pipeline.SetTracer(s.trace)
+		s.pipeline.SetMeter(s.metrics.Pipeline)
 		if a := openArchive(s.cfg); a != nil {
 			if err := a.Make(); err != nil {
 				return withHint(err, "archive.url in the configuration says where it is; empty is none, and no digests.")
@@ -229,17 +250,26 @@ func (s *server) open(ctx context.Context, set *settings) error {
 	if s.which.lmtpd {
 		s.lmtpd = lmtpd.New(set.lmtpd, s.store, s.spool, s.log)
 		s.lmtpd.SetTracer(s.trace)
+		s.lmtpd.SetMeter(s.metrics.LMTPD)
+		if path, ok := spoolDir(s.cfg); ok {
+			s.lmtpd.SetSpace(func() (int64, error) {
+				d, err := diskAt("spool", path)
+				return int64(d.Free), err
+			})
+		}
 		s.lmtpd.SetInherited(s.inherited)
 		s.live = socketmap.New(set.live, s.store, s.log)
 		s.live.SetInherited(s.inherited)
 	}
 	if s.which.milter {
 		s.milter = milter.New(set.milter, s.store, s.host, s.log)
+		s.milter.SetMeter(s.metrics.Milter)
 		s.milter.SetInherited(s.inherited)
 	}
 	if s.which.outbound {
 		s.outbound = outbound.New(set.outbound, s.spool, s.log)
 		s.outbound.SetTracer(s.trace)
+		s.outbound.SetMeter(s.metrics.Outbound)
 	}
 	return nil
 }

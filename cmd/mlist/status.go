@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/control"
+	"github.com/mlist/mlist/internal/metrics"
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
 )
@@ -23,7 +23,11 @@ type statusJSON struct {
 	Queues    []queueJSON      `json:"queues"`
 	Owners    []ownerJSON      `json:"owners"` // of segments, on any machine that shares the spool
 	Unserved  []unservedJSON   `json:"unserved"`
-	Disk      diskJSON         `json:"disk"`
+	Minute    metrics.Totals   `json:"minute"` // what the processes did in the last minute, together
+	Totals    metrics.Totals   `json:"totals"` // and since each was started
+	MTAs      []control.MTA    `json:"mtas"`   // how each outbound here gets on with its own
+	Disks     []diskJSON       `json:"disks"`
+	Checks    []metrics.Check  `json:"checks"`
 	Problems  []string         `json:"problems"`
 }
 
@@ -51,19 +55,21 @@ type unservedJSON struct {
 	Segments string      `json:"segments"`
 }
 
-// diskJSON is what is free where the spool is, in octets.
+// diskJSON is what is free on one file system, in octets.
 type diskJSON struct {
-	Path  string `json:"path"`
-	Free  uint64 `json:"free"`
-	Total uint64 `json:"total"`
+	Of    []string `json:"of"` // what lies there: spool, store, archive, trace
+	Path  string   `json:"path"`
+	Free  uint64   `json:"free"`
+	Total uint64   `json:"total"`
 }
 
 func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "print how mlist fares: daemons, queues, segments, plugins, disk, and what is wrong",
-		Long: `Prints which daemons answer, what waits in the queues and for how long, who serves which segments, how the plugins fare
-and how full the disk is; and last what is wrong. It ends with status 1 if something is.`,
+		Short: "print how mlist fares: daemons, queues, rates, segments, plugins, disks, and what is wrong",
+		Long: `Prints which daemons answer, what waits in the queues and for how long, what was done in the last minute, who serves which
+segments, how the plugins and the way to the MTA fare and how full the disks are; and last what is wrong. It ends with status 1 if
+something is. ` + "`mlist top`" + ` shows the same again and again.`,
 		Example: "  mlist status\n  mlist status --json | jq .problems",
 		Args:    between(0, 0, "nothing"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -91,13 +97,9 @@ and how full the disk is; and last what is wrong. It ends with status 1 if somet
 }
 
 func gatherStatus(ctx context.Context, c *config.Config, sp spool.Admin) (*statusJSON, error) {
-	live, err := ask(ctx, c)
+	st, err := gatherLive(ctx, c)
 	if err != nil {
 		return nil, err
-	}
-	st := &statusJSON{Processes: statuses(live), Plugins: []control.Plugin{}, Owners: []ownerJSON{}, Unserved: []unservedJSON{}, Problems: []string{}}
-	for _, r := range live {
-		st.Plugins = append(st.Plugins, r.Plugins...)
 	}
 	for _, q := range spool.Queues {
 		j, err := summary(ctx, sp, q)
@@ -109,14 +111,45 @@ func gatherStatus(ctx context.Context, c *config.Config, sp spool.Admin) (*statu
 	if err := st.addOwners(ctx, sp); err != nil {
 		return nil, err
 	}
-	var fs unix.Statfs_t
-	st.Disk.Path = localDir(c)
-	if err := unix.Statfs(st.Disk.Path, &fs); err != nil {
-		return nil, fmt.Errorf("ask how much of %s is free: %w", st.Disk.Path, err)
-	}
-	st.Disk.Free, st.Disk.Total = fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize)
 	st.judge()
 	return st, nil
+}
+
+// gatherLive is what the running processes tell, and the disks.
+func gatherLive(ctx context.Context, c *config.Config) (*statusJSON, error) {
+	live, err := ask(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	st := &statusJSON{Processes: statuses(live), Plugins: []control.Plugin{}, Owners: []ownerJSON{}, Unserved: []unservedJSON{},
+		MTAs: []control.MTA{}, Disks: []diskJSON{}, Checks: []metrics.Check{}, Problems: []string{}}
+	for _, r := range live {
+		st.Plugins = append(st.Plugins, r.Plugins...)
+		st.Checks = append(st.Checks, r.Checks...)
+		st.Minute, st.Totals = st.Minute.Add(r.Minute), st.Totals.Add(r.Totals)
+		if r.MTA != nil {
+			st.MTAs = append(st.MTAs, *r.MTA)
+		}
+	}
+	return st, st.addDisks(c)
+}
+
+// addDisks tells how full the file systems are on which something lies, each once.
+func (st *statusJSON) addDisks(c *config.Config) error {
+	seen := map[uint64]int{}
+	for _, at := range disksOf(c) {
+		d, err := diskAt(at.of, at.path)
+		if err != nil {
+			return err
+		}
+		if i, ok := seen[d.Device]; ok {
+			st.Disks[i].Of = append(st.Disks[i].Of, at.of)
+			continue
+		}
+		seen[d.Device] = len(st.Disks)
+		st.Disks = append(st.Disks, diskJSON{Of: []string{at.of}, Path: at.path, Free: d.Free, Total: d.Total})
+	}
+	return nil
 }
 
 // summary counts what is in a queue.
@@ -181,9 +214,9 @@ func (st *statusJSON) judge() {
 			add("nobody serves %s of %s", u.Segments, u.Queue)
 		}
 	}
-	for _, p := range st.Plugins {
-		if p.PID == 0 || !p.Healthy {
-			add("plugin %s is not healthy", printable(p.Name, false))
+	for _, c := range st.Checks {
+		if !c.OK {
+			add("%s: %s", printable(c.Name, false), printable(c.Reason, true))
 		}
 	}
 	for _, q := range st.Queues {
@@ -191,15 +224,44 @@ func (st *statusJSON) judge() {
 			add("%s in failed: mlist queue ls failed", count(q.Entries, "message", "messages"))
 		}
 	}
-	if st.Disk.Total > 0 && st.Disk.Free < st.Disk.Total/diskLow {
-		add("%d %% of the spool's disk is free", st.Disk.Free*100/st.Disk.Total)
+	for _, m := range st.MTAs {
+		if !m.Up {
+			add("the MTA at %s is down since %s, and mail waits: %s", printable(m.Address, false), moment(m.DownSince), printable(m.Reason, true))
+		}
+	}
+	for _, d := range st.Disks {
+		if d.Total > 0 && d.Free < d.Total/diskLow {
+			add("%d %% of the disk with %s is free", d.Free*100/d.Total, strings.Join(d.Of, ", "))
+		}
 	}
 }
 
 func (st *statusJSON) print(w io.Writer, now time.Time) {
-	for _, p := range st.Processes {
-		fmt.Fprintf(w, "mlist %s (pid %d) runs %s\n", printable(p.Version, false), p.PID, printable(strings.Join(p.Daemons, ", "), false))
+	st.printProcesses(w, now)
+	st.printQueues(w, now)
+	fmt.Fprintf(w, "\n%-12s %9s %9s %9s %6s %11s %9s %9s\n", "DONE", "TAKEN", "REFUSED", "PREPARED", "HELD", "DELIVERED", "DEFERRED", "BOUNCED")
+	printTotals(w, "last minute", st.Minute)
+	printTotals(w, "since start", st.Totals)
+	fmt.Fprintf(w, "\n%-9s %-11s %s\n", "QUEUE", "SEGMENTS", "OWNER")
+	for _, o := range st.Owners {
+		fmt.Fprintf(w, "%-9s %-11s %s (pid %d)\n", o.Queue, o.Segments, printable(o.Name, false), o.PID)
 	}
+	st.printRest(w)
+}
+
+func (st *statusJSON) printProcesses(w io.Writer, now time.Time) {
+	for _, p := range st.Processes {
+		fmt.Fprintf(w, "mlist %s (pid %d) runs %s; up %s", printable(p.Version, false), p.PID, printable(strings.Join(p.Daemons, ", "), false), age(p.Started, now))
+		for _, daemon := range sortedKeys(p.Connections) {
+			if n := p.Connections[daemon]; n > 0 {
+				fmt.Fprintf(w, "; %s to %s", count(int64(n), "connection", "connections"), printable(daemon, false))
+			}
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+func (st *statusJSON) printQueues(w io.Writer, now time.Time) {
 	fmt.Fprintf(w, "\n%-9s %8s %11s %9s %7s\n", "QUEUE", "ENTRIES", "RECIPIENTS", "DEFERRED", "OLDEST")
 	for _, q := range st.Queues {
 		oldest, recipients := "-", "-"
@@ -215,17 +277,32 @@ func (st *statusJSON) print(w io.Writer, now time.Time) {
 		}
 		fmt.Fprintln(w)
 	}
-	fmt.Fprintf(w, "\n%-9s %-11s %s\n", "QUEUE", "SEGMENTS", "OWNER")
-	for _, o := range st.Owners {
-		fmt.Fprintf(w, "%-9s %-11s %s (pid %d)\n", o.Queue, o.Segments, printable(o.Name, false), o.PID)
-	}
+}
+
+func printTotals(w io.Writer, what string, t metrics.Totals) {
+	fmt.Fprintf(w, "%-12s %9s %9s %9s %6s %11s %9s %9s\n", what, thousands(t.Taken), thousands(t.Refused), thousands(t.Prepared), thousands(t.Held),
+		thousands(t.Delivered), thousands(t.Deferred), thousands(t.Bounced))
+}
+
+// printRest tells of plugins, MTA and disks, and what is wrong.
+func (st *statusJSON) printRest(w io.Writer) {
 	if len(st.Plugins) > 0 {
-		fmt.Fprintf(w, "\n%-16s %8s %9s %8s %9s\n", "PLUGIN", "PID", "CALLS", "ERRORS", "P99")
+		fmt.Fprintf(w, "\n%-16s %8s %8s %9s %8s %9s %9s\n", "PLUGIN", "PID", "RESTARTS", "CALLS", "ERRORS", "P50", "P99")
 		for _, p := range st.Plugins {
-			fmt.Fprintf(w, "%-16s %8d %9s %8s %7.1fms\n", printable(p.Name, false), p.PID, thousands(p.Calls), thousands(p.Errors), p.P99)
+			fmt.Fprintf(w, "%-16s %8d %8d %9s %8s %7.1fms %7.1fms\n", printable(p.Name, false), p.PID, p.Restarts, thousands(p.Calls), thousands(p.Errors), p.P50, p.P99)
 		}
 	}
-	fmt.Fprintf(w, "\n%s free of %s at %s\n", size(int64(st.Disk.Free)), size(int64(st.Disk.Total)), printable(st.Disk.Path, false))
+	fmt.Fprintln(w)
+	for _, m := range st.MTAs {
+		state := "up"
+		if !m.Up {
+			state = "DOWN"
+		}
+		fmt.Fprintf(w, "MTA %s: %s; %d of %s under way\n", printable(m.Address, false), state, m.Transactions, count(int64(m.Limit), "transaction", "transactions"))
+	}
+	for _, d := range st.Disks {
+		fmt.Fprintf(w, "%s free of %s at %s (%s)\n", size(int64(d.Free)), size(int64(d.Total)), printable(d.Path, false), strings.Join(d.Of, ", "))
+	}
 	for _, p := range st.Problems {
 		fmt.Fprintf(w, "PROBLEM: %s\n", p)
 	}

@@ -61,6 +61,7 @@ func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 		lmtpd: lmtpd.Config{
 			Listen: c.LMTPD.Listen, SocketMode: mode, Hostname: c.Hostname,
 			MaxMessageSize: int64(c.LMTPD.MaxMessageSize), MaxHeaderSize: int64(c.LMTPD.MaxHeaderSize),
+			MinFree:        int64(c.Spool.MinFree),
 			MaxConnections: c.LMTPD.MaxConnections, MaxRecipients: c.LMTPD.MaxRecipients,
 			IdleTimeout: c.LMTPD.IdleTimeout.Std(),
 		},

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mlist/mlist/internal/address"
@@ -21,6 +22,8 @@ const (
 	// maxHeader is half of what the parser of header blocks takes: the list's own fields
 	// come on top.
 	maxHeader = 512 << 10
+	// maxMetricsPort leaves four for single daemons.
+	maxMetricsPort = 65535 - 4
 )
 
 // checkSiteName wants a local part that no role address of a list can be.
@@ -109,6 +112,7 @@ func (c *Config) check(file string, at lines) error {
 		}
 	}
 	expect("control.listen", checkControl(c.Control.Listen))
+	expect("metrics.listen", checkMetrics(c.Metrics.Listen))
 	return p.err()
 }
 
@@ -146,6 +150,24 @@ func checkControl(listen string) error {
 		return fmt.Errorf("%q: this socket's path has at most %d octets", listen, most)
 	}
 	return checkPath(path)
+}
+
+// checkMetrics leaves room for single daemons: in the path of a socket, or above the port.
+func checkMetrics(listen string) error {
+	if strings.HasPrefix(listen, "unix:") {
+		return checkControl(listen)
+	}
+	if listen == "" {
+		return nil
+	}
+	if err := checkListen([]string{listen}); err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(listen[len("tcp:"):])
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > maxMetricsPort {
+		return fmt.Errorf("%q: want a port of 1 to %d", listen, maxMetricsPort)
+	}
+	return nil
 }
 
 // checkPathURL wants scheme:PATH. Only the scheme is printed of another: what follows

@@ -34,6 +34,7 @@ type Config struct {
 	Styles    map[string]map[string]any `toml:"styles" help:"[styles.NAME] is a way of setting lists: settings, and inherits, locked and help; mlist style ls shows all"`
 	Outbound  Outbound                  `toml:"outbound" help:"mail out: the MTA's port that takes prepared mail"`
 	Trace     Trace                     `toml:"trace" help:"what happened to each message: mlist trace reads it"`
+	Metrics   Metrics                   `toml:"metrics" help:"what Prometheus and health checks read by HTTP: /metrics, /healthz, /readyz"`
 	Control   Control                   `toml:"control" help:"how the mlist command asks a running mlist"`
 	Log       Log                       `toml:"log" help:"to standard error"`
 }
@@ -56,7 +57,8 @@ type Archive struct {
 
 // Spool is [spool].
 type Spool struct {
-	URL string `toml:"url" default:"dir:/var/spool/mlist" help:"dir:PATH, on one file system; or postgres://USER@HOST/DATABASE?passfile=PATH, and then trace.dir"`
+	URL     string `toml:"url" default:"dir:/var/spool/mlist" help:"dir:PATH, on one file system; or postgres://USER@HOST/DATABASE?passfile=PATH, and then trace.dir"`
+	MinFree Size   `toml:"min_free" default:"100MB" help:"of a directory's disk: with less, lmtpd answers 452 and the MTA keeps the mail, so that what is here can still go out; 0 takes mail until nothing is left"`
 }
 
 // LMTPD is [lmtpd].
@@ -130,6 +132,11 @@ type Trace struct {
 	Dir     string   `toml:"dir" help:"a file for each day; the directory trace in the spool when empty"`
 	Keep    Duration `toml:"keep" default:"14d" min:"1d" help:"older files are removed"`
 	MaxSize Size     `toml:"max_size" default:"1GB" help:"of all files: the oldest go first, and when today's alone has it, nothing more is written today; 0 is no limit"`
+}
+
+// Metrics is [metrics].
+type Metrics struct {
+	Listen string `toml:"listen" default:"tcp:127.0.0.1:9130" help:"tcp:HOST:PORT or unix:PATH; single daemons take the next ports: lmtpd 9131, milter 9132, pipeline 9133, outbound 9134, or put their name before .sock; off when empty"`
 }
 
 // Control is [control].

@@ -64,6 +64,8 @@ func TestWhatIsWrongIsToldWithFileLineAndKey(t *testing.T) {
 		{"a language that is none", "[templates]\nlanguage = \"English\"\n", `x.toml:2: templates.language: "English" is no language`},
 		{"a relative path of the trace", "[trace]\ndir = \"trace\"\n", `x.toml:2: trace.dir: "trace": want an absolute path`},
 		{"a control socket that is no unix socket", "[control]\nlisten = \"tcp:127.0.0.1:1\"\n", `x.toml:2: control.listen: "tcp:127.0.0.1:1": want unix:PATH`},
+		{"metrics without a scheme", "[metrics]\nlisten = \"127.0.0.1:9130\"\n", `x.toml:2: metrics.listen: "127.0.0.1:9130": want unix:PATH or tcp:HOST:PORT`},
+		{"metrics on a port with none above it", "[metrics]\nlisten = \"tcp:127.0.0.1:65535\"\n", `x.toml:2: metrics.listen: "tcp:127.0.0.1:65535": want a port of 1 to 65531`},
 		{"a relative path of the control socket", "[control]\nlisten = \"unix:x.sock\"\n", `x.toml:2: control.listen: "x.sock": want an absolute path`},
 		{"a trace kept for no time", "[trace]\nkeep = \"1h\"\n", "x.toml:2: trace.keep: 1h: want 1d or more"},
 		{"a pin that is no checksum", "[pipeline]\nplugin_sha256 = { standard = \"beef\" }\n", "x.toml:2: pipeline.plugin_sha256: standard: \"beef\" is no SHA-256"},

@@ -9,6 +9,8 @@ package control
 import (
 	"errors"
 	"time"
+
+	"github.com/mlist/mlist/internal/metrics"
 )
 
 // ErrNotRunning is returned when nobody answers.
@@ -25,6 +27,24 @@ type Status struct {
 	Posts   int64    `json:"posts"` // that the plugins were asked about
 	Calls   int64    `json:"calls"` // that this took
 	Plugins []Plugin `json:"plugins"`
+
+	Started time.Time       `json:"started"`
+	Totals  metrics.Totals  `json:"totals"` // since then
+	Minute  metrics.Totals  `json:"minute"` // in the last minute
+	Checks  []metrics.Check `json:"checks"` // what works, and what does not
+	MTA     *MTA            `json:"mta,omitempty"`
+	// Connections are those that are open now, by daemon.
+	Connections map[string]int `json:"connections"`
+}
+
+// MTA is how outbound gets on with the MTA.
+type MTA struct {
+	Address      string    `json:"address"`
+	Up           bool      `json:"up"`
+	DownSince    time.Time `json:"down_since,omitzero"`
+	Reason       string    `json:"reason,omitempty"`
+	Transactions int       `json:"transactions"` // under way
+	Limit        int       `json:"limit"`        // of those
 }
 
 // Plugin is a plugin that runs.

@@ -7,6 +7,16 @@ import (
 	"pgregory.net/rapid"
 )
 
+func TestPart(t *testing.T) {
+	half, err := Parse("0000-3fff,8000-bfff")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if All.Part() != 1 || half.Part() != 0.5 || (Set{}).Part() != 0 || (Set{{7, 7}}).Part() != 1.0/65536 {
+		t.Errorf("%v %v", All.Part(), half.Part())
+	}
+}
+
 func TestParse(t *testing.T) {
 	tests := []struct{ name, in, want, err string }{
 		{"the whole space", "0000-ffff", "0000-ffff", ""},

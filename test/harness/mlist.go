@@ -110,6 +110,7 @@ func Install(dir, dist string, opts Options) (*Mlist, error) {
 		"lmtpd.listen":        "[" + quote("unix:"+m.LMTP) + "]",
 		"milter.listen":       "[" + quote("unix:"+m.Milter) + "]",
 		"control.listen":      quote("unix:" + filepath.Join(dir, "run", "control.sock")),
+		"metrics.listen":      quote(""),
 		"pipeline.plugin_dir": quote(filepath.Join(dist, "plugins")),
 		"pipeline.retry_min":  quote("100ms"),
 		"pipeline.retry_max":  quote("1s"),

@@ -184,6 +184,7 @@ func (w *world) begin(ctx context.Context, mta string, small bool) (err error) {
 			"outbound.retry_min":                  `"50ms"`,
 			"outbound.retry_max":                  `"500ms"`,
 			"pipeline.max_tries":                  "1000",
+			"spool.min_free":                      `"0"`, // the disk is to be full to the last octet
 			"control.listen":                      fmt.Sprintf(`"unix:%s/run/control%d.sock"`, w.dir, i),
 		}})
 	}

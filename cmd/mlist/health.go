@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mlist/mlist/internal/metrics"
+)
+
+// patience is how long something may take to say that it is well.
+const patience = 5 * time.Second
+
+// errNoAnswer is why something is not well that does not say anything.
+var errNoAnswer = fmt.Errorf("no answer within %v", patience)
+
+// probe asks one thing that may not come back, such as a disk in trouble. Who asks while it
+// is still being asked shares the answer, so that askers do not pile up.
+type probe struct {
+	mu    sync.Mutex
+	asked *question
+}
+
+type question struct {
+	done chan struct{}
+	err  error
+}
+
+func (p *probe) ask(f func() error) error {
+	p.mu.Lock()
+	q := p.asked
+	if q == nil {
+		q = &question{done: make(chan struct{})}
+		p.asked = q
+		go func() {
+			q.err = f()
+			p.mu.Lock()
+			p.asked = nil
+			p.mu.Unlock()
+			close(q.done)
+		}()
+	}
+	p.mu.Unlock()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case <-q.done:
+		return q.err
+	case <-late.C:
+		return errNoAnswer
+	}
+}
+
+// alive comes back without an error while mlist gets on: it takes the locks that what is
+// stuck would hold, and asks the disk. The watchdog of systemd and /healthz go by it.
+func (s *server) alive() error {
+	s.look()
+	_, err := os.Stat(s.disk)
+	return err
+}
+
+// health is alive, for who must not wait.
+func (s *server) health() metrics.Health {
+	return metrics.HealthOf([]metrics.Check{checkOf("process", s.probes.alive.ask(s.alive))})
+}
+
+func checkOf(name string, err error) metrics.Check {
+	if err != nil {
+		return metrics.Check{Name: name, Reason: err.Error()}
+	}
+	return metrics.Check{Name: name, OK: true}
+}
+
+// readiness is whether the process can do what it is there for.
+func (s *server) readiness() metrics.Health { return metrics.HealthOf(s.checks()) }
+
+// checks look at all that the daemons of this process need.
+func (s *server) checks() []metrics.Check {
+	var out []metrics.Check
+	add := func(name string, err error) { out = append(out, checkOf(name, err)) }
+	for _, d := range s.running {
+		if isClosed(d.Ready()) {
+			add(d.name, nil)
+		} else {
+			add(d.name, errors.New("not ready yet"))
+		}
+	}
+	add("spool", s.probes.spool.ask(s.spoolUsable))
+	if s.ping != nil {
+		add("store", s.probes.store.ask(func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			return s.ping(ctx)
+		}))
+	}
+	if s.pipeline != nil {
+		if what, since := s.pipeline.Trouble(); what != "" {
+			add("work", fmt.Errorf("posts wait since %s: %s", since.Format(time.RFC3339), what))
+		}
+	}
+	if s.host != nil {
+		for _, p := range s.host.Plugins() {
+			var err error
+			if p.PID == 0 || !p.Healthy {
+				err = errors.New("down; posts wait until it is back")
+			}
+			add("plugin "+p.Name, err)
+		}
+	}
+	return out
+}
+
+// spoolUsable asks the spool, and whether there is room in it.
+func (s *server) spoolUsable() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if _, err := s.spool.Owners(ctx); err != nil {
+		return err
+	}
+	path, ok := spoolDir(s.cfgNow())
+	if !ok {
+		return nil
+	}
+	disk, err := diskAt("spool", path)
+	if err != nil {
+		return err
+	}
+	if least := uint64(s.cfgNow().Spool.MinFree); disk.Free < least {
+		return fmt.Errorf("only %s is free on its disk, less than spool.min_free (%s): lmtpd answers 452", size(int64(disk.Free)), size(int64(least)))
+	}
+	return nil
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// diskAt is what is free where path lies. A path that is not there yet is to be made in
+// what is there of it.
+func diskAt(of, path string) (metrics.Disk, error) {
+	d, err := statDisk(path)
+	for errors.Is(err, fs.ErrNotExist) && path != filepath.Dir(path) {
+		path = filepath.Dir(path)
+		d, err = statDisk(path)
+	}
+	d.Of = of
+	return d, err
+}
+
+func statDisk(path string) (metrics.Disk, error) {
+	var fs unix.Statfs_t
+	var at unix.Stat_t
+	if err := errors.Join(unix.Statfs(path, &fs), unix.Stat(path, &at)); err != nil {
+		return metrics.Disk{}, fmt.Errorf("ask how much of %s is free: %w", path, err)
+	}
+	block := uint64(fs.Bsize)
+	return metrics.Disk{Free: fs.Bavail * block, Total: fs.Blocks * block, FreeFiles: fs.Ffree, Device: uint64(at.Dev)}, nil
+}
