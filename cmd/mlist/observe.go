@@ -188,9 +188,11 @@ type census struct {
 }
 
 type counted struct {
-	queues   []metrics.Queue
-	unserved map[string]float64
-	at       time.Time
+	queues    []metrics.Queue
+	summaries []queueJSON // the same, for people
+	unserved  map[string]float64
+	at        time.Time // zero: there was none that went to its end
+	err       error     // why
 }
 
 const (
@@ -236,6 +238,8 @@ func (c *census) count() {
 	if err == nil {
 		next.at = time.Now()
 		c.last = next
+	} else {
+		c.last.err = err
 	}
 	close(c.pending)
 	c.pending = nil
@@ -254,7 +258,7 @@ func takeCensus(ctx context.Context, sp spool.Admin) (counted, error) {
 		if j.Oldest != nil {
 			m.Oldest = *j.Oldest
 		}
-		out.queues = append(out.queues, m)
+		out.queues, out.summaries = append(out.queues, m), append(out.summaries, j)
 	}
 	owners, err := sp.Owners(ctx)
 	if err != nil {

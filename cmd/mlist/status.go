@@ -242,11 +242,10 @@ func (st *statusJSON) print(w io.Writer, now time.Time) {
 	fmt.Fprintf(w, "\n%-12s %9s %9s %9s %6s %11s %9s %9s\n", "DONE", "TAKEN", "REFUSED", "PREPARED", "HELD", "DELIVERED", "DEFERRED", "BOUNCED")
 	printTotals(w, "last minute", st.Minute)
 	printTotals(w, "since start", st.Totals)
-	fmt.Fprintf(w, "\n%-9s %-11s %s\n", "QUEUE", "SEGMENTS", "OWNER")
-	for _, o := range st.Owners {
-		fmt.Fprintf(w, "%-9s %-11s %s (pid %d)\n", o.Queue, o.Segments, printable(o.Name, false), o.PID)
+	st.printParts(w)
+	for _, p := range st.Problems {
+		fmt.Fprintf(w, "PROBLEM: %s\n", p)
 	}
-	st.printRest(w)
 }
 
 func (st *statusJSON) printProcesses(w io.Writer, now time.Time) {
@@ -284,8 +283,8 @@ func printTotals(w io.Writer, what string, t metrics.Totals) {
 		thousands(t.Delivered), thousands(t.Deferred), thousands(t.Bounced))
 }
 
-// printRest tells of plugins, MTA and disks, and what is wrong.
-func (st *statusJSON) printRest(w io.Writer) {
+// printParts tells of what mlist is made of and needs: plugins, the MTA, disks, segments.
+func (st *statusJSON) printParts(w io.Writer) {
 	if len(st.Plugins) > 0 {
 		fmt.Fprintf(w, "\n%-16s %8s %8s %9s %8s %9s %9s\n", "PLUGIN", "PID", "RESTARTS", "CALLS", "ERRORS", "P50", "P99")
 		for _, p := range st.Plugins {
@@ -303,7 +302,8 @@ func (st *statusJSON) printRest(w io.Writer) {
 	for _, d := range st.Disks {
 		fmt.Fprintf(w, "%s free of %s at %s (%s)\n", size(int64(d.Free)), size(int64(d.Total)), printable(d.Path, false), strings.Join(d.Of, ", "))
 	}
-	for _, p := range st.Problems {
-		fmt.Fprintf(w, "PROBLEM: %s\n", p)
+	fmt.Fprintf(w, "\n%-9s %-11s %s\n", "QUEUE", "SEGMENTS", "OWNER")
+	for _, o := range st.Owners {
+		fmt.Fprintf(w, "%-9s %-11s %s (pid %d)\n", o.Queue, o.Segments, printable(o.Name, false), o.PID)
 	}
 }
