@@ -166,5 +166,5 @@ func statDisk(path string) (metrics.Disk, error) {
 		return metrics.Disk{}, fmt.Errorf("ask how much of %s is free: %w", path, err)
 	}
 	block := uint64(fs.Bsize)
-	return metrics.Disk{Free: fs.Bavail * block, Total: fs.Blocks * block, FreeFiles: fs.Ffree, Device: uint64(at.Dev)}, nil
+	return metrics.Disk{Free: fs.Bavail * block, Total: fs.Blocks * block, FreeFiles: fs.Ffree, Files: fs.Files, Device: uint64(at.Dev)}, nil
 }

@@ -44,6 +44,7 @@ type Disk struct {
 	Of          string // spool, store, archive or trace
 	Free, Total uint64 // octets
 	FreeFiles   uint64 // inodes
+	Files       uint64 // that there can be; 0 where the file system has no such number
 	Device      uint64 // the same for places on one file system
 }
 
@@ -123,7 +124,9 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, d := range s.Disks {
 		gauge("disk_free_bytes", float64(d.Free), d.Of)
 		gauge("disk_size_bytes", float64(d.Total), d.Of)
-		gauge("disk_free_inodes", float64(d.FreeFiles), d.Of)
+		if d.Files > 0 {
+			gauge("disk_free_inodes", float64(d.FreeFiles), d.Of)
+		}
 	}
 	gauge("spool_full", truth(s.Full))
 	if s.MTAUp != nil {
