@@ -46,7 +46,7 @@ $(DIST)/tools/%: tools/go.mod tools/go.sum
 	@mkdir -p $(DIST)/tools
 	cd tools && $(GO) build -o $(abspath $(DIST))/tools/$* $$($(GO) list tool | grep '/$*$$')
 
-generate: ## write again what is made from other files: etc/mlist.toml, the plugin contract's Go form
+generate: ## write again what is made from other files: etc/mlist.toml, references in docs/, the plugin contract's Go form
 	$(GO) generate ./internal/config ./sdk/proto ./docs
 
 clean: ## remove what was built
