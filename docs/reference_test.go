@@ -138,7 +138,7 @@ A list keeps only what it sets itself; all else comes from its style ([lists.md]
 
 ` + "```sh\n" + `mlist list create dev@lists.example.org
 mlist list set dev@lists.example.org subject_prefix= max_message_size=100
-mlist list settings dev@lists.example.org
+mlist list show dev@lists.example.org --all
 mlist list set dev@lists.example.org subject_prefix-
 ` + "```" + `
 

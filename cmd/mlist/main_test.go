@@ -25,7 +25,7 @@ import (
 
 // This test program is the command, too: scripts, and tests that exec mlist, run it.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mlist": func() { os.Exit(run()) }})
+	testscript.Main(m, map[string]func(){"mlist": func() { os.Exit(run()) }, "sendmail": func() { os.Exit(sendmail()) }})
 }
 
 func TestCommands(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,16 +53,18 @@ func (a *app) postResume() *cobra.Command {
 func (a *app) changePosts(use, short, done string, do changeEntry) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: between(1, -1, "the ids of posts, as `mlist post ls` shows them"),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.change(cmd, args, "", done, do) },
+		Example: "  mlist post " + strings.Replace(use, "ID...", "aaaqeayeaudaocaj", 1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.change(cmd, args, "", done, do) },
 	}
 }
 
 func (a *app) postRecall() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
-		Use:   "recall ID...",
-		Short: "take a post back from all who do not have it yet: they never get it",
-		Args:  between(1, -1, "the ids of posts, as `mlist post ls` shows them"),
+		Use:     "recall ID...",
+		Short:   "take a post back from all who do not have it yet: they never get it",
+		Example: "  mlist post recall aaaqeayeaudaocaj\n  mlist post recall aaaqeayeaudaocaj --yes",
+		Args:    between(1, -1, "the ids of posts, as `mlist post ls` shows them"),
 	}
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	c.RunE = func(cmd *cobra.Command, args []string) error {

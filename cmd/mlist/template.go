@@ -26,7 +26,7 @@ for readers of one language or of every one. templates.dir in the configuration 
 reads them again at "mlist reload".`,
 		Example: `  mlist template ls --list dev@lists.example.org
   mlist template show welcome --language de
-  mlist template show welcome --raw > /etc/mlist/templates/site/welcome.txt
+  mlist template show welcome --raw > welcome.txt    # edit it, and then install it in /etc/mlist/templates/site/
   mlist template check && mlist reload`,
 	}, a.templateLs(), a.templateShow(), a.templateCheck())
 }
