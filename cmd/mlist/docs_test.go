@@ -37,7 +37,7 @@ import (
 //	         in it must be one that there is, with flags that it has
 //	toml     is a configuration file that mlist takes; text before it may say otherwise with
 //	         another language
-//	others   are shown only: text, ini, json, go, python
+//	others   are shown only: text, ini, json, yaml, go, python
 //
 // A `mlist command` within a sentence must be one that there is, too.
 
@@ -50,7 +50,7 @@ type fence struct {
 
 func (b fence) String() string { return fmt.Sprintf("%s:%d", b.page, b.line) }
 
-var shownOnly = []string{"text", "ini", "json", "go", "python"}
+var shownOnly = []string{"text", "ini", "json", "yaml", "go", "python"}
 
 // pages are the documents with commands, by their path from here.
 func pages(t *testing.T) []string {
@@ -158,8 +158,12 @@ var (
 
 // commandsIn are the mlist commands of a block, without what is before or behind them.
 func commandsIn(text string) (out []string) {
+	dialogue := strings.HasPrefix(text, "$ ") // the other lines are what was printed
 	for _, line := range strings.Split(continued.ReplaceAllString(text, ""), "\n") {
-		line = strings.TrimPrefix(strings.TrimSpace(line), "$ ")
+		line, typed := strings.CutPrefix(strings.TrimSpace(line), "$ ")
+		if dialogue && !typed {
+			continue
+		}
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
@@ -234,6 +238,19 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 		}
 	}
 	walk((&app{}).command())
+}
+
+// A key that a running mlist cannot change is told so where the reader looks.
+func TestThePageOnTheConfigurationTellsWhatNeedsARestart(t *testing.T) {
+	text, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range fixed {
+		if !strings.Contains(string(text), "`"+k.key+"`") && !strings.Contains(string(text), "all of `["+k.key+"]`") {
+			t.Errorf("configuration.md does not say that %s needs a restart", k.key)
+		}
+	}
 }
 
 // samples are the files that a reader of the pages has.
