@@ -63,9 +63,11 @@ const (
 func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
 	start := d.now()
 	d.posts.begin(c)
+	j := d.loads.begin()
 	out, err := d.transact(ctx, c)
 	if out == nil {
 		d.meter.Nothing()
+		d.loads.end(j, 0, d.cfg.Load().Connections)
 		d.posts.end(c, outcome{})
 		if errors.Is(err, spool.ErrFenced) {
 			return err
@@ -81,6 +83,7 @@ func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
 	if out.conn != nil {
 		d.mta.put(out.conn)
 	}
+	d.loads.end(j, out.accepted+len(out.refused), d.cfg.Load().Connections)
 	d.posts.end(c, *out)
 	d.count(out, d.now().Sub(start), d.now().Sub(c.Created))
 	if err == nil {
@@ -124,7 +127,7 @@ func (d *Daemon) transact(ctx context.Context, c *spool.Chunk) (*outcome, error)
 	}
 	t := &sender.Transaction{
 		From: from, XVERP: individual(c), Recipients: now, Content: content, Size: content.Size(),
-		SMTPUTF8: has(c.Flags, spool.FlagSMTPUTF8), Body8BitMIME: has(c.Flags, spool.Flag8BitMIME),
+		SMTPUTF8: has(c.Flags, spool.FlagSMTPUTF8), Body8BitMIME: has(c.Flags, spool.Flag8BitMIME), Confirm: d.owner.Holds,
 	}
 	conn, res, err := d.send(ctx, t)
 	if conn == nil {
@@ -155,6 +158,10 @@ func (d *Daemon) transact(ctx context.Context, c *spool.Chunk) (*outcome, error)
 		return nil, err
 	case e.Kind == sender.Content:
 		return d.unreadable(c, err), nil
+	case e.Kind == sender.Withheld:
+		d.log.Warn("outbound: the lease of the segments may be out: nothing is sent", "entry", c.Post, "chunk", c.Name, "list", c.List)
+		d.owner.Release(c, time.Time{})
+		return nil, nil
 	case e.Kind == sender.Unknown:
 		d.log.Warn("outbound: no reply to a message; it is sent again later", "entry", c.Post, "chunk", c.Name, "list", c.List,
 			"recipients", len(now), "err", err)

@@ -178,6 +178,9 @@ func (d *Daemon) ended(ctx context.Context, run *copies, conn *conn, err error) 
 		case ctx.Err() != nil && run.told == 0:
 			d.owner.Release(c, time.Time{})
 			return nil, err
+		case e.Kind == sender.Withheld && run.told == 0:
+			d.owner.Release(c, time.Time{})
+			return nil, nil
 		case e.Kind == sender.Content && run.told == 0: // else the next run tells
 			return d.unreadable(c, err), nil
 		case e.Kind == sender.Unknown:
@@ -267,11 +270,15 @@ func (r *copies) Next() *sender.Transaction {
 	return &sender.Transaction{
 		From: to.returnPath, Recipients: r.c.Recipients[i : i+1 : i+1], Content: content, Size: content.Size(),
 		SMTPUTF8: has(r.c.Flags, spool.FlagSMTPUTF8), Body8BitMIME: has(r.c.Flags, spool.Flag8BitMIME) || r.render.eightBit(),
+		Confirm: r.d.owner.Holds,
 	}
 }
 
 // over tells whether the turn is over, or the daemon is to stop.
 func (r *copies) over() bool {
+	if r.d.owner.Holds() != nil {
+		return true
+	}
 	select {
 	case <-r.d.stopping:
 		return true

@@ -32,6 +32,7 @@ type memory struct {
 	change   chan struct{}
 	closed   bool
 	ownErr   error
+	lost     error                    // what Holds returns
 	next     func() error             // a fault of Next
 	contents func(*spool.Chunk) error // of Content
 	settle   func(*spool.Chunk) error // of Settle
@@ -122,6 +123,12 @@ func (m *memory) Others(c *spool.Chunk) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.ContainsFunc(m.waiting, func(w *spool.Chunk) bool { return w.Post != c.Post && time.Until(w.Due) <= 0 })
+}
+
+func (m *memory) Holds() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lost
 }
 
 func (m *memory) Settle(_ context.Context, c *spool.Chunk, s spool.Settlement) error {

@@ -31,6 +31,7 @@ import (
 type Config struct {
 	MTA                      sender.Config
 	Segments                 segment.Set   // segment.All
+	Auto                     bool          // share all segments with other daemons, and disregard Segments
 	Name                     string        // what a daemon that wants the same segments is told: "outbound"
 	RecipientsPerTransaction int           // 1000
 	Connections              int           // 8
@@ -80,6 +81,7 @@ type Daemon struct {
 	mta      *mta
 	keys     keys
 	posts    summaries
+	loads    loads
 	trace    Tracer
 	meter    Meter
 	ready    chan struct{}
@@ -111,30 +113,62 @@ func New(cfg Config, sp Spool, log *slog.Logger) *Daemon {
 func (d *Daemon) Ready() <-chan struct{} { return d.ready }
 
 // Reload makes the daemon go on with another configuration, from the next transaction
-// on. With other segments it finishes what is under way, gives up those that it has, and
-// takes the new ones, as soon as whoever has them gives them up. The name stays as it is.
+// on. With other segments, or with Auto changed, it finishes what is under way, gives up those
+// that it has, and takes the new ones, as soon as whoever has them gives them up. The name stays
+// as it is.
 func (d *Daemon) Reload(cfg Config) {
 	cfg = cfg.withDefaults()
 	old := d.cfg.Load()
 	cfg.Name = old.Name
 	d.cfg.Store(&cfg)
 	d.mta.configure(cfg)
-	if cfg.Segments.String() != old.Segments.String() {
+	if cfg.wants() != old.wants() {
 		wake(d.moved)
 	}
+}
+
+// auto is what Config.wants says of segments that are shared.
+const auto = "auto"
+
+// wants says which segments the daemon is to have.
+func (c *Config) wants() string {
+	if c.Auto {
+		return auto
+	}
+	return c.Segments.String()
+}
+
+// own owns the segments that are configured.
+func (d *Daemon) own(ctx context.Context, cfg *Config) (spool.OutgoingOwner, error) {
+	if !cfg.Auto {
+		owner, err := d.spool.OwnOutgoing(ctx, cfg.Segments, cfg.Name)
+		if err != nil {
+			return nil, fmt.Errorf("own outgoing %s: %w", cfg.Segments, err)
+		}
+		return owner, nil
+	}
+	sharing, ok := d.spool.(spool.Sharing)
+	if !ok {
+		return nil, errors.New("share the segments of outgoing: this kind of spool has none to share")
+	}
+	owner, err := sharing.ShareOutgoing(ctx, spool.Partner{Name: cfg.Name, Load: d.load})
+	if err != nil {
+		return nil, fmt.Errorf("share the segments of outgoing: %w", err)
+	}
+	return owner, nil
 }
 
 // Run owns the segments and delivers until ctx ends, then finishes what is under way,
 // within the grace period, and gives the rest back. It returns nil when ctx has ended,
 // else why it could not go on: segments that are owned by another or were lost to it.
 func (d *Daemon) Run(ctx context.Context) error {
-	set := d.cfg.Load().Segments
-	owner, err := d.spool.OwnOutgoing(ctx, set, d.cfg.Load().Name)
+	cfg := d.cfg.Load()
+	owner, err := d.own(ctx, cfg)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
-		return fmt.Errorf("own outgoing %s: %w", set, err)
+		return err
 	}
 	close(d.ready)
 
@@ -144,11 +178,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	helpers.Go(func() { d.mta.run(ctx) })
 	helpers.Go(func() { d.posts.run(ctx) })
 	for owner != nil && err == nil {
-		if err = d.serve(ctx, owner, set); err == nil && ctx.Err() == nil {
-			set = d.cfg.Load().Segments
-			owner, err = d.takeOver(ctx, set)
-		} else {
-			owner = nil
+		err = d.serve(ctx, owner, cfg.wants())
+		owner = nil
+		if cfg.Auto && errors.Is(err, spool.ErrFenced) {
+			d.log.Warn("outbound: the lease is lost; taking part anew") // and others have its share by now
+			err = nil
+		}
+		if err == nil && ctx.Err() == nil {
+			owner, cfg, err = d.takeOver(ctx)
 		}
 	}
 	stop()
@@ -160,10 +197,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 // serve delivers what an owner hands out until ctx ends or other segments are wanted, and
 // closes it.
-func (d *Daemon) serve(ctx context.Context, owner spool.OutgoingOwner, set segment.Set) (err error) {
+func (d *Daemon) serve(ctx context.Context, owner spool.OutgoingOwner, set string) (err error) {
 	d.owner, d.stopping = owner, make(chan struct{})
 	defer func() {
-		if cerr := owner.Close(); cerr != nil && err == nil {
+		// Of shared segments nothing needs to be given up that cannot be: the lease ends by itself.
+		if cerr := owner.Close(); cerr != nil && err == nil && set != auto {
 			err = fmt.Errorf("give up outgoing %s: %w", set, cerr)
 		}
 	}()
@@ -198,26 +236,27 @@ var errMoved = errors.New("the segments have changed")
 // takeOver owns other segments than before. The daemon that has them may not have heard yet
 // that it is to give them up, so it waits, and goes by the newest configuration. Without an
 // owner and an error, ctx has ended.
-func (d *Daemon) takeOver(ctx context.Context, set segment.Set) (spool.OutgoingOwner, error) {
+func (d *Daemon) takeOver(ctx context.Context) (spool.OutgoingOwner, *Config, error) {
 	wait := delay{first: 50 * time.Millisecond, most: 2 * time.Second}
+	cfg := d.cfg.Load()
 	for told := false; ; told = true {
-		owner, err := d.spool.OwnOutgoing(ctx, set, d.cfg.Load().Name)
+		owner, err := d.own(ctx, cfg)
 		switch {
 		case err == nil:
-			d.log.Info("outbound: other segments now", "segments", set.String())
-			return owner, nil
+			d.log.Info("outbound: other segments now", "segments", cfg.wants())
+			return owner, cfg, nil
 		case ctx.Err() != nil:
-			return nil, nil
-		case !errors.Is(err, spool.ErrOwned):
-			return nil, fmt.Errorf("own outgoing %s: %w", set, err)
+			return nil, cfg, nil
+		case !cfg.Auto && !errors.Is(err, spool.ErrOwned) && !errors.Is(err, spool.ErrFenced):
+			return nil, cfg, err
 		case !told:
-			d.log.Warn("outbound: waiting for segments that another daemon has", "segments", set.String(), "err", err)
+			d.log.Warn("outbound: waiting for segments", "segments", cfg.wants(), "err", err)
 		}
 		if !sleep(ctx, wait.next()) {
-			return nil, nil
+			return nil, cfg, nil
 		}
-		if next := d.cfg.Load().Segments; next.String() != set.String() {
-			set, told = next, false
+		if next := d.cfg.Load(); next.wants() != cfg.wants() {
+			cfg, told = next, false
 		}
 	}
 }

@@ -163,8 +163,34 @@ type Spool interface {
 	Close() error
 }
 
+// Sharing is a spool whose segments daemons on several machines can share: each has a part of
+// them that fits what it does, and which changes while it works.
+type Sharing interface {
+	// Share is Own without segments of one's own.
+	Share(ctx context.Context, q Queue, who Partner) (Owner, error)
+	// ShareOutgoing is Share for Outgoing.
+	ShareOutgoing(ctx context.Context, who Partner) (OutgoingOwner, error)
+}
+
+// Partner is a daemon that shares segments.
+type Partner struct {
+	Name string
+	Load func() Load // is asked every second or so; without it all count the same
+}
+
+// Load is what a daemon has done since it started.
+type Load struct {
+	Done int64 // recipients
+	// Busy is how long that took: the time of each transaction that has ended, as the part of
+	// all the connections there may be that it kept.
+	Busy    time.Duration
+	Failing bool // the MTA takes nothing
+}
+
 // Owner takes entries of the segments it owns, from Incoming or Bounces.
 type Owner interface {
+	// Segments are those of which entries may be handed out now.
+	Segments() segment.Set
 	// Next waits for an entry that is due and hands it out. Entries with one key are
 	// handed out one at a time, oldest first (one that was deferred may be
 	// overtaken); those with different keys together. Each entry handed out must be
@@ -272,6 +298,10 @@ type OutgoingOwner interface {
 	Others(c *Chunk) bool
 	// Content opens the content of the chunk's variant.
 	Content(ctx context.Context, c *Chunk) (Message, error)
+	// Holds returns nil while nobody else can have the segments, for some moments at least, and
+	// else ErrFenced. Ask before something is begun at the MTA, and again before it can no
+	// longer be taken back.
+	Holds() error
 	// Settle records what came of the chunk: recipients in neither list were accepted
 	// by the MTA or have become bounce entries, and are never handed out again. It is
 	// one atomic step. When nothing is deferred the chunk is removed, and with the
@@ -303,6 +333,15 @@ type Ownership struct {
 	Segments segment.Set
 	Name     string // as given to Own
 	PID      int
+
+	// Of a spool that machines share:
+	Host    string
+	Epoch   int64     // of the lease
+	Since   time.Time // when it was taken
+	Auto    bool      // its segments are a share
+	Rate    float64   // recipients a second that it can drain, as measured
+	Failing bool      // its MTA takes nothing
+	Done    int64     // recipients since then
 }
 
 // Admin is what an operator's tools do, from any process and without owning

@@ -29,6 +29,9 @@ func (c *Conn) content(t *Transaction) error {
 	if err := c.contentBut(t); err != nil {
 		return err
 	}
+	if err := c.confirm(t); err != nil {
+		return err
+	}
 	return c.write("content", c.dotted, waitBlock)
 }
 
@@ -38,7 +41,7 @@ func (c *Conn) content(t *Transaction) error {
 func (c *Conn) cutShort(err error) (Reply, error) {
 	c.broken = true
 	var e *Error
-	if errors.As(err, &e) && e.Kind == Content {
+	if errors.As(err, &e) && (e.Kind == Content || e.Kind == Withheld) {
 		return Reply{}, err
 	}
 	r, replyErr := c.replyWithin("content", waitQuit, true, nil)

@@ -150,6 +150,9 @@ func (c *Conn) acceptedOne(all Each, t *Transaction) (*Transaction, error) {
 	result := c.results[0]
 	next, skipped := c.nextEnvelope(all)
 	c.results[0] = result
+	if err := c.confirm(t); err != nil {
+		return nil, err
+	}
 	if err := c.write("content", c.dotted, waitBlock); err != nil {
 		// Some of it has left: the dot may be among it.
 		return nil, c.inDoubt(all, &Error{Kind: Unknown, Op: "content", MTA: c.cfg.String(), Err: errors.Unwrap(err)})

@@ -22,6 +22,8 @@ const (
 	Unknown
 	// Content: the content could not be read on our side. Nothing was accepted.
 	Content
+	// Withheld: Transaction.Confirm did not want it to be sent. Nothing was accepted.
+	Withheld
 )
 
 // Error is why a connection could not be made or a transaction not be finished. The

@@ -14,6 +14,23 @@ type Transaction struct {
 	Body8BitMIME bool // declare 8-bit content (RFC 6152), where that is offered; it is sent as it is anyway
 	Content      io.ReaderAt
 	Size         int64 // octets of Content
+	// Confirm, if there is one, is asked just before the end of the content is sent, which
+	// cannot be taken back. An error cuts the connection, so that the MTA keeps nothing.
+	Confirm func() error
+}
+
+// confirm asks whether the content may be ended.
+func (c *Conn) confirm(t *Transaction) error {
+	if t.Confirm == nil {
+		return nil
+	}
+	err := t.Confirm()
+	if err == nil {
+		return nil
+	}
+	c.broken = true
+	c.abort()
+	return &Error{Kind: Withheld, Op: "content", MTA: c.cfg.String(), Err: err}
 }
 
 // Outcome is what became of a recipient.

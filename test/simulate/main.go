@@ -97,9 +97,7 @@ func simulate(seed uint64, length time.Duration, static bool) *record {
 			}
 			moved, worst = 0, 0
 		}
-		if w.incident() {
-			happened = w.now
-		}
+		happened = max(happened, w.incident())
 		tide := 1 + 0.8*math.Sin(2*math.Pi*(w.now.Hours()*float64(day)/float64(length)-9)/24)
 		w.load(mean * tide)
 		w.advance()
@@ -115,9 +113,10 @@ func (w *world) giantPost() {
 }
 
 // incident lets something happen to one of the daemons every quarter of an hour or so.
-func (w *world) incident() bool {
+// It returns when that is over.
+func (w *world) incident() time.Duration {
 	if w.r.IntN(int(20*time.Minute/step)) > 0 {
-		return false
+		return 0
 	}
 	d := w.daemons[w.r.IntN(len(w.daemons))]
 	long := time.Minute + time.Duration(w.r.ExpFloat64()*float64(10*time.Minute))
@@ -137,7 +136,7 @@ func (w *world) incident() bool {
 			d.slow = 0.3 + 0.9*w.r.Float64()
 		}
 	}
-	return true
+	return w.now + long
 }
 
 func (r *record) note(moved int, worst time.Duration) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -108,7 +109,7 @@ func (w *world) mayServe(d *daemon) bool { return d.runs(w.now) && d.id != 0 && 
 // arrive puts a chunk into the queue.
 func (w *world) arrive(c chunk) {
 	for _, d := range w.daemons {
-		if d.serves.Contains(c.key) {
+		if d.serves.Contains(c.key) && w.mayServe(d) {
 			d.put(c)
 			return
 		}
@@ -132,7 +133,7 @@ func (w *world) advance() {
 		if d.dead > 0 && w.now >= d.dead { // started again: it knows nothing of before
 			w.serve(d, nil)
 			for _, c := range d.flying {
-				w.homeless[c.key] = append(w.homeless[c.key], c)
+				w.arrive(c)
 			}
 			*d = daemon{host: d.host, rate: d.rate, slow: d.slow, hung: d.hung, cut: d.cut, failing: d.failing, turn: w.now}
 		}
@@ -143,6 +144,15 @@ func (w *world) advance() {
 			w.takeTurn(d)
 		}
 		w.work(d)
+	}
+	if w.now%(10*time.Second) == 0 { // who serves them may have been silent
+		old := w.homeless
+		w.homeless = map[segment.Key][]chunk{}
+		for _, k := range slices.Sorted(maps.Keys(old)) {
+			for _, c := range old[k] {
+				w.arrive(c)
+			}
+		}
 	}
 	w.look()
 }
@@ -157,7 +167,7 @@ func (w *world) takeTurn(d *daemon) {
 		w.lastID++
 		d.id = w.lastID
 		for _, c := range d.flying { // another may have sent it meanwhile; here it is sent again
-			w.homeless[c.key] = append(w.homeless[c.key], c)
+			w.arrive(c)
 		}
 		d.flying, d.spent = nil, 0
 		w.serve(d, nil)
@@ -272,7 +282,7 @@ func (w *world) serve(d *daemon, set segment.Set) {
 			var keep []chunk
 			for _, c := range all {
 				if gone.Contains(c.key) {
-					w.homeless[c.key] = append(w.homeless[c.key], c)
+					w.arrive(c)
 				} else {
 					keep = append(keep, c)
 				}

@@ -38,6 +38,9 @@ type handed struct {
 
 var _ spool.OutgoingOwner = (*outgoing)(nil)
 
+// Holds implements spool.OutgoingOwner: a lock lasts as long as the process does.
+func (o *outgoing) Holds() error { return nil }
+
 // OwnOutgoing implements spool.Spool.
 func (s *Spool) OwnOutgoing(ctx context.Context, set segment.Set, name string) (spool.OutgoingOwner, error) {
 	t, err := s.tenure(ctx, spool.Outgoing, set, name)

@@ -77,6 +77,9 @@ type owner struct {
 	ending bool
 }
 
+// Segments implements spool.Owner.
+func (o *owner) Segments() segment.Set { return o.set }
+
 // Own implements spool.Spool.
 func (s *Spool) Own(ctx context.Context, q spool.Queue, set segment.Set, name string) (spool.Owner, error) {
 	if q != spool.Incoming && q != spool.Bounces {

@@ -6,129 +6,181 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
 
+	"github.com/mlist/mlist/internal/balance"
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
 )
 
-// lease is the ownership of segments, kept up by a goroutine until it is given up.
+// lease is the ownership of segments, kept up by a goroutine until it is given up. The
+// segments are those asked for, or whatever the plan says.
 type lease struct {
 	s     *Spool
 	queue spool.Queue
-	set   segment.Set
+	who   spool.Partner
+	auto  bool
 	epoch int64
+
+	meter balance.Meter // of the goroutine
+	// valid is until when the lease lasts for sure, by a clock that goes on while the machine
+	// is suspended: nanoseconds. Nothing is begun or ended at an MTA after that.
+	valid atomic.Int64
+
+	mu    sync.Mutex
+	set   segment.Set          // what may be handed out
+	busy  func() []segment.Key // of what is handed out; nil before there is an owner
+	moved func()               // told when set has changed
+
 	ended chan struct{} // closed when the lease is over, for whatever reason
 	once  sync.Once
 	stop  context.CancelFunc
 	gone  chan struct{} // closed when the goroutine has ended
 }
 
-// take claims segments. One that somebody has is refused, but not before that owner has shown
-// that it lives: of a daemon that was killed and starts again, the lease is waited for.
+func (s *Spool) newLease(q spool.Queue, who spool.Partner, auto bool) *lease {
+	return &lease{s: s, queue: q, who: who, auto: auto, ended: make(chan struct{}), gone: make(chan struct{})}
+}
+
+// take claims segments. One that somebody else was told to have is refused, but not before that
+// owner has shown that it lives: of a daemon that was killed and starts again, the lease is
+// waited for. What others only share is waited for, too: they give it up.
 func (s *Spool) take(ctx context.Context, q spool.Queue, set segment.Set, name string) (*lease, error) {
-	l := &lease{s: s, queue: q, set: set, ended: make(chan struct{}), gone: make(chan struct{})}
+	if set.Size() == 0 {
+		return nil, fmt.Errorf("own segments of %s: none were asked for", q)
+	}
+	l := s.newLease(q, spool.Partner{Name: name}, false)
 	seen := map[int64]time.Time{} // when the lease of each epoch ends, as first read
 	for {
-		err := s.tryTake(ctx, l, name, seen)
+		err := s.tryTake(ctx, l, set, seen)
 		if err == nil {
-			ctx, l.stop = context.WithCancel(s.work)
-			go l.renew(ctx)
-			return l, nil
+			break
 		}
 		if !errors.Is(err, errWait) {
 			return nil, fmt.Errorf("own segments %s of %s: %w", set, q, err)
 		}
-		select {
-		case <-time.After(s.opts.Lease / 16):
-		case <-ctx.Done():
-			return nil, fmt.Errorf("own segments %s of %s: %w: %w", set, q, err, ctx.Err())
+		if werr := l.pause(ctx); werr != nil {
+			return nil, fmt.Errorf("own segments %s of %s: %w: %w", set, q, err, werr)
 		}
+	}
+	l.begin()
+	for !l.serves(set) {
+		if err := l.pause(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("own segments %s of %s, of which others have some: %w", set, q, err), l.giveUp())
+		}
+	}
+	return l, nil
+}
+
+// join takes part in sharing.
+func (s *Spool) join(ctx context.Context, q spool.Queue, who spool.Partner) (*lease, error) {
+	l := s.newLease(q, who, true)
+	if err := s.insert(ctx, s.pool, l, nil, nil); err != nil {
+		return nil, fmt.Errorf("share the segments of %s: %w", q, err)
+	}
+	l.begin()
+	return l, nil
+}
+
+func (l *lease) begin() {
+	ctx, stop := context.WithCancel(l.s.work)
+	l.stop = stop
+	go l.keep(ctx)
+}
+
+// pause waits a little, or until ctx or the lease ends.
+func (l *lease) pause(ctx context.Context) error {
+	select {
+	case <-time.After(l.s.opts.Lease / 16):
+		return nil
+	case <-l.ended:
+		return spool.ErrFenced
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
 // errWait: an owner has not been heard of since it was first asked about.
 var errWait = errors.New("wait for the lease of an owner to end")
 
-func (s *Spool) tryTake(ctx context.Context, l *lease, name string, seen map[int64]time.Time) error {
+func (s *Spool) tryTake(ctx context.Context, l *lease, set segment.Set, seen map[int64]time.Time) error {
 	return s.change(ctx, func(tx pgx.Tx) error {
-		// One at a time: of two who ask together, the second sees the first.
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(leaseLock)); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `DELETE FROM spool_owners WHERE until < clock_timestamp()`); err != nil {
-			return err
-		}
-		owners, err := readOwners(ctx, tx)
+		owners, err := lockOwners(ctx, tx)
 		if err != nil {
 			return err
 		}
+		var others segment.Set
 		for _, o := range owners {
-			r, overlap := o.Segments.Overlap(l.set)
-			if !overlap || o.Queue != l.queue {
+			if o.Queue != l.queue {
 				continue
 			}
-			if first, known := seen[o.epoch]; !known || first.Equal(o.until) {
-				seen[o.epoch] = o.until
+			others = others.Union(o.Segments)
+			r, overlap := o.wished.Overlap(set)
+			if !overlap || o.Auto {
+				continue
+			}
+			if first, known := seen[o.Epoch]; !known || first.Equal(o.until) {
+				seen[o.Epoch] = o.until
 				return fmt.Errorf("segment %s of %s belongs to %s (pid %d): %w: %w", r, o.Queue, o.Name, o.PID, spool.ErrOwned, errWait)
 			}
 			return fmt.Errorf("segment %s of %s belongs to %s (pid %d): %w", r, o.Queue, o.Name, o.PID, spool.ErrOwned)
 		}
-		return tx.QueryRow(ctx, `INSERT INTO spool_owners (queue, segments, name, pid, until)
-			VALUES ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 microsecond') RETURNING epoch`,
-			string(l.queue), l.set.String(), name, os.Getpid(), s.opts.Lease.Microseconds()).Scan(&l.epoch)
+		return s.insert(ctx, tx, l, set.Without(others), set)
 	})
 }
 
-// ownerRow is an owner, and until when its lease lasts.
-type ownerRow struct {
-	spool.Ownership
-	epoch int64
-	until time.Time
-}
-
-func readOwners(ctx context.Context, tx interface {
-	Query(ctx context.Context, text string, args ...any) (pgx.Rows, error)
-}) ([]ownerRow, error) {
-	rows, err := tx.Query(ctx, `SELECT epoch, queue, segments, name, pid, until FROM spool_owners WHERE until >= clock_timestamp() ORDER BY epoch`)
-	if err != nil {
-		return nil, err
+// insert makes the row of a lease.
+func (s *Spool) insert(ctx context.Context, tx querier, l *lease, has, wished segment.Set) error {
+	l.set = has
+	asked := boottime()
+	err := tx.QueryRow(ctx, `INSERT INTO spool_owners (queue, segments, wished, auto, name, host, pid, until)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 microsecond') RETURNING epoch`,
+		string(l.queue), has.String(), wished.String(), l.auto, l.who.Name, s.opts.Host, os.Getpid(), s.opts.Lease.Microseconds()).Scan(&l.epoch)
+	if err == nil {
+		l.renewed(asked)
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (o ownerRow, err error) {
-		var set string
-		if err := row.Scan(&o.epoch, &o.Queue, &set, &o.Name, &o.PID, &o.until); err != nil {
-			return o, err
-		}
-		o.Segments, err = segment.Parse(set)
-		return o, err
-	})
+	return err
 }
 
-// renew keeps the lease up. It ends when another has the segments, or may have: a database
-// that does not answer until the lease is out may have given them away.
-func (l *lease) renew(ctx context.Context) {
+// boottime is a clock that never goes back, nor stands still while the machine does.
+func boottime() int64 {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 1<<63 - 1 // no lease lasts so long: without a clock nothing is certain
+	}
+	return now.Nano()
+}
+
+// renewed notes that the lease was prolonged by a statement begun at a time. A tenth of it is
+// left alone: the time from looking at the clock to what is done then.
+func (l *lease) renewed(asked int64) { l.valid.Store(asked + int64(l.s.opts.Lease-l.s.opts.Lease/10)) }
+
+// holds tells whether the lease lasts for sure. One that does not may be prolonged yet.
+func (l *lease) holds() bool { return !l.over() && boottime() < l.valid.Load() }
+
+// keep prolongs the lease, and follows the plan. It ends when the lease has: then another may
+// have the segments.
+func (l *lease) keep(ctx context.Context) {
 	defer close(l.gone)
-	tick := time.NewTicker(l.s.opts.Lease / 4)
-	defer tick.Stop()
-	for {
+	for wait := time.Duration(0); ; {
 		select {
-		case <-tick.C:
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return
 		}
-		asked, cancel := context.WithTimeout(ctx, l.s.opts.Lease/2)
-		tag, err := l.s.pool.Exec(asked, `UPDATE spool_owners SET until = clock_timestamp() + $2 * interval '1 microsecond' WHERE epoch = $1`,
-			l.epoch, l.s.opts.Lease.Microseconds())
-		cancel()
+		var err error
+		wait, err = l.turn(ctx)
 		switch {
-		case err == nil && tag.RowsAffected() == 0:
-			l.s.opts.Log.Error("spool: the lease of the segments has ended: another daemon may have them", "queue", string(l.queue), "segments", l.set.String())
+		case errors.Is(err, spool.ErrFenced):
+			l.s.opts.Log.Error("spool: the lease of the segments has ended: another daemon may have them", "queue", string(l.queue), "segments", l.segments().String())
 			l.end()
 			return
 		case err != nil && ctx.Err() == nil:
-			l.s.opts.Log.Warn("spool: cannot renew the lease of the segments", "queue", string(l.queue), "segments", l.set.String(), "err", err)
+			l.s.opts.Log.Warn("spool: cannot renew the lease of the segments", "queue", string(l.queue), "segments", l.segments().String(), "err", err)
 		}
 	}
 }
@@ -145,15 +197,34 @@ func (l *lease) over() bool {
 	}
 }
 
+// segments is what may be handed out.
+func (l *lease) segments() segment.Set {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.set
+}
+
+// serves tells whether all of a set may be handed out.
+func (l *lease) serves(set segment.Set) bool { return set.Without(l.segments()).Size() == 0 }
+
+// has tells whether what has a key may be handed out. An owner asks while it holds the lock
+// under which it notes what it hands out: so whoever takes a key away sees either that it is
+// busy, or that it will not be.
+func (l *lease) has(k segment.Key) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.set.Contains(k)
+}
+
 // change runs f in a transaction that fails when the lease is over: it locks the owner's row,
-// which nobody can take away until the transaction has ended.
+// which nobody can take away until the transaction has ended. (It can be prolonged meanwhile.)
 func (l *lease) change(ctx context.Context, f func(tx pgx.Tx) error) error {
 	if l.over() {
 		return spool.ErrFenced
 	}
 	return l.s.change(ctx, func(tx pgx.Tx) error {
 		var one int
-		err := tx.QueryRow(ctx, `SELECT 1 FROM spool_owners WHERE epoch = $1 FOR SHARE`, l.epoch).Scan(&one)
+		err := tx.QueryRow(ctx, `SELECT 1 FROM spool_owners WHERE epoch = $1 FOR KEY SHARE`, l.epoch).Scan(&one)
 		if errors.Is(err, pgx.ErrNoRows) {
 			l.end()
 			return spool.ErrFenced
@@ -173,20 +244,7 @@ func (l *lease) giveUp() error {
 	ctx, cancel := context.WithTimeout(context.Background(), l.s.opts.Lease)
 	defer cancel()
 	if _, err := l.s.pool.Exec(ctx, `DELETE FROM spool_owners WHERE epoch = $1`, l.epoch); err != nil {
-		return fmt.Errorf("give segments %s of %s up: %w", l.set, l.queue, err)
+		return fmt.Errorf("give segments %s of %s up: %w", l.segments(), l.queue, err)
 	}
 	return nil
-}
-
-// Owners implements spool.Admin.
-func (s *Spool) Owners(ctx context.Context) ([]spool.Ownership, error) {
-	rows, err := readOwners(ctx, s.pool)
-	if err != nil {
-		return nil, fmt.Errorf("read the owners: %w", err)
-	}
-	out := make([]spool.Ownership, len(rows))
-	for i, r := range rows {
-		out[i] = r.Ownership
-	}
-	return out, nil
 }

@@ -16,7 +16,11 @@ import (
 
 // OwnOutgoing implements spool.Spool.
 func (s *Spool) OwnOutgoing(ctx context.Context, segments segment.Set, name string) (spool.OutgoingOwner, error) {
-	l, err := s.take(ctx, spool.Outgoing, segments, name)
+	return s.ownChunks(func() (*lease, error) { return s.take(ctx, spool.Outgoing, segments, name) })
+}
+
+func (s *Spool) ownChunks(take func() (*lease, error)) (spool.OutgoingOwner, error) {
+	l, err := take()
 	if err != nil {
 		return nil, err
 	}
@@ -25,15 +29,46 @@ func (s *Spool) OwnOutgoing(ctx context.Context, segments segment.Set, name stri
 	if err := s.remember(o); err != nil {
 		return nil, errors.Join(err, o.Close())
 	}
+	l.watch(o.keys, o.moved)
 	s.busy.Go(o.look)
 	s.busy.Go(func() { s.reap(l.ended) })
 	return o, nil
+}
+
+// Holds implements spool.OutgoingOwner.
+func (o *outgoing) Holds() error {
+	if !o.holds() {
+		return spool.ErrFenced
+	}
+	return nil
+}
+
+// keys are those of what is handed out, or about to be.
+func (o *outgoing) keys() []segment.Key {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var out []segment.Key
+	for p, until := range o.held {
+		if until.IsZero() {
+			out = append(out, p.key)
+		}
+	}
+	return out
+}
+
+// moved has look find what is in other segments.
+func (o *outgoing) moved() {
+	select {
+	case o.bell <- struct{}{}:
+	default: // it rings already
+	}
 }
 
 // place names a chunk in the database.
 type place struct {
 	post int64
 	name string
+	key  segment.Key
 }
 
 // handed is what is known of a chunk that is handed out.
@@ -119,6 +154,9 @@ func (o *outgoing) pick(ctx context.Context) (*spool.Chunk, time.Duration, error
 		if o.over() {
 			return nil, 0, spool.ErrFenced
 		}
+		if !o.holds() { // it may be prolonged yet
+			return nil, o.s.opts.Lease / 16, nil
+		}
 		id, p, ok := o.fromTurns()
 		if ok {
 			c, err := o.handOut(ctx, id, p)
@@ -148,9 +186,12 @@ func (o *outgoing) fromTurns() (spool.ID, place, bool) {
 	for len(o.turns) > 0 {
 		t := o.turns[0]
 		o.turns = o.turns[1:]
-		p := place{t.post, t.names[0]}
+		p := place{t.post, t.names[0], segment.KeyOf(string(t.id), t.names[0])}
 		if t.names = t.names[1:]; len(t.names) > 0 {
 			o.turns = append(o.turns, t)
+		}
+		if !o.has(p.key) {
+			continue // it is another's by now
 		}
 		if until, is := o.held[p]; is && (until.IsZero() || until.After(time.Now())) {
 			continue
@@ -175,7 +216,7 @@ func (o *outgoing) Others(c *spool.Chunk) bool {
 
 // fill reads which chunks are ready, some of each post.
 func (o *outgoing) fill(ctx context.Context) error {
-	first, last := ranges(o.set)
+	first, last := ranges(o.segments())
 	o.mu.Lock()
 	var posts []int64
 	var names []string
@@ -214,7 +255,7 @@ func (o *outgoing) fill(ctx context.Context) error {
 }
 
 func (o *outgoing) untilDue(ctx context.Context) (time.Duration, error) {
-	first, last := ranges(o.set)
+	first, last := ranges(o.segments())
 	var due int64
 	now := time.Now()
 	err := o.s.pool.QueryRow(ctx, `SELECT coalesce(min(due), 0) FROM spool_chunks WHERE due > $1 AND post IN (SELECT number FROM spool_posts WHERE NOT paused) AND `+inRanges(2, 3),
@@ -286,7 +327,8 @@ func scanChunk(row pgx.Row, recipients bool) (*spool.Chunk, []int, error) {
 // handOut reads a chunk. It returns nil if the chunk is not to be handed out any more.
 func (o *outgoing) handOut(ctx context.Context, id spool.ID, p place) (*spool.Chunk, error) {
 	c, places, err := scanChunk(o.s.pool.QueryRow(ctx, `SELECT `+chunkColumns+`, c.recipients FROM spool_chunks c JOIN spool_posts p ON p.number = c.post
-		WHERE c.post = $1 AND c.name = $2 AND c.due <= $3 AND NOT p.paused`, p.post, p.name, time.Now().UnixMicro()), true)
+		WHERE c.post = $1 AND c.name = $2 AND c.due <= $3 AND NOT p.paused AND EXISTS (SELECT 1 FROM spool_owners WHERE epoch = $4)`,
+		p.post, p.name, time.Now().UnixMicro(), o.epoch), true)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		o.free(p)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,7 +20,11 @@ func (s *Spool) Own(ctx context.Context, q spool.Queue, segments segment.Set, na
 	if q != spool.Incoming && q != spool.Bounces {
 		return nil, fmt.Errorf("own %s: only incoming and bounces have owners of entries", q)
 	}
-	l, err := s.take(ctx, q, segments, name)
+	return s.ownEntries(q, func() (*lease, error) { return s.take(ctx, q, segments, name) })
+}
+
+func (s *Spool) ownEntries(q spool.Queue, take func() (*lease, error)) (spool.Owner, error) {
+	l, err := take()
 	if err != nil {
 		return nil, err
 	}
@@ -28,6 +33,7 @@ func (s *Spool) Own(ctx context.Context, q spool.Queue, segments segment.Set, na
 	if err := s.remember(o); err != nil {
 		return nil, errors.Join(err, o.Close())
 	}
+	l.watch(o.keys, o.moved)
 	return o, nil
 }
 
@@ -59,6 +65,19 @@ type owner struct {
 	busy  map[segment.Key]int      // how many of each key are handed out
 	out   map[spool.ID]segment.Key // what is handed out
 }
+
+// Segments implements spool.Owner.
+func (o *owner) Segments() segment.Set { return o.segments() }
+
+// keys are those of what is handed out.
+func (o *owner) keys() []segment.Key {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Collect(maps.Keys(o.busy))
+}
+
+// moved has Next look at other segments.
+func (o *owner) moved() { o.again() }
 
 // batch is how many entries are read at once.
 const batch = 64
@@ -116,7 +135,7 @@ func (o *owner) again() {
 
 func (o *owner) fromReady() (spool.Entry, bool) {
 	for i, e := range o.ready {
-		if o.busy[e.Key] == 0 {
+		if o.busy[e.Key] == 0 && o.has(e.Key) {
 			return o.handOut(i), true
 		}
 	}
@@ -138,7 +157,7 @@ func (o *owner) Following(ctx context.Context, e spool.Entry) (spool.Entry, bool
 	if o.over() {
 		return spool.Entry{}, false, spool.ErrFenced
 	}
-	if _, is := o.out[e.ID]; !is {
+	if _, is := o.out[e.ID]; !is || !o.has(e.Key) {
 		return spool.Entry{}, false, nil
 	}
 	ofKey := func(r spool.Entry) bool { return r.Key == e.Key }
@@ -182,7 +201,7 @@ func collectEntries(rows pgx.Rows) ([]spool.Entry, error) {
 // fill reads the oldest entries whose keys are free. What was read and not handed out is read
 // anew: it may have been changed.
 func (o *owner) fill(ctx context.Context) error {
-	first, last := ranges(o.set)
+	first, last := ranges(o.segments())
 	busy := make([]int32, 0, len(o.busy))
 	for k := range o.busy {
 		busy = append(busy, int32(k))
@@ -198,7 +217,7 @@ func (o *owner) fill(ctx context.Context) error {
 
 // untilDue is how long to wait for the next deferred entry.
 func (o *owner) untilDue(ctx context.Context) (time.Duration, error) {
-	first, last := ranges(o.set)
+	first, last := ranges(o.segments())
 	var due int64
 	err := o.s.pool.QueryRow(ctx, `SELECT coalesce(min(due), 0) FROM spool_entries WHERE queue = $1 AND due > $2 AND `+inRanges(3, 4),
 		string(o.queue), time.Now().UnixMicro(), first, last).Scan(&due)

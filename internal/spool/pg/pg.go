@@ -4,7 +4,10 @@
 // Every change of state is one transaction. Segments are owned by lease: an owner renews its
 // row well before it ends, by the server's clock, and the number of the row, the epoch, is in
 // each of its transactions, so that an owner that hung or was cut off changes nothing once
-// another may have taken its place.
+// another may have taken its place. What an owner may do at an MTA, it does only while it knows,
+// by its own clock, that the lease lasts. Owners that share segments keep to the same: a plan
+// (package balance) says what each is to have, and no key changes hands but by an owner that
+// gives it up, or whose lease is out.
 //
 // Putting an entry tells owners of it: those in this process at once, others by NOTIFY, no
 // more often than every few milliseconds, since a NOTIFY makes commits wait for each other.
@@ -42,6 +45,8 @@ type Options struct {
 	Migrate bool
 	// Lease is how long an owner that is not heard of keeps its segments. Default 10 s.
 	Lease time.Duration
+	// Host names this machine where segments are shared. Default: os.Hostname.
+	Host string
 	// Rescan is how often an owner looks, whatever it was told. Default 2 s.
 	Rescan time.Duration
 	// Temp is where messages that are open are kept as files. Default: os.TempDir.
@@ -72,12 +77,17 @@ type Spool struct {
 	hears   bool                                       // somebody listens for NOTIFY
 }
 
-var _ spool.Spool = (*Spool)(nil)
+var (
+	_ spool.Spool   = (*Spool)(nil)
+	_ spool.Sharing = (*Spool)(nil)
+)
 
 const (
 	defaultLease  = 10 * time.Second
 	defaultRescan = 2 * time.Second
 	connectTime   = 10 * time.Second
+	// hangs is how long a change may wait for its client, at least.
+	hangs = 2 * time.Second
 	// quiet is the least time between two NOTIFYs for one queue.
 	quiet = 10 * time.Millisecond
 	// connections is how many each process has at most.
@@ -100,6 +110,9 @@ func Open(ctx context.Context, url string, opts Options) (*Spool, error) {
 	}
 	if s.opts.Rescan <= 0 {
 		s.opts.Rescan = defaultRescan
+	}
+	if s.opts.Host == "" {
+		s.opts.Host, _ = os.Hostname() // a machine without a name is one of its own all the same
 	}
 	if s.opts.Log == nil {
 		s.opts.Log = slog.Default()
@@ -125,6 +138,10 @@ func (s *Spool) open(ctx context.Context, url string) error {
 	}
 	if _, ok := config.ConnConfig.RuntimeParams["application_name"]; !ok {
 		config.ConnConfig.RuntimeParams["application_name"] = "mlist"
+	}
+	// A process that hangs in the middle of a change must not keep others from its segments.
+	if _, ok := config.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"]; !ok {
+		config.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = strconv.FormatInt(max(s.opts.Lease/2, hangs).Milliseconds(), 10)
 	}
 	config.MaxConns = connections
 	if err := migrate(ctx, config.ConnConfig, s.opts.Migrate); err != nil {
