@@ -37,7 +37,7 @@ var rules = []struct {
 	{"sdk/password", nil, nil, "a leaf: the command line hashes what a handler checks"},
 	{"sdk", []string{"sdk/"}, []string{"github.com/hashicorp/go-plugin"}, "handler authors get nothing of mlist's inside"},
 	{"internal/host", []string{"sdk", "sdk/"}, []string{"github.com/hashicorp/go-plugin"}, "the one place that runs plugin processes"},
-	{"internal/spool", []string{"internal/segment", "internal/spool"}, []string{"github.com/pressly/goose", "github.com/jackc/pgx"}, "a queue knows nothing of lists"},
+	{"internal/spool", []string{"internal/segment", "internal/balance", "internal/spool"}, []string{"github.com/pressly/goose", "github.com/jackc/pgx"}, "a queue knows nothing of lists"},
 	{"internal/store", []string{"internal/address", "internal/list", "internal/store"}, []string{"modernc.org/sqlite", "github.com/pressly/goose", "github.com/jackc/pgx"},
 		"the one place that speaks SQL"},
 	{"internal/archive/dir", []string{"internal/archive"}, nil, "the bytes of an archive; what they are stands in the store"},

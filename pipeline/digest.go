@@ -72,7 +72,11 @@ func (d *Daemon) digests(ctx context.Context) error {
 
 // mine tells whether this pipeline serves the list.
 func (d *Daemon) mine(a address.Address) bool {
-	return d.cfg.Load().Segments.Contains(segment.KeyOf(a.Key()))
+	set := d.cfg.Load().Segments
+	if o := d.serves.Load(); o != nil {
+		set = (*o).Segments()
+	}
+	return set.Contains(segment.KeyOf(a.Key()))
 }
 
 // closeDue closes an issue of every list for which it is time.

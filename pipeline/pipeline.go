@@ -35,13 +35,14 @@ import (
 	"github.com/mlist/mlist/internal/trace"
 )
 
-// Config is how a pipeline works. Segments and Name cannot change at run time.
+// Config is how a pipeline works. Segments, Auto and Name cannot change at run time.
 type Config struct {
 	Name     string // what another daemon that wants the same segments is told
 	Hostname string // how mlist names itself in the messages it writes
 	Segments segment.Set
-	Workers  int // posts of different lists prepared at once
-	MaxTries int // before a post goes to failed
+	Auto     bool // share all segments with other pipelines, and disregard Segments
+	Workers  int  // posts of different lists prepared at once
+	MaxTries int  // before a post goes to failed
 	RetryMin time.Duration
 	RetryMax time.Duration
 	// RecipientsPerChunk is how many recipients outbound hands over in one transaction.
@@ -113,7 +114,8 @@ type Daemon struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	ready chan struct{}
+	ready  chan struct{}
+	serves atomic.Pointer[spool.Owner] // of incoming, while Run has one
 }
 
 // New returns a pipeline that Run starts.
@@ -138,18 +140,55 @@ const bounceWorkers = 2
 // Run works until ctx ends; entries in hand are finished or given back. It returns nil
 // when it ended because of ctx.
 func (d *Daemon) Run(ctx context.Context) error {
+	var once sync.Once
+	ready := func() { once.Do(func() { close(d.ready) }) }
+	for {
+		err := d.serve(ctx, ready)
+		if !d.cfg.Load().Auto || !errors.Is(err, spool.ErrFenced) || ctx.Err() != nil {
+			return err
+		}
+		d.log.Warn("pipeline: the lease is lost; taking part anew") // and others have its share by now
+		wait(ctx, time.Second)
+	}
+}
+
+// own owns the segments of a queue that are configured.
+func (d *Daemon) own(ctx context.Context, q spool.Queue) (spool.Owner, error) {
 	cfg := d.cfg.Load()
-	incoming, err := d.spool.Own(ctx, spool.Incoming, cfg.Segments, cfg.Name)
+	if !cfg.Auto {
+		owner, err := d.spool.Own(ctx, q, cfg.Segments, cfg.Name)
+		if err != nil {
+			return nil, fmt.Errorf("own %s: %w", q, err)
+		}
+		return owner, nil
+	}
+	sharing, ok := d.spool.(spool.Sharing)
+	if !ok {
+		return nil, fmt.Errorf("share the segments of %s: this kind of spool has none to share", q)
+	}
+	owner, err := sharing.Share(ctx, q, spool.Partner{Name: cfg.Name})
 	if err != nil {
-		return fmt.Errorf("own incoming: %w", err)
+		return nil, fmt.Errorf("share the segments of %s: %w", q, err)
+	}
+	return owner, nil
+}
+
+// serve works with one ownership, until ctx ends or that has.
+func (d *Daemon) serve(ctx context.Context, ready func()) error {
+	cfg := d.cfg.Load()
+	incoming, err := d.own(ctx, spool.Incoming)
+	if err != nil {
+		return err
 	}
 	defer incoming.Close()
-	bounces, err := d.spool.Own(ctx, spool.Bounces, cfg.Segments, cfg.Name)
+	bounces, err := d.own(ctx, spool.Bounces)
 	if err != nil {
-		return fmt.Errorf("own bounces: %w", err)
+		return err
 	}
 	defer bounces.Close()
-	close(d.ready)
+	d.serves.Store(&incoming)
+	defer d.serves.Store(nil)
+	ready()
 
 	g, ctx := errgroup.WithContext(ctx)
 	for range cfg.Workers {

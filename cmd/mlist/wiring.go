@@ -11,7 +11,6 @@ import (
 
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/host"
-	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/socketmap"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/lmtpd"
@@ -73,14 +72,14 @@ func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 		live: socketmap.Config{Listen: c.Socketmap.Listen, SocketMode: liveMode, MaxConnections: c.Socketmap.MaxConnections},
 		host: hostConfig(c, log),
 		pipeline: pipeline.Config{
-			Name: name("pipeline"), Hostname: c.Hostname, Segments: segment.All, Workers: c.Pipeline.Workers, MaxTries: c.Pipeline.MaxTries,
+			Name: name("pipeline"), Hostname: c.Hostname, Segments: c.Pipeline.Segments.Set, Auto: c.Pipeline.Segments.Auto, Workers: c.Pipeline.Workers, MaxTries: c.Pipeline.MaxTries,
 			RetryMin: c.Pipeline.RetryMin.Std(), RetryMax: c.Pipeline.RetryMax.Std(),
 			RecipientsPerChunk: c.Outbound.RecipientsPerTransaction, NoticesPerDay: c.Pipeline.NoticesPerDay,
 			StateLimits: store.StateLimits{Keys: int64(c.Pipeline.PluginStateKeys), Bytes: int64(c.Pipeline.PluginStateSize)},
 			SignKeys:    keys,
 		},
 		outbound: outbound.Config{
-			MTA: mta, Segments: c.Outbound.Segments.Set, Name: name("outbound"),
+			MTA: mta, Segments: c.Outbound.Segments.Set, Auto: c.Outbound.Segments.Auto, Name: name("outbound"),
 			RecipientsPerTransaction: c.Outbound.RecipientsPerTransaction, Connections: c.Outbound.Connections,
 			RetryMin: c.Outbound.RetryMin.Std(), RetryMax: c.Outbound.RetryMax.Std(), MaxAge: c.Outbound.MaxAge.Std(),
 			DelayNotice: c.Outbound.DelayNotice.Std(),

@@ -59,6 +59,8 @@ type Archive struct {
 type Spool struct {
 	URL     string `toml:"url" default:"dir:/var/spool/mlist" help:"dir:PATH, on one file system; or postgres://USER@HOST/DATABASE?passfile=PATH, and then trace.dir"`
 	MinFree Size   `toml:"min_free" default:"100MB" help:"of a directory's disk: with less, lmtpd answers 452 and the MTA keeps the mail, so that what is here can still go out; 0 takes mail until nothing is left"`
+
+	Lease Duration `toml:"lease" default:"10s" min:"2s" help:"in a database: how long a daemon that is not heard of keeps its segments"`
 }
 
 // LMTPD is [lmtpd].
@@ -93,6 +95,7 @@ type Socketmap struct {
 type Pipeline struct {
 	PluginDir     string   `toml:"plugin_dir" default:"/usr/lib/mlist/plugins" help:"the programs that offer stages"`
 	Stages        []string `toml:"stages" default:"loop,authenticate,posting,limits,mime,topics,recipients,cleanse,subject,reply-to,list-headers,archive,digest,footer,dmarc,acknowledge,sign" help:"in order"`
+	Segments      Segments `toml:"segments" default:"0000-ffff" help:"which lists this daemon prepares mail of, by their keys; or auto, with a spool in a database: a share of them"`
 	Workers       int      `toml:"workers" default:"8" min:"1" help:"posts of different lists prepared at once"`
 	Timeout       Duration `toml:"timeout" default:"30s" min:"1s" help:"of one call to a plugin"`
 	MaxTries      int      `toml:"max_tries" default:"5" min:"1" help:"tries before a post goes to failed"`
@@ -116,7 +119,7 @@ type Outbound struct {
 	TLS                      string   `toml:"tls" default:"opportunistic" of:"never,opportunistic,require" help:"STARTTLS"`
 	TLSCAFile                string   `toml:"tls_ca_file" help:"certificates to trust, beside the system's"`
 	TLSServerName            string   `toml:"tls_server_name" help:"the name to check; the MTA's host when empty"`
-	Segments                 Segments `toml:"segments" default:"0000-ffff" help:"what this daemon owns"`
+	Segments                 Segments `toml:"segments" default:"0000-ffff" help:"what this daemon owns; or auto, with a spool in a database: a share that fits how fast its MTA is"`
 	RecipientsPerTransaction int      `toml:"recipients_per_transaction" default:"1000" min:"1" help:"at most what the MTA's port allows"`
 	Connections              int      `toml:"connections" default:"8" min:"1" help:"to the MTA at once"`
 	RetryMin                 Duration `toml:"retry_min" default:"1m" min:"1ms" help:"wait after the first deferral; doubles each time"`

@@ -41,6 +41,7 @@ func TestWhatIsWrongIsToldWithFileLineAndKey(t *testing.T) {
 		{"a negative duration", "[lmtpd]\nidle_timeout = \"-3s\"\n", `x.toml:2: lmtpd.idle_timeout: "-3s": want a duration such as 30s, 5m, 2h or 5d`},
 		{"a duration below the least", "[lmtpd]\nidle_timeout = \"0s\"\n", "x.toml:2: lmtpd.idle_timeout: 0s: want 1s or more"},
 		{"an unknown word", "[log]\nlevel = \"loud\"\n", `x.toml:2: log.level: "loud": want one of debug, info, warn, error`},
+		{"shared segments of a directory", "[outbound]\nsegments = \"auto\"\n", "x.toml:2: outbound.segments: auto needs a spool in a database (spool.url); in a directory each daemon has ranges of its own, such as 0000-7fff and 8000-ffff"},
 		{"segments that overlap", "[outbound]\nsegments = \"0000-8000,7000-ffff\"\n", "x.toml:2: outbound.segments: "},
 		{"no listener", "[lmtpd]\nlisten = []\n", "x.toml:2: lmtpd.listen: want one address or more"},
 		{"a listener of an unknown kind", "[lmtpd]\nlisten = [\"/run/x\"]\n", `x.toml:2: lmtpd.listen: "/run/x": want unix:PATH or tcp:HOST:PORT`},
@@ -138,6 +139,10 @@ mta = "smtps://[::1]:465"
 	}
 	if got := c.Outbound.Segments.String(); got != "0000-3fff,8000-bfff" {
 		t.Errorf("segments %s", got)
+	}
+	shared, err := Parse("x.toml", []byte("outbound.segments = \"auto\"\nspool.url = \"postgres://m@h/d\"\ntrace.dir = \"/t\"\n"))
+	if err != nil || !shared.Outbound.Segments.Auto || shared.Outbound.Segments.String() != "auto" {
+		t.Fatalf("auto is %v, %v", shared, err)
 	}
 	if c.Plugin["loop"]["max_received"] != int64(30) {
 		t.Errorf("plugin tables %v", c.Plugin)

@@ -17,8 +17,14 @@ type Size int64
 // Duration is a time.Duration whose text form may have d for 24 hours.
 type Duration time.Duration
 
-// Segments is a set of keys; its text form is that of segment.Parse.
-type Segments struct{ segment.Set }
+// Segments is a set of keys, or whatever share of them a daemon is to have; its text form is
+// that of segment.Parse, or auto.
+type Segments struct {
+	segment.Set
+	Auto bool
+}
+
+const auto = "auto"
 
 // Pins are checksums by file name; in the file a table of strings.
 type Pins map[string]string
@@ -111,14 +117,25 @@ func (d Duration) String() string {
 // Std is the duration as the standard library knows it.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
-// UnmarshalText reads ranges such as 0000-7fff.
+// UnmarshalText reads ranges such as 0000-7fff, or auto.
 func (s *Segments) UnmarshalText(text []byte) error {
+	if string(text) == auto {
+		*s = Segments{Auto: true}
+		return nil
+	}
 	set, err := segment.Parse(string(text))
 	if err != nil {
 		return err
 	}
-	s.Set = set
+	*s = Segments{Set: set}
 	return nil
+}
+
+func (s Segments) String() string {
+	if s.Auto {
+		return auto
+	}
+	return s.Set.String()
 }
 
 // MarshalText is the reverse of UnmarshalText.
