@@ -36,6 +36,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
+	"github.com/mlist/mlist/internal/balance"
 	"github.com/mlist/mlist/internal/spool"
 )
 
@@ -53,6 +54,8 @@ type Options struct {
 	Temp string
 	// Log is told of what nobody else is. Default slog.Default().
 	Log *slog.Logger
+
+	policy balance.Policy // balance.Default
 }
 
 // Spool is a spool in a schema of a database. It implements spool.Spool.
@@ -113,6 +116,9 @@ func Open(ctx context.Context, url string, opts Options) (*Spool, error) {
 	}
 	if s.opts.Host == "" {
 		s.opts.Host, _ = os.Hostname() // a machine without a name is one of its own all the same
+	}
+	if s.opts.policy == (balance.Policy{}) {
+		s.opts.policy = balance.Default
 	}
 	if s.opts.Log == nil {
 		s.opts.Log = slog.Default()

@@ -46,7 +46,7 @@ func (l *lease) turn(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return next, err
 	}
-	if balance.Settled(me, serves) && !site.late && !balance.Default.Due(site.Site, site.age) {
+	if balance.Settled(me, serves) && !site.late && !l.s.opts.policy.Due(site.Site, site.age) {
 		return min(next, site.next), nil
 	}
 	serves, err = l.follow(ctx)
@@ -123,8 +123,8 @@ func (l *lease) follow(ctx context.Context) (serves segment.Set, err error) {
 		if err != nil {
 			return err
 		}
-		if l.auto && balance.Default.Due(site.Site, site.age) {
-			if err := plan(ctx, tx, l.queue, &site); err != nil {
+		if l.auto && l.s.opts.policy.Due(site.Site, site.age) {
+			if err := plan(ctx, tx, l.s.opts.policy, l.queue, &site); err != nil {
 				return err
 			}
 		}
@@ -159,8 +159,8 @@ func (l *lease) follow(ctx context.Context) (serves segment.Set, err error) {
 }
 
 // plan makes a plan and notes it.
-func plan(ctx context.Context, tx pgx.Tx, q spool.Queue, site *siteNow) error {
-	wishes := balance.Default.Plan(site.Site)
+func plan(ctx context.Context, tx pgx.Tx, policy balance.Policy, q spool.Queue, site *siteNow) error {
+	wishes := policy.Plan(site.Site)
 	for i := range site.Members {
 		m := &site.Members[i]
 		wish, is := wishes[m.ID]
