@@ -94,7 +94,7 @@ func TestUnixSocket(t *testing.T) {
 	}
 
 	other := New(*w.Config(), w.lists, w.spool, slog.New(slog.DiscardHandler))
-	if err := other.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "another daemon answers") {
+	if err := other.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "another program answers") {
 		t.Errorf("a second daemon on the socket: %v", err)
 	}
 	w.stopAndWait(t)

@@ -34,8 +34,10 @@ type patient struct {
 	now   time.Time
 	units string // where systemd's services are enabled
 	dns   mailauth.Resolver
-	store store.Store // nil: it does not open
-	found []postfix.Finding
+	// statfs tells how full a file system is.
+	statfs func(path string, st *unix.Statfs_t) error
+	store  store.Store // nil: it does not open
+	found  []postfix.Finding
 }
 
 func (p *patient) add(cure, format string, args ...any) {
@@ -57,7 +59,7 @@ Each finding is a sentence that names the cause, and another with the cure. It e
 	c.Flags().StringVar(&dir, "postfix", "", "Postfix's configuration directory; that of its default instance when empty")
 	c.Flags().BoolVar(&noDNS, "no-dns", false, "ask no DNS")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		p := &patient{app: a, now: time.Now(), units: "/etc/systemd/system/multi-user.target.wants"}
+		p := &patient{app: a, now: time.Now(), statfs: unix.Statfs, units: "/etc/systemd/system/multi-user.target.wants"}
 		p.path, _ = a.path()
 		if !noDNS {
 			var err error
@@ -170,7 +172,7 @@ func (p *patient) disk() {
 	seen := map[string]bool{}
 	for _, dir := range []string{spoolPath(p.cfg), storeDir(p.cfg)} {
 		var st unix.Statfs_t
-		if unix.Statfs(dir, &st) != nil {
+		if p.statfs(dir, &st) != nil {
 			continue
 		}
 		id := fmt.Sprint(st.Fsid)
@@ -194,13 +196,21 @@ func (p *patient) full(dir string, st *unix.Statfs_t) {
 }
 
 func (p *patient) schema(ctx context.Context) {
+	p.store = nil
 	st, err := sqlstore.Open(ctx, p.cfg.Store.URL, sqlstore.Options{})
 	var old *sqlstore.SchemaError
 	switch {
 	case err == nil:
 		p.store = st
 	case errors.As(err, &old):
-		p.add("Do what it says.", "The store is not this version's: %v.", old)
+		switch {
+		case old.Have == 0:
+			p.add("`systemctl start mlist`, or create a list: that makes it.", "There is no store yet at %s.", p.cfg.Store.URL)
+		case old.Have < old.Want:
+			p.add("`systemctl restart mlist`, and every other mlist on this store: the daemons bring it up to date when they start.", "The store's schema is %d, older than this mlist's %d.", old.Have, old.Want)
+		default:
+			p.add("Install the version of mlist that it was last used with.", "The store's schema is %d, newer than this mlist's %d.", old.Have, old.Want)
+		}
 	default:
 		p.add("`systemctl status mlist` and store.url in the configuration tell more.", "The store cannot be opened: %v.", err)
 	}

@@ -2,10 +2,7 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"database/sql"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,12 +18,13 @@ import (
 // sound is an installation with a list, in which a doctor finds only that it does not run.
 type sound struct {
 	dir, plugin string
+	postfix     string // configuration directory
 	*patient
 }
 
 func newSound(t *testing.T) *sound {
 	t.Helper()
-	s := &sound{dir: installed(t, "")}
+	s := &sound{dir: installed(t, ""), postfix: "/nonexistent"}
 	plugin, err := os.ReadFile(filepath.Join(plugins(t), "standard"))
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +42,7 @@ func newSound(t *testing.T) *sound {
 	command(t, s.dir, "list", "create", "dev@lists.test")
 	s.patient = &patient{
 		app: &app{out: &bytes.Buffer{}, err: &bytes.Buffer{}, configPath: filepath.Join(s.dir, "mlist.toml")}, path: filepath.Join(s.dir, "mlist.toml"),
-		now: time.Now(), units: filepath.Join(s.dir, "units"),
+		now: time.Now(), statfs: unix.Statfs, units: filepath.Join(s.dir, "units"),
 		dns: mailauth.NewFile(map[string][]string{"lists.test": {"v=spf1 mx -all"}, "_dmarc.lists.test": {"v=DMARC1; p=none"}}),
 	}
 	return s
@@ -65,63 +63,46 @@ func TestADoctorNamesTheCauseAndTheCure(t *testing.T) {
 		want    string // of the cause
 		cure    string
 	}{
-		{"wrong permissions", func(t *testing.T, s *sound) {
-			if err := os.Chmod(filepath.Join(s.dir, "spool", "incoming"), 0o777); err != nil {
-				t.Fatal(err)
+		{"no store", func(t *testing.T, s *sound) {
+			must(t, os.RemoveAll(filepath.Join(s.dir, "spool")))
+			must(t, os.Remove(filepath.Join(s.dir, "mlist.db")))
+		}, "There is no store yet at", "create a list"},
+		{"a directory that mlist cannot read", func(t *testing.T, s *sound) { must(t, os.Chmod(filepath.Join(s.dir, "spool", "incoming"), 0o500)) }, "may not read and write in", "chmod u+rwx"},
+		{"no plugin", func(t *testing.T, s *sound) { must(t, os.Remove(s.plugin)) }, "There is no plugin in", "Install the package again"},
+		{"both kinds of services", func(t *testing.T, s *sound) {
+			for _, name := range []string{"mlist.service", "mlist-outbound@0000-ffff.service"} {
+				must(t, os.WriteFile(filepath.Join(s.units, name), nil, 0o600))
 			}
-		}, "Everybody may write in ", "chmod o-w"},
-		{"an unknown key", func(t *testing.T, s *sound) { s.configure(t, "nonsense = 1\n") }, "nonsense: no such key", "mlist config check"},
-		{"the port is taken", func(t *testing.T, s *sound) {
-			l, err := net.Listen("unix", filepath.Join(s.dir, "lmtp.sock"))
-			if err != nil {
-				t.Fatal(err)
+		}, "are both enabled", "systemctl disable --now"},
+		{"a service of no segments", func(t *testing.T, s *sound) {
+			must(t, os.WriteFile(filepath.Join(s.units, "mlist-outbound@first.service"), nil, 0o600))
+		}, "mlist-outbound@first.service: ", "Name it by its segments"},
+		{"no inodes", func(_ *testing.T, s *sound) {
+			s.statfs = func(_ string, st *unix.Statfs_t) error {
+				*st = unix.Statfs_t{Blocks: 1000, Bavail: 500, Files: 1000, Ffree: 20}
+				return nil
 			}
-			t.Cleanup(func() { l.Close() })
-		}, "Another program listens at unix:", "choose another address in lmtpd.listen"},
-		{"no hand-back port", func(t *testing.T, s *sound) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
+		}, "inodes", "Make room"},
+		{"two SPF records", func(_ *testing.T, s *sound) {
+			s.dns = mailauth.NewFile(map[string][]string{"lists.test": {"v=spf1 mx -all", "v=spf1 a -all"}, "_dmarc.lists.test": {"v=DMARC1; p=none"}})
+		}, "lists.test has 2 SPF records", "Leave one"},
+		{"no DMARC", func(_ *testing.T, s *sound) {
+			s.dns = mailauth.NewFile(map[string][]string{"lists.test": {"v=spf1 mx -all"}})
+		}, "lists.test has no DMARC record", "_dmarc.lists.test. TXT"},
+		{"a key that is not published", func(t *testing.T, s *sound) {
+			command(t, s.dir, "dkim", "keygen", "lists.test", "--selector", "s1", "--dir", s.dir)
+			keys, err := filepath.Glob(filepath.Join(s.dir, "*s1*"))
+			if err != nil || len(keys) == 0 {
+				t.Fatalf("no key was made: %v", err)
 			}
-			l.Close() // nobody is there now
-			text, err := os.ReadFile(s.path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text = bytes.Replace(text, []byte("unix:/nowhere"), []byte("smtp://"+l.Addr().String()), 1)
-			if err := os.WriteFile(s.path, text, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			t.Setenv("PATH", "") // whether or not there is a Postfix here
-		}, "the hand-back port", "outbound.mta"},
-		{"a plugin that others can write", func(t *testing.T, s *sound) {
-			if err := os.Chmod(s.plugin, 0o777); err != nil {
-				t.Fatal(err)
-			}
-		}, "A plugin is not started", "chmod go-w"},
-		{"the clock is off", func(t *testing.T, s *sound) { s.now = s.now.Add(-24 * time.Hour) }, "The clock is wrong", "chrony"},
-		{"an old schema", func(t *testing.T, s *sound) {
-			db, err := sql.Open("sqlite", filepath.Join(s.dir, "mlist.db"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer db.Close()
-			if _, err := db.Exec("DELETE FROM schema_version WHERE version_id = (SELECT max(version_id) FROM schema_version)"); err != nil {
-				t.Fatal(err)
-			}
-		}, "older than this mlist's", "Do what it says"},
-		{"two outbounds with overlapping segments", func(t *testing.T, s *sound) {
-			for _, name := range []string{"0000-8fff", "8000-ffff"} {
-				if err := os.WriteFile(filepath.Join(s.units, "mlist-outbound@"+name+".service"), nil, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}, "want the same segments", "systemctl disable --now"},
+			s.configure(t, fmt.Sprintf("plugin.sign.keys = [{ domain = \"lists.test\", selector = \"s1\", key_file = %q }]\n", keys[0]))
+		}, "signs, and receivers cannot check it", "mlist dkim show"},
 		{"no SPF", func(t *testing.T, s *sound) { s.dns = mailauth.NewFile(nil) }, "lists.test has no SPF record", "v=spf1"},
 		{"nothing signs", func(*testing.T, *sound) {}, "not signed (DKIM)", "mlist dkim keygen"},
 		{"it does not run", func(*testing.T, *sound) {}, "mlist is not running", "systemctl start mlist"},
 	} {
 		t.Run(tt.mistake, func(t *testing.T) {
+			t.Parallel()
 			s := newSound(t)
 			said := func() string {
 				s.found = nil
@@ -134,7 +115,7 @@ func TestADoctorNamesTheCauseAndTheCure(t *testing.T) {
 				}
 				return all.String()
 			}
-			if before := said(); strings.Contains(before, tt.want) && !strings.Contains("no hand-back port nothing signs it does not run", tt.mistake) {
+			if before := said(); strings.Contains(before, tt.want) && !strings.Contains("nothing signs it does not run", tt.mistake) {
 				t.Fatalf("before the mistake: %s", before)
 			}
 			tt.make(t, s)
@@ -166,29 +147,15 @@ func TestADoctorSeesAFullDisk(t *testing.T) {
 	}
 }
 
-func TestADoctorSeesAServiceInAChroot(t *testing.T) {
-	if _, err := exec.LookPath("postconf"); err != nil {
-		t.Skip("no Postfix here")
-	}
+// As an administrator runs it, with a file in the place of DNS.
+func TestTheDoctorsCommandEndsWithAStatus(t *testing.T) {
 	s := newSound(t)
-	dir := t.TempDir()
-	old := time.Now().Add(-time.Hour) // Postfix waits until a file is a second old
-	for name, text := range map[string]string{
-		"main.cf":   "compatibility_level = 3.6\nconfig_directory = " + dir + "\nrelay_domains = lists.test\n",
-		"master.cf": "smtp inet n - y - - smtpd\nmlist unix - - y - 10 lmtp\n",
-	} {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(path, old, old); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got := fmt.Sprint(s.examine(context.Background(), dir))
-	for _, want := range []string{"runs in a chroot", "fifth column", "relay_recipient_maps is empty"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("it does not say %q: %s", want, got)
-		}
+	zone := filepath.Join(s.dir, "dns.json")
+	must(t, os.WriteFile(zone, []byte(`{"_dmarc.lists.test": ["v=DMARC1; p=none"]}`), 0o600))
+	cmd := exec.Command("mlist", "--config", s.path, "doctor", "--postfix", "/nonexistent")
+	cmd.Env = append(os.Environ(), mailauth.FileVariable+"="+zone)
+	out, _ := cmd.CombinedOutput() // the status tells
+	if code := cmd.ProcessState.ExitCode(); code != exitError || !strings.Contains(string(out), "PROBLEM: lists.test has no SPF record") || strings.Contains(string(out), "DMARC record") {
+		t.Errorf("exit status %d:\n%s", code, out)
 	}
 }

@@ -26,7 +26,7 @@ all of them work. SIGTERM and SIGINT let what is under way finish; a second one 
 ` + "`mlist reload`" + ` and SIGHUP read the configuration again: a bad file changes nothing.`,
 		Example: "  mlist serve\n  mlist --config /tmp/try/mlist.toml serve",
 		Args:    between(0, 0, "nothing"),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), everything, "", "") },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cure(a.serve(cmd.Context(), everything, "", "")) },
 	}
 }
 
@@ -50,7 +50,7 @@ func (a *app) daemonCommands() []*cobra.Command {
 			Example: "  mlist " + d.name,
 			Args:    between(0, 0, "nothing"),
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return a.serve(cmd.Context(), d.parts, segments, metricsAt)
+				return cure(a.serve(cmd.Context(), d.parts, segments, metricsAt))
 			},
 		}
 		c.Flags().StringVar(&metricsAt, "metrics", "", "where its metrics are read, in place of metrics.listen")

@@ -105,7 +105,7 @@ func TestASocketIsTakenOverOnlyWhenNobodyAnswers(t *testing.T) {
 	path := socket(t)
 	leave(t, path)
 	stop := serve(t, path, Operations{Status: func() Status { return Status{} }})
-	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another daemon answers") {
+	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another program answers") {
 		t.Errorf("beside one that answers: %v", err)
 	}
 	stop()

@@ -11,12 +11,11 @@ import (
 // check compares what is configured with what is offered.
 func (c *candidates) check(cfg Config, offered map[string][]string) error {
 	var problems []error
-	missing := false
+	var missing []string
 	for _, stage := range cfg.Stages {
 		switch paths := offered[stage]; len(paths) {
 		case 0:
-			missing = true
-			problems = append(problems, fmt.Errorf("no plugin offers stage %s", stage))
+			missing = append(missing, stage)
 		case 1:
 		default:
 			problems = append(problems, fmt.Errorf("stage %s is offered by more than one plugin: %s", stage, strings.Join(paths, ", ")))
@@ -24,17 +23,21 @@ func (c *candidates) check(cfg Config, offered map[string][]string) error {
 	}
 	for _, stage := range slices.Sorted(maps.Keys(cfg.Plugins)) {
 		if len(offered[stage]) == 0 && !slices.Contains(cfg.Stages, stage) {
-			missing = true
+			missing = append(missing, "")
 			problems = append(problems, fmt.Errorf("[plugin.%s]: no plugin offers a stage of that name", stage))
 		}
 	}
-	if missing {
+	if missing != nil {
+		// First what is likely to be the cause of the rest.
+		problems = append(slices.Clone(c.failed), problems...)
+		if missing = slices.DeleteFunc(missing, func(s string) bool { return s == "" }); len(missing) > 0 {
+			problems = append(problems, fmt.Errorf("no plugin offers stage %s", strings.Join(missing, ", ")))
+		}
 		on := "none"
 		if len(offered) > 0 {
 			on = strings.Join(slices.Sorted(maps.Keys(offered)), ", ")
 		}
 		problems = append(problems, fmt.Errorf("the plugins in %s offer these stages: %s", cfg.Dir, on))
-		problems = append(problems, c.failed...)
 	}
 	return errors.Join(problems...)
 }

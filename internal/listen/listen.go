@@ -30,6 +30,9 @@ type Listener struct {
 	err   error
 }
 
+// ErrTaken says that somebody else listens at an address.
+var ErrTaken = errors.New("another program answers there")
+
 // maxPath is what fits into the kernel's sockaddr_un with its final NUL.
 const maxPath = 107
 
@@ -79,7 +82,9 @@ func Open(address string, mode fs.FileMode) (*Listener, error) {
 		return openUnix(addr, mode)
 	}
 	l, err := net.Listen(network, addr)
-	if err != nil {
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, fmt.Errorf("listen on %s: %w", address, ErrTaken)
+	} else if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
 	return &Listener{Listener: l}, nil
@@ -150,7 +155,7 @@ func removeStale(path string) error {
 	}
 	// Anything but a refusal, a full backlog for instance, is a sign of life.
 	if !errors.Is(err, unix.ECONNREFUSED) {
-		return errors.New("another daemon answers there")
+		return ErrTaken
 	}
 	return os.Remove(path)
 }

@@ -31,7 +31,7 @@ func TestASocketIsTakenOverOnlyWhenNobodyAnswers(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("mode %v, error %v", info.Mode(), err)
 	}
-	if _, err := Open("unix:"+path, 0o600); err == nil || !strings.Contains(err.Error(), "another daemon answers") {
+	if _, err := Open("unix:"+path, 0o600); err == nil || !strings.Contains(err.Error(), "another program answers") {
 		t.Errorf("beside one that answers: %v", err)
 	}
 	if err := first.Close(); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
+	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 )
@@ -91,6 +92,11 @@ func (s *Store) openSQLite(ctx context.Context, path string, opts Options) error
 		}
 	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return &SchemaError{Want: latestSchema(s.dialect)}
+	}
+	for _, p := range []string{dir, path} { // SQLite would not say which, nor why
+		if err := unix.Access(p, unix.R_OK|unix.W_OK); errors.Is(err, fs.ErrPermission) {
+			return &fs.PathError{Op: "read and write", Path: p, Err: err}
+		}
 	}
 	if err := migrateSQLite(ctx, path, s.dialect, opts.Migrate); err != nil {
 		return err

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/listen"
+	"github.com/mlist/mlist/internal/spool"
+)
+
+// cure adds to an error of a daemon's start what to do about it, where it is one of the
+// mistakes that administrators make; docs/mistakes.md has them all.
+func cure(err error) error {
+	var hint hintError
+	var wrong *config.Error
+	switch {
+	case err == nil || errors.As(err, &hint):
+		return err
+	case errors.As(err, &wrong):
+		return withHint(err, "`mlist config --defaults` shows every key with its default, `mlist config check` tells when the file is right.")
+	case errors.Is(err, listen.ErrTaken):
+		return withHint(err, "`ss -lxtnp` tells which; stop it, or choose another address in the configuration.")
+	case errors.Is(err, spool.ErrOwned):
+		return withHint(err, "Give each daemon its own, such as 0000-7fff and 8000-ffff (--segments, or outbound.segments); `mlist status` shows who has which.")
+	case errors.Is(err, fs.ErrPermission):
+		return withHint(err, "`mlist doctor`, run as root, names what does not belong to mlist's user, and how to put it right.")
+	}
+	return err
+}
