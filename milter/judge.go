@@ -17,13 +17,10 @@ import (
 // maxLists is how many lists one message is judged for; with more, the pipeline says no.
 const maxLists = 20
 
-// judge asks the stages of each list that the message is for. It is refused if all of them
+// judge asks the stages of each list that the message is for, maxLists at most. It is refused if all of them
 // reject it, with the reason of the first: a reply at the end of a message is to all of
 // its recipients.
 func (s *session) judge(queueID string) gomilter.Response {
-	if len(s.tx.lists) > maxLists {
-		return gomilter.RespContinue
-	}
 	body, err := s.tx.finish()
 	switch {
 	case errors.Is(err, errTooBig):
@@ -73,6 +70,9 @@ func (s *session) ask(t target, body spool.Message) (sdk.Verdict, error) {
 // askEnvelope asks the stages of one list what they can say without a message. What they
 // cannot say now, because a handler fails, they are asked at its end.
 func (s *session) askEnvelope(ctx context.Context, l *list.List, recipient address.Address) (sdk.Verdict, error) {
+	if s.tx.unasked {
+		return sdk.Accept, nil
+	}
 	post, err := describe.Envelope(ctx, s.daemon.store, s.daemon.Config().Texts, l, spool.Envelope{
 		List: l.Address.Key(), Role: string(address.RolePost), Sender: s.sender(), Recipient: recipient.String(), Received: s.daemon.now(), Peer: s.peer,
 	})
@@ -81,6 +81,7 @@ func (s *session) askEnvelope(ctx context.Context, l *list.List, recipient addre
 	}
 	result, err := s.daemon.stages.ConsultEnvelope(s.daemon.work, post)
 	if err != nil {
+		s.tx.unasked = true
 		s.daemon.log.Warn("milter: handlers cannot judge at RCPT", "list", l.Address, "err", err)
 		return sdk.Accept, nil
 	}

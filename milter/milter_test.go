@@ -36,11 +36,16 @@ type stages struct {
 	texts     []string
 	banned    string // an envelope sender
 	envelopes []*host.Post
+	failures  int  // of ConsultEnvelope
+	panics    bool // Consult does
 }
 
 func (s *stages) Consult(_ context.Context, p *host.Post) (host.Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.panics {
+		panic("as the test wants it")
+	}
 	file, err := os.ReadFile(p.File)
 	if err != nil {
 		return host.Result{}, err
@@ -61,6 +66,7 @@ func (s *stages) ConsultEnvelope(_ context.Context, p *host.Post) (host.Result, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
+		s.failures++
 		return host.Result{}, s.err
 	}
 	s.envelopes = append(s.envelopes, p)
@@ -420,6 +426,85 @@ func TestWhatCannotBeJudged(t *testing.T) {
 				t.Errorf("end: %s, want %s", got, tt.end)
 			}
 		})
+	}
+}
+
+// A handler that hangs is waited for once at RCPT, however many recipients there are, and once at the end.
+func TestAHandlerThatFailsIsAskedOnceBeforeTheEnd(t *testing.T) {
+	w := start(t, nil)
+	w.stages.err = context.DeadlineExceeded
+	c := w.connect()
+	defer c.Close()
+	for range 2 { // each message anew
+		c.mail("ann@net.test")
+		for range 5 {
+			for _, to := range []string{"dev@lists.test", "news@lists.test"} {
+				if got := c.rcpt(to); got != "continue" {
+					t.Errorf("RCPT %s: %s", to, got)
+				}
+			}
+		}
+		if got := c.message(hello, "Hi.\r\n"); !strings.HasPrefix(got, "451 ") {
+			t.Errorf("end: %s", got)
+		}
+	}
+	if w.stages.failures != 2 || len(w.stages.asked) != 2 {
+		t.Errorf("asked %d times at RCPT, %d times at the end", w.stages.failures, len(w.stages.asked))
+	}
+}
+
+// A message for very many lists is not judged, nor kept, and what is remembered of it is bounded.
+func TestAMessageToMoreListsThanAreAsked(t *testing.T) {
+	w := start(t, nil)
+	c := w.connect()
+	defer c.Close()
+	for n, want := range map[int]string{maxLists: "550 5.7.1 No.", maxLists + 1: "continue", 3 * maxLists: "continue"} {
+		w.stages.asked = nil
+		c.mail("ann@net.test")
+		for i := range n {
+			name := fmt.Sprintf("many%d@lists.test", i)
+			a, err := address.Parse(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.store.CreateList(t.Context(), &list.List{Address: a, Settings: list.Defaults()}); err != nil && !errors.Is(err, store.ErrExists) {
+				t.Fatal(err)
+			}
+			w.stages.verdicts[name] = sdk.Reject("x", "No.")
+			if got := c.rcpt(name); got != "continue" {
+				t.Fatalf("RCPT %s: %s", name, got)
+			}
+		}
+		if got := c.message(hello, "Hi.\r\n"); got != want {
+			t.Errorf("for %d lists: %s, want %s", n, got, want)
+		}
+		if want == "continue" && len(w.stages.asked) != 0 {
+			t.Errorf("for %d lists: %d were asked", n, len(w.stages.asked))
+		}
+		c.Abort(nil)
+	}
+}
+
+// The library takes a panic for the end of the session, and the MTA does as it is configured; others go on.
+func TestAPanicEndsOneSession(t *testing.T) {
+	w := start(t, nil)
+	broken, other := w.connect(), w.connect()
+	defer broken.Close()
+	defer other.Close()
+	other.mail("bob@net.test")
+	broken.mail("ann@net.test")
+	broken.rcpt("dev@lists.test")
+	w.stages.panics = true
+	broken.does(broken.DataStart())
+	broken.does(broken.HeaderField("From", "ann@net.test", nil))
+	broken.does(broken.HeaderEnd())
+	if _, a, err := broken.End(); err == nil {
+		t.Errorf("the end of the message is answered: %v", a)
+	}
+	w.stages.panics = false
+	other.rcpt("dev@lists.test")
+	if got := other.message(hello, "Hi.\r\n"); got != "continue" {
+		t.Errorf("another session: %s", got)
 	}
 }
 

@@ -36,6 +36,9 @@ type transaction struct {
 	sender string // "" is the null reverse-path
 	lists  []target
 	others int // recipients that are not a list's posting address, or are none of ours
+	// unasked: a handler has failed at a recipient; the others' lists are not asked before the end of
+	// the message, so that one that hangs is waited for once.
+	unasked bool
 	content
 }
 
@@ -109,7 +112,7 @@ func (s *session) rcptTo(to string) (gomilter.Response, error) {
 	case verdict.Kind == sdk.KindReject:
 		return s.refused(l, a, verdict.Code, verdict.Reason), nil
 	}
-	if !slices.ContainsFunc(s.tx.lists, func(o target) bool { return o.list.ID == l.ID }) {
+	if len(s.tx.lists) <= maxLists && !slices.ContainsFunc(s.tx.lists, func(o target) bool { return o.list.ID == l.ID }) {
 		s.tx.lists = append(s.tx.lists, target{l, a.String()})
 	}
 	return gomilter.RespContinue, nil
@@ -164,8 +167,10 @@ func (s *session) BodyChunk(chunk []byte, _ *gomilter.Modifier) (gomilter.Respon
 }
 
 // asks tells whether the message could still be refused as a whole: not when somebody
-// gets it whatever the lists say.
-func (s *session) asks() bool { return s.tx != nil && len(s.tx.lists) > 0 && s.tx.others == 0 }
+// gets it whatever the lists say, nor when it is for more lists than are asked.
+func (s *session) asks() bool {
+	return s.tx != nil && len(s.tx.lists) > 0 && len(s.tx.lists) <= maxLists && s.tx.others == 0
+}
 
 // Body is the end of the message.
 func (s *session) Body(m *gomilter.Modifier) (gomilter.Response, error) {

@@ -20,6 +20,7 @@ package sdk
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -159,6 +160,18 @@ func (l List) Lines(name string) []string {
 // post pass for one leaves its hash in the note "approved.once", and it is used up by the same
 // commit that accepts the post.
 const OneTimePasswords = "one_time_passwords"
+
+// OtherAddresses stands among the settings of a list that is found under more than one address: an
+// older one after it was renamed, and what else its aliases are, a line each.
+const OtherAddresses = "other_addresses"
+
+// Addresses are all addresses under which posts come to the list, its own one first.
+func (l List) Addresses() []string { return append([]string{l.Address}, l.Lines(OtherAddresses)...) }
+
+// Is tells whether an address is the list's own, or another one of it.
+func (l List) Is(addr string) bool {
+	return slices.ContainsFunc(l.Addresses(), func(own string) bool { return message.AddressKey(own) == message.AddressKey(addr) })
+}
 
 // Text is a text for people that mlist hands to handlers, in the list's language or the
 // author's: see docs/templates.md. Fill fills in its placeholders. It is "" if there is none of the

@@ -330,11 +330,11 @@ func TestAConsultationIsShown(t *testing.T) {
 	build(t, dir, "plugins/standard")
 	inConfig(t, "[pipeline]\nplugin_dir = \""+dir+"\"\n")
 	const looping = "From: ann@example.org\r\nX-BeenThere: dev@lists.example.org\r\n\r\nHello.\r\n"
-	out, errs, status := inProcess(t, looping, "plugin", "run", "standard", "--smtp", "--stage", "subject", "--stage", "loop")
-	if status != 0 || !strings.Contains(out, "verdict     discard (loop)") || strings.Contains(out, "stage       subject") {
+	out, errs, status := inProcess(t, looping, "plugin", "run", "standard", "--smtp", "--stage", "archive", "--stage", "loop")
+	if status != 0 || !strings.Contains(out, "verdict     discard (loop)") || strings.Contains(out, "stage       archive") {
 		t.Errorf("status %d\n%s%s", status, out, errs)
 	}
-	out, errs, status = inProcess(t, looping, "plugin", "run", "standard", "--smtp", "--stage", "subject")
+	out, errs, status = inProcess(t, looping, "plugin", "run", "standard", "--smtp", "--stage", "archive")
 	if status != exitError || !strings.Contains(errs, "no stage of it judges at SMTP time") {
 		t.Errorf("status %d\n%s%s", status, out, errs)
 	}

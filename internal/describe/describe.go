@@ -91,8 +91,7 @@ func described(ctx context.Context, st Store, texts *templates.Set, l *list.List
 	}, nil
 }
 
-// settings adds to a list's what stages are told beside. Its own other addresses are acceptable like those that
-// the setting names.
+// settings adds to a list's what stages are told beside.
 func settings(ctx context.Context, st Store, l *list.List, e spool.Entry, m map[string]string) (map[string]string, error) {
 	once, err := st.OpenApprovals(ctx, l.ID, string(e.ID), e.Received)
 	if err != nil {
@@ -105,14 +104,15 @@ func settings(ctx context.Context, st Store, l *list.List, e spool.Entry, m map[
 	if err != nil {
 		return nil, fmt.Errorf("look the list's aliases up: %w", err)
 	}
-	for _, a := range aliases {
-		m[acceptable] = strings.TrimPrefix(m[acceptable]+"\n"+a.String(), "\n")
+	if len(aliases) > 0 {
+		var lines []string
+		for _, a := range aliases {
+			lines = append(lines, a.String())
+		}
+		m[sdk.OtherAddresses] = strings.Join(lines, "\n")
 	}
 	return m, nil
 }
-
-// acceptable is the setting that names addresses which count as naming the list.
-const acceptable = "acceptable_aliases"
 
 // SubmittedBy are the stages that led to an entry with such flags, the first one first.
 func SubmittedBy(flags []string) []string {

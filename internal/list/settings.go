@@ -73,6 +73,7 @@ type Settings struct {
 	DigestHeader          string `set:"digest_header" help:"put at the top of every digest, before what it is; empty for none"`
 	DigestFooter          string `set:"digest_footer" default:"_______________________________________________\n%(display_name)s mailing list -- %(list_address)s\nTo unsubscribe send an email to %(leave_address)s\n" help:"put at the end of every digest; empty for none"`
 
+	DMARCFailAction         Action   `set:"dmarc_fail_action" default:"defer" of:"defer,hold,reject,discard" help:"what happens to a post that fails DMARC: nothing vouches for it in the name of the domain in From, which publishes a policy"`
 	DMARCMitigateAction     string   `set:"dmarc_mitigate_action" default:"munge_from" of:"no_mitigation,munge_from,wrap_message,reject,discard" help:"what happens to a post that receivers would refuse, because of the DMARC policy of its author's domain"`
 	DMARCMitigateAlways     bool     `set:"dmarc_mitigate_unconditionally" default:"false" help:"munge or wrap every post, whatever the policy"`
 	DMARCAddresses          []string `set:"dmarc_addresses" help:"authors, or patterns that start with ^, to whose posts it happens whatever the policy"`

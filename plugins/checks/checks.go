@@ -24,7 +24,7 @@ const noteAccepted = "posting.accepted"
 
 // The default orders are those of Mailman's default-posting-chain.
 var (
-	postingRules = []string{"no-sender", "approved", "emergency", "banned", "member-moderated", "header-match", "nonmember", "first-posts", "rate",
+	postingRules = []string{"no-sender", "approved", "emergency", "banned", "forged-list", "dmarc-fail", "member-moderated", "header-match", "nonmember", "first-posts", "rate",
 		"null-sender", "auto-reply"}
 	limitsRules = []string{"bad-from", "administrivia", "implicit-dest", "too-many-recipients", "too-big", "no-subject", "suspicious-header"}
 )

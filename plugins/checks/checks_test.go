@@ -61,7 +61,7 @@ func TestLoop(t *testing.T) {
 	tests := []struct {
 		name, header string
 		config       map[string]any
-		list         string
+		list, other  string
 		approved     bool
 		want         string
 	}{
@@ -78,6 +78,9 @@ func TestLoop(t *testing.T) {
 		{name: "another list in List-Post", header: "List-Post: <mailto:all@lists.example.org>\r\n", want: "accept"},
 		{name: "a list that takes no posts", header: "List-Post: NO\r\n", want: "accept"},
 		{name: "the mark of a list with a name in UTF-8", list: "dév@bücher.example", header: "X-BeenThere: d%c3%a9v@xn--bcher-kva.example\r\n", want: "discard loop"},
+		{name: "the mark of an older address", other: "devel@old.example\ndé@old.example", header: "X-BeenThere: Devel@old.example\r\n", want: "discard loop"},
+		{name: "an older address in List-Post", other: "devel@old.example\ndé@old.example", header: "List-Post: <mailto:devel@old.example>\r\n", want: "discard loop"},
+		{name: "what ends like an older address", other: "devel@old.example", header: "X-BeenThere: my-devel@old.example\r\n", want: "accept"},
 		{name: "a moderator approved it", header: "X-BeenThere: dev@lists.example.org\r\n", approved: true, want: "accept"},
 		{name: "thirty hops", header: received(30), want: "accept"},
 		{name: "thirty-one hops", header: received(31), want: "reject too-many-hops"},
@@ -87,7 +90,7 @@ func TestLoop(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := handlertest.Run(t, stage(t, "loop"), handlertest.Case{
-				Message: tt.header + "\r\nbody\r\n", List: tt.list, Config: tt.config, Approved: tt.approved, Settings: usual})
+				Message: tt.header + "\r\nbody\r\n", List: tt.list, Config: tt.config, Approved: tt.approved, Settings: settings(sdk.OtherAddresses, tt.other)})
 			verdict(t, got.Verdict, tt.want)
 		})
 	}

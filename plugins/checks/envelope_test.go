@@ -49,6 +49,8 @@ func TestWhatIsRefusedByTheEnvelopeAlone(t *testing.T) {
 		{name: "and one who is held", sender: stranger, list: with("default_nonmember_action", "hold")},
 		{name: "a member who may not post, by the envelope", sender: bad, list: []string{"sender_headers", "envelope"}, want: "reject member-moderated"},
 		{name: "a member who may not post, but who else is named?", sender: bad},
+		{name: "one who may not post, where what fails DMARC is refused", sender: bad, list: []string{"sender_headers", "envelope", "dmarc_fail_action", "reject"}, want: "reject member-moderated"},
+		{name: "one who may not post, where what fails DMARC is held", sender: bad, list: []string{"sender_headers", "envelope", "dmarc_fail_action", "hold"}},
 		{name: "the null sender", sender: sdk.Sender{}, list: announce},
 		{name: "one who posts too much", sender: ann, list: []string{"sender_headers", "envelope", "max_posts_per_hour", "1"}, config: map[string]any{"reject": []string{"rate"}}, want: "reject rate"},
 		{name: "one who posts too much, and is held", sender: ann, list: []string{"sender_headers", "envelope", "max_posts_per_hour", "1"}},

@@ -55,7 +55,7 @@ func (p *patterns) implicitDest(_ context.Context, v *view) (finding, error) {
 		return finding{}, nil
 	}
 	for _, m := range v.Header.Mailboxes("To", "Cc", "Resent-To", "Resent-Cc") {
-		if isList(v.List, m.Address) || p.match(v.List, "acceptable_aliases", m.Address) {
+		if v.List.Is(m.Address) || p.match(v.List, "acceptable_aliases", m.Address) {
 			return finding{}, nil
 		}
 	}

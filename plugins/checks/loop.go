@@ -48,15 +48,20 @@ func (l *loop) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 // beenHere goes by X-BeenThere, and by a List-Post with the list's address, which also
 // stays where another list manager has taken X-BeenThere away. A List-Id cannot tell:
 // dev.eu@lists.example.org and dev@eu.lists.example.org have the same.
+//
+// What went through the list before it was renamed has the mark of an older address.
 func beenHere(p *sdk.Post) bool {
-	ours := p.List.Mark()
-	if slices.ContainsFunc(p.Header.Values("X-BeenThere"), func(v string) bool { return strings.EqualFold(v, ours) }) {
+	var ours []string
+	for _, addr := range p.List.Addresses() {
+		ours = append(ours, message.ListMark(addr))
+	}
+	if slices.ContainsFunc(p.Header.Values("X-BeenThere"), func(v string) bool { return slices.Contains(ours, strings.ToLower(v)) }) {
 		return true
 	}
 	return slices.ContainsFunc(p.Header.Values("List-Post"), func(v string) bool { return postsTo(v, p.List) })
 }
 
-// postsTo tells whether a List-Post (RFC 2369) names the list's address.
+// postsTo tells whether a List-Post (RFC 2369) names an address of the list.
 func postsTo(value string, l sdk.List) bool {
 	for part := range strings.SplitSeq(value, ",") {
 		addr, ok := strings.CutPrefix(strings.ToLower(strings.Trim(strings.TrimSpace(part), "<>")), "mailto:")
@@ -67,7 +72,7 @@ func postsTo(value string, l sdk.List) bool {
 		if plain, err := url.PathUnescape(addr); err == nil {
 			addr = plain
 		}
-		if isList(l, addr) {
+		if l.Is(addr) {
 			return true
 		}
 	}

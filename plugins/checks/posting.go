@@ -3,6 +3,7 @@ package checks
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/mlist/mlist/sdk"
@@ -38,6 +39,68 @@ func banned(_ context.Context, v *view) (finding, error) {
 		}
 	}
 	return finding{}, nil
+}
+
+// forgedList refuses a post in the list's own name, or that of one of its roles: nobody writes
+// there, and whoever reads it would take it for the list's word. It passes where the list says who
+// may write in its name (a member or nonmember with that address and an action, or
+// accept_these_nonmembers), and where a signature of that domain vouches for it.
+func (p *patterns) forgedList(_ context.Context, v *view) (finding, error) {
+	if len(v.SubmittedBy) > 0 { // a handler writes for the list
+		return finding{}, nil
+	}
+	for _, s := range v.Senders {
+		if s.Source == "reply-to" || !ofList(v.List, s.Address) {
+			continue
+		}
+		switch {
+		case slices.ContainsFunc(s.Memberships, func(m sdk.Membership) bool { return m.Action != "" }), p.match(v.List, "accept_these_nonmembers", s.Address):
+		case s.Source == "from" && vouched(v, s.Address):
+		default:
+			return decided(sdk.Reject("forged-list", "The post is written in the name of the list itself.")), nil
+		}
+	}
+	return finding{}, nil
+}
+
+// ofList tells whether an address is one of the list's, or of its roles.
+func ofList(l sdk.List, addr string) bool {
+	local, domain, _ := cutLast(message.AddressKey(addr), "@")
+	local, _, _ = strings.Cut(local, "+")
+	for _, own := range l.Addresses() {
+		name, at, _ := cutLast(message.AddressKey(own), "@")
+		role, ours := strings.CutPrefix(local, name)
+		if ours && domain == at && (role == "" || slices.Contains(roles, role)) {
+			return true
+		}
+	}
+	return false
+}
+
+// roles are what stands behind a list's name in the addresses of its roles.
+var roles = []string{"-owner", "-bounces", "-request", "-confirm", "-join", "-leave", "-subscribe", "-unsubscribe"}
+
+// cutLast is strings.Cut around the last separator.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// vouched tells whether what speaks for the author by DMARC's rules is of the address's own domain.
+func vouched(v *view, addr string) bool {
+	_, domain, _ := cutLast(message.AddressKey(addr), "@")
+	return domain != "" && strings.EqualFold(v.Notes["auth.aligned"], domain)
+}
+
+// dmarcFail goes by what stage authenticate has found out.
+func dmarcFail(_ context.Context, v *view) (finding, error) {
+	action := v.List.String("dmarc_fail_action")
+	if v.Notes["auth.dmarc"] != "fail" || action == "" {
+		return finding{}, nil
+	}
+	return acts(action, "dmarc-fail", "Nothing vouches for the author: the post fails the DMARC check of the domain in From.", ""), nil
 }
 
 func memberModerated(_ context.Context, v *view) (finding, error) {
@@ -134,9 +197,4 @@ func isAutoReply(h *message.Header) bool {
 		}
 	}
 	return h.Has("X-Autoreply") || h.Has("X-Autorespond") || strings.EqualFold(h.Get("Precedence"), "auto_reply")
-}
-
-// isList tells whether addr is the list's own address.
-func isList(l sdk.List, addr string) bool {
-	return message.AddressKey(addr) == message.AddressKey(l.Address)
 }

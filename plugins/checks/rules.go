@@ -9,6 +9,9 @@ func rulesOf(p *patterns) map[string]*rule {
 			atRCPT: func(v *view) bool { return !v.hasPasswords() }},
 		{name: "emergency", help: "the list holds everything", ask: emergency, atRCPT: always},
 		{name: "banned", help: "somebody who is banned says to have sent it", ask: banned, atRCPT: envelopeBanned, refuses: true},
+		{name: "forged-list", help: "it is written in the list's own name", ask: p.forgedList, refuses: true},
+		{name: "dmarc-fail", help: "dmarc_fail_action", ask: dmarcFail,
+			atRCPT: func(v *view) bool { return v.List.String("dmarc_fail_action") != "hold" }}, // else it can only refuse
 		{name: "member-moderated", help: "the member's action, or default_member_action", ask: memberModerated, atRCPT: envelopeAlone},
 		{name: "header-match", help: "header_matches, of the site and the list", ask: p.headerMatch, atRCPT: noMatches},
 		{name: "nonmember", help: "the nonmember's action, the …_these_nonmembers, or default_nonmember_action", ask: p.nonmember, atRCPT: envelopeAlone},

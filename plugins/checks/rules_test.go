@@ -42,6 +42,59 @@ func TestWhatIsSaidOfABannedSender(t *testing.T) {
 	}
 }
 
+func TestAPostInTheNameOfTheListItself(t *testing.T) {
+	const list = "dev@lists.example.org"
+	boss := sdk.Sender{Address: "boss@example.org", Source: "from", Memberships: []sdk.Membership{role("member", "accept")}}
+	as := func(source, addr string, roles ...sdk.Membership) sdk.Sender {
+		return sdk.Sender{Address: addr, Source: source, Memberships: roles}
+	}
+	for _, tt := range []struct {
+		name      string
+		senders   []sdk.Sender
+		settings  []string
+		notes     map[string]string
+		submitted []string
+		want      string
+	}{
+		{name: "From", senders: []sdk.Sender{from("Dev@Lists.example.org")}, want: "reject forged-list"},
+		{name: "From, and the list takes everybody's posts", senders: []sdk.Sender{from(list)}, settings: []string{"default_nonmember_action", "accept"}, want: "reject forged-list"},
+		{name: "From, and a member in the envelope", senders: []sdk.Sender{from(list), as("envelope", "boss@example.org", role("member", "accept"))}, want: "reject forged-list"},
+		{name: "the envelope", senders: []sdk.Sender{boss, as("envelope", list)}, want: "reject forged-list"},
+		{name: "Sender, a role, with a detail", senders: []sdk.Sender{boss, as("sender", "dev-bounces+x=y.example@lists.example.org")}, want: "reject forged-list"},
+		{name: "a role", senders: []sdk.Sender{from("dev-owner@lists.example.org")}, want: "reject forged-list"},
+		{name: "an older address", senders: []sdk.Sender{from("devel-owner@old.example")}, settings: []string{sdk.OtherAddresses, "devel@old.example"}, want: "reject forged-list"},
+		{name: "Reply-To is where people like to have it", senders: []sdk.Sender{boss, as("reply-to", list)}, want: "accept"},
+		{name: "another list", senders: []sdk.Sender{from("my-dev@lists.example.org", role("member", ""))}, want: "accept"},
+		{name: "the same name elsewhere", senders: []sdk.Sender{from("dev@example.org", role("member", ""))}, want: "accept"},
+		{name: "what is no role", senders: []sdk.Sender{from("dev-team@lists.example.org", role("member", ""))}, want: "accept"},
+		{name: "its domain vouches", senders: []sdk.Sender{from(list)}, settings: []string{"default_nonmember_action", "accept"}, notes: map[string]string{"auth.aligned": "lists.example.org"}, want: "accept"},
+		{name: "another domain vouches", senders: []sdk.Sender{from(list)}, settings: []string{"default_nonmember_action", "accept"}, notes: map[string]string{"auth.aligned": "example.org"}, want: "reject forged-list"},
+		{name: "who vouches for the author says nothing of the envelope", senders: []sdk.Sender{boss, as("envelope", list)}, notes: map[string]string{"auth.aligned": "lists.example.org"}, want: "reject forged-list"},
+		{name: "a nonmember with an action", senders: []sdk.Sender{from(list, role("nonmember", "accept"))}, want: "accept"},
+		{name: "one whom the list accepts", senders: []sdk.Sender{from(list)}, settings: []string{"accept_these_nonmembers", list}, want: "accept"},
+		{name: "a handler", senders: []sdk.Sender{from(list)}, settings: []string{"default_nonmember_action", "accept"}, submitted: []string{"weekly"}, want: "accept"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := handlertest.Case{Message: plainHead + "\r\n", Settings: settings(tt.settings...), Senders: tt.senders, Notes: tt.notes, SubmittedBy: tt.submitted,
+				Envelope: sdk.Envelope{Sender: "x@y.example"}}
+			verdict(t, handlertest.Run(t, stage(t, "posting"), c).Verdict, tt.want)
+			c.AtSMTP = true
+			verdict(t, handlertest.Run(t, stage(t, "posting"), c).Verdict, tt.want)
+		})
+	}
+}
+
+func TestAPostThatFailsDMARC(t *testing.T) {
+	for _, tt := range []struct{ result, action, want string }{
+		{"fail", "reject", "reject dmarc-fail"}, {"fail", "hold", "hold dmarc-fail"}, {"fail", "discard", "discard dmarc-fail"}, {"fail", "defer", "accept"}, {"fail", "", "accept"},
+		{"pass", "reject", "accept"}, {"none", "reject", "accept"}, {"temperror", "reject", "accept"}, {"", "reject", "accept"},
+	} {
+		c := handlertest.Case{Message: plainHead + "\r\n", Settings: settings("dmarc_fail_action", tt.action), Notes: map[string]string{"auth.dmarc": tt.result},
+			Senders: []sdk.Sender{from("boss@example.org", role("member", "accept"))}, Envelope: sdk.Envelope{Sender: "x@y.example"}}
+		verdict(t, handlertest.Run(t, stage(t, "posting"), c).Verdict, tt.want)
+	}
+}
+
 func TestWhichSendersCount(t *testing.T) {
 	stranger := from("stranger@example.net")
 	envelope := sdk.Sender{Address: "ann@example.org", Source: "envelope", Memberships: []sdk.Membership{role("member", "")}}

@@ -25,6 +25,7 @@ func Stages() []sdk.Stage {
 		Name:     "footer",
 		Help:     "puts the list's footer after the text, and its header before it",
 		Body:     true,
+		AtSMTP:   true, // what it breaks counts for stage dmarc
 		Personal: true,
 		Handler:  Handler{},
 	}}

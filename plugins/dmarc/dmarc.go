@@ -53,9 +53,13 @@ func Stage(dns mailauth.Resolver) sdk.Stage {
 		Name:    "dmarc",
 		Help:    "puts the list into From where the author's domain would have the post refused",
 		Body:    true,
+		AtSMTP:  true,
 		Handler: &handler{dns: dns, config: Config{OwnDomains: []string{}, DNSTimeout: "5s"}},
 	}
 }
+
+// smtpTimeout bounds all questions while the sender's session waits.
+const smtpTimeout = 2 * time.Second
 
 type handler struct {
 	dns    mailauth.Resolver
@@ -73,14 +77,15 @@ func (h *handler) Handle(ctx context.Context, p *sdk.Post) (sdk.Verdict, error) 
 	}
 	domains := mailauth.AuthorDomains(p.Header)
 	action := actionFor(p.List, domains)
-	if action == noMitigation {
+	refuses := action == reject || action == discard
+	if action == noMitigation || p.AtSMTP && !refuses { // then only a refusal matters
 		return sdk.Accept, nil
 	}
 	need, trouble, err := h.needed(ctx, p, action, domains)
 	if err != nil || !need {
 		return sdk.Accept, err
 	}
-	if action == reject || action == discard {
+	if refuses {
 		// What is only feared is no reason to refuse a post; nor does one that a moderator
 		// has let through come back.
 		if trouble || p.Approved {
@@ -155,7 +160,11 @@ func (h *handler) needed(ctx context.Context, p *sdk.Post, action string, domain
 	if matches(p.List.Lines("dmarc_addresses"), p.Author()) {
 		return true, false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, h.config.timeout)
+	timeout := h.config.timeout
+	if p.AtSMTP {
+		timeout = min(timeout, smtpTimeout) // the whole consultation has five seconds
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	enforced, err := h.enforced(ctx, p, domains)
 	if err != nil {

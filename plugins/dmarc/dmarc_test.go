@@ -146,6 +146,11 @@ func TestWhatIsMitigated(t *testing.T) {
 			if got.Header.Get("From") == message.ParseHeader([]byte(tt.msg)).Get("From") && string(got.Message) != tt.msg {
 				t.Errorf("From stays, and the message changes:\n%s", got.Message)
 			}
+			// At SMTP time it says no to the same posts, and edits none.
+			c.AtSMTP = true
+			if now := handlertest.Run(t, Stage(r).Handler, c); now.Verdict != got.Verdict || string(now.Message) != tt.msg {
+				t.Errorf("at SMTP time: %+v, later %+v", now.Verdict, got.Verdict)
+			}
 			if got.Verdict.Kind == sdk.KindReject && !strings.Contains(got.Verdict.Reason, ".example") {
 				t.Errorf("reason %q", got.Verdict.Reason)
 			}

@@ -19,6 +19,7 @@ func Stages() []sdk.Stage {
 		Name:    "mime",
 		Help:    "takes out parts of unwanted types and names, collapses alternatives, makes HTML text",
 		Body:    true,
+		AtSMTP:  true,
 		Handler: Handler{},
 	}}
 }

@@ -41,6 +41,7 @@ func Stages() []sdk.Stage {
 	return []sdk.Stage{{
 		Name:    "recipients",
 		Help:    "chooses the members who get every post, without those who do not want this one",
+		AtSMTP:  true, // it refuses a wrong password
 		Handler: recipients{},
 	}}
 }

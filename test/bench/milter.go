@@ -25,6 +25,10 @@ func (b *bench) milter(ctx context.Context) error {
 	if err := b.mlist.Start(ctx); err != nil {
 		return err
 	}
+	each, err := b.milterCPU()
+	if err != nil {
+		return err
+	}
 	waits := make([]milterWaits, milterSessions)
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range waits {
@@ -39,9 +43,55 @@ func (b *bench) milter(ctx context.Context) error {
 	}
 	b.add(figure{Name: fmt.Sprintf("milter, %d sessions at once: answer at RCPT, p50", milterSessions), Value: ms(percentile(all.rcpt, 50)), Unit: "ms"})
 	b.add(figure{Name: "the same, p99", Value: ms(percentile(all.rcpt, 99)), Unit: "ms", Target: 5})
+	b.add(figure{Name: "CPU of all processes for each answer at RCPT", Value: each, Unit: "µs"})
 	b.add(figure{Name: "the same: verdict at the end of a message of 10 KB, p50", Value: ms(percentile(all.end, 50)), Unit: "ms"})
 	b.add(figure{Name: "the same, p99", Value: ms(percentile(all.end, 99)), Unit: "ms"})
 	return nil
+}
+
+const (
+	milterTransactions = 100
+	milterRecipients   = 50 // of each
+)
+
+// milterCPU is what one answer at RCPT costs, in microseconds.
+func (b *bench) milterCPU() (float64, error) {
+	s, err := milterSession(b.mlist.Milter)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	cpu := cpuOf(b.mlist.PID())
+	for range milterTransactions {
+		if _, err := s.Mail("author@net.test", ""); err != nil {
+			return 0, err
+		}
+		for range milterRecipients {
+			if a, err := s.Rcpt("dev@lists.test", ""); err != nil || a.Type != mta.ActionContinue {
+				return 0, fmt.Errorf("RCPT: %v, %w", a, err)
+			}
+		}
+		if err := s.Abort(nil); err != nil {
+			return 0, err
+		}
+	}
+	return float64((cpuOf(b.mlist.PID()) - cpu).Microseconds()) / (milterTransactions * milterRecipients), nil
+}
+
+// milterSession is one of an MTA, whose client has greeted.
+func milterSession(path string) (*mta.ClientSession, error) {
+	s, err := mta.NewClient("unix", path).Session(mta.NewMacroBag())
+	if err != nil {
+		return nil, fmt.Errorf("milter session: %w", err)
+	}
+	if _, err = s.Conn("client.test", mta.FamilyInet, 4321, "192.0.2.1"); err == nil {
+		_, err = s.Helo("client.test")
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // milterWaits are what the clients waited for answers.
@@ -54,17 +104,11 @@ func percentile(all []time.Duration, p int) time.Duration {
 
 // session plays an MTA whose client sends several messages.
 func (w *milterWaits) session(ctx context.Context, path string, n int) error {
-	s, err := mta.NewClient("unix", path).Session(mta.NewMacroBag())
+	s, err := milterSession(path)
 	if err != nil {
-		return fmt.Errorf("milter session: %w", err)
+		return err
 	}
 	defer s.Close()
-	if _, err := s.Conn("client.test", mta.FamilyInet, 4321, "192.0.2.1"); err != nil {
-		return err
-	}
-	if _, err := s.Helo("client.test"); err != nil {
-		return err
-	}
 	for range milterMessages {
 		// Sessions do not move in step.
 		if err := pause(ctx, milterPause+time.Duration(n)*2*time.Millisecond); err != nil {
