@@ -97,8 +97,10 @@ func TestEveryFenceOfThePagesHasALanguage(t *testing.T) {
 			if b.lang != "sh" && b.lang != "console" && b.lang != "toml" && !slices.Contains(shownOnly, b.lang) {
 				t.Errorf("%s: language %q: cmd/mlist/docs_test.go tells which there are", b, b.lang)
 			}
-			if slices.Contains(shownOnly, b.lang) && strings.Contains("\n"+b.text, "\nmlist ") {
-				t.Errorf("%s: commands in a fence of %s: want sh or console", b, b.lang)
+			for _, line := range commandsIn(b.text) {
+				if slices.Contains(shownOnly, b.lang) && checkCommand(line) == nil {
+					t.Errorf("%s: a command in a fence of %s: want sh or console: %s", b, b.lang, line)
+				}
 			}
 		}
 	}
@@ -404,6 +406,29 @@ func hand(args []string) error {
 		}
 		if time.Now().After(end) {
 			return errors.New("mail is still on its way")
+		}
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+
+func TestLinksInThePagesLeadSomewhere(t *testing.T) {
+	for _, page := range pages(t) {
+		_, rest := blocksOf(t, page)
+		for _, m := range link.FindAllStringSubmatch(strings.Join(rest, "\n"), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
+				t.Errorf("%s: %v", filepath.Base(page), err)
+			}
+		}
+	}
+	// The index names every page.
+	index, err := os.ReadFile("../../docs/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pages(t) {
+		if name := filepath.Base(page); filepath.Base(filepath.Dir(page)) == "docs" && name != "README.md" && !strings.Contains(string(index), "]("+name+")") {
+			t.Errorf("docs/README.md does not name %s", name)
 		}
 	}
 }
