@@ -73,7 +73,9 @@ func setUp(ctx context.Context) (stop func() error, err error) {
 	if records, keys, err = auth(dir); err != nil {
 		return nil, err
 	}
-	opts := harness.Options{MTA: postfix.HandBack, DNS: records, Set: map[string]string{"plugin.sign.keys": keys}}
+	opts := harness.Options{MTA: postfix.HandBack, DNS: records, Set: map[string]string{
+		"plugin.sign.keys": keys, "metrics.listen": fmt.Sprintf("%q", "unix:"+metricsSocket(filepath.Join(dir, "mlist"))),
+	}}
 	if mlist, err = harness.Install(filepath.Join(dir, "mlist"), dist, opts); err != nil {
 		return nil, err
 	}
