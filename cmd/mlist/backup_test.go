@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mlist/mlist/internal/backup"
 	"github.com/mlist/mlist/test/tools/inject"
 	"github.com/mlist/mlist/test/tools/sink"
@@ -300,6 +302,40 @@ func TestARestoreMakesAnInstallation(t *testing.T) {
 		}
 	}
 	command(t, dir, "list", "show", "dev@lists.test")
+}
+
+// What root restores belongs to whom its directory belongs: the daemons are no root's.
+func TestWhatIsRestoredBelongsToTheOwnerOfItsDirectory(t *testing.T) {
+	_, file := backed(t)
+	dir := installed(t, "")
+	owner := os.Geteuid()
+	if owner == 0 {
+		owner = 65534
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	places := map[string]string{"store.url": "sqlite:%s/store/mlist.db", "spool.url": "dir:%s/spool", "archive.url": "dir:%s/archive"}
+	text := ""
+	for key, url := range places {
+		text += fmt.Sprintf("%s = %q\n", key, fmt.Sprintf(url, dir))
+	}
+	for _, name := range []string{"store", "spool", "archive"} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.Mkdir(path, 0o700), os.Chown(path, owner, -1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "mlist.toml"), []byte(text+"control.listen = \"\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	command(t, dir, "restore", "--keep-config", file)
+	for _, name := range []string{"store/mlist.db", "spool/incoming", "spool/outgoing"} {
+		var st unix.Stat_t
+		if err := unix.Stat(filepath.Join(dir, name), &st); err != nil || int(st.Uid) != owner {
+			t.Errorf("%s belongs to %d, want %d; %v", name, st.Uid, owner, err)
+		}
+	}
 }
 
 // What a hostile archive holds is put nowhere, and what is there stays.
