@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -86,6 +87,66 @@ func TestTheSocketsAreThoseOfTheConfiguration(t *testing.T) {
 		}
 		if n := strings.Count(text, "\nListenStream="); n != len(want) {
 			t.Errorf("%s has %d addresses, want %d", path, n, len(want))
+		}
+	}
+}
+
+var content = regexp.MustCompile(`src: "?([^"]+?)"?, .*dst: ([^,}]+)`)
+
+// What is to be packaged is there, and nothing of etc is forgotten. `make package-test` looks into the packages themselves.
+func TestEverythingIsPackaged(t *testing.T) {
+	text := read(t, "nfpm.yaml")
+	var taken []string
+	from := map[string]string{} // by destination
+	for _, m := range content.FindAllStringSubmatch(text, -1) {
+		if strings.HasPrefix(m[1], "${STAGE}") {
+			continue // built
+		}
+		files := glob(t, filepath.Join("..", m[1]), 1)
+		taken = append(taken, files...)
+		for _, file := range files {
+			to := m[2]
+			if strings.HasSuffix(to, "/") {
+				to += filepath.Base(file)
+			}
+			if from[to] != "" {
+				t.Errorf("%s and %s would both be %s", from[to], file, to)
+			}
+			from[to] = file
+		}
+	}
+	for _, pattern := range []string{"../etc/*", "../etc/*/*", "../docs/*.md", "systemd/*", "../internal/templates/builtin/*/*"} {
+		for _, file := range glob(t, pattern, 1) {
+			if info, err := os.Stat(file); err == nil && info.IsDir() {
+				continue
+			}
+			if !slices.ContainsFunc(taken, func(have string) bool {
+				return filepath.Clean(have) == filepath.Join("..", "packaging", file) || filepath.Clean(have) == filepath.Clean(file)
+			}) {
+				t.Errorf("%s is in no package", file)
+			}
+		}
+	}
+	for _, want := range []string{"dst: /usr/bin/mlist,", "dst: /usr/lib/mlist/plugins/standard,", "dst: /etc/mlist/mlist.toml, type: config|noreplace",
+		"dst: /var/spool/mlist, type: dir, file_info: {mode: 0700, owner: mlist, group: mlist}", "dst: /var/lib/mlist, type: dir, file_info: {mode: 0750, owner: mlist, group: mlist}",
+		"dst: /usr/share/man/man1/", "dst: /usr/share/man/man5/", "/completions/mlist,"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("nfpm.yaml has no %q", want)
+		}
+	}
+}
+
+// Each service starts a daemon, says when it is ready, takes reloads, and is watched; an instance is what its name says.
+func TestServicesAreTakenCareOf(t *testing.T) {
+	for path, start := range map[string]string{
+		"systemd/mlist.service": "serve", "systemd/mlist-lmtpd.service": "lmtpd", "systemd/mlist-milter.service": "milter",
+		"systemd/mlist-pipeline.service": "pipeline", "systemd/mlist-outbound@.service": "outbound --segments %i",
+	} {
+		text := read(t, path)
+		for _, line := range []string{"ExecStart=/usr/bin/mlist " + start, "Type=notify", "ExecReload=/usr/bin/mlist reload", "WatchdogSec=1min", "Restart=on-failure", "LimitNOFILE=65536"} {
+			if !strings.Contains(text, "\n"+line+"\n") {
+				t.Errorf("%s has no line %s", path, line)
+			}
 		}
 	}
 }
