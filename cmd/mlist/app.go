@@ -128,7 +128,7 @@ every member. "mlist serve" runs it, and the other commands administer lists, me
 	}
 	root.AddCommand(a.listCommand(), a.memberCommand(), a.queueCommand(), a.heldCommand(), a.requestCommand(), a.banCommand(), a.approvalCommand(), a.traceCommand(), a.tryCommand(), a.messageCommand(), a.configCommand(), a.reloadCommand(), a.pluginCommand(), a.versionCommand())
 	root.AddCommand(a.authCommand(), a.dkimCommand())
-	root.AddCommand(a.statusCommand(), a.topCommand(), a.postCommand())
+	root.AddCommand(a.statusCommand(), a.segmentCommand(), a.topCommand(), a.postCommand())
 	root.AddCommand(a.bounceCommand(), a.whyCommand())
 	root.AddCommand(a.styleCommand(), a.archiveCommand(), a.digestCommand())
 	root.AddCommand(a.templateCommand())

@@ -13,7 +13,6 @@ import (
 	"github.com/mlist/mlist/internal/control"
 	"github.com/mlist/mlist/internal/listen"
 	"github.com/mlist/mlist/internal/metrics"
-	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
 )
 
@@ -264,12 +263,8 @@ func takeCensus(ctx context.Context, sp spool.Admin) (counted, error) {
 	if err != nil {
 		return out, fmt.Errorf("owners: %w", err)
 	}
-	served := map[spool.Queue]segment.Set{}
-	for _, o := range owners {
-		served[o.Queue] = append(served[o.Queue], o.Segments...)
-	}
 	for _, q := range []spool.Queue{spool.Incoming, spool.Bounces, spool.Outgoing} {
-		out.unserved[string(q)] = segment.All.Without(served[q]).Part()
+		out.unserved[string(q)] = unservedIn(q, owners).Part()
 	}
 	return out, nil
 }

@@ -79,7 +79,7 @@ func (a *app) withWholeSpool(ctx context.Context, f func(sp spool.Spool) error) 
 func openSpool(ctx context.Context, c *config.Config, log *slog.Logger, migrate bool) (spool.Spool, error) {
 	path, ok := spoolDir(c)
 	if !ok {
-		sp, err := pg.Open(ctx, c.Spool.URL, pg.Options{Migrate: migrate, Log: log, Lease: c.Spool.Lease.Std()})
+		sp, err := pg.Open(ctx, c.Spool.URL, pg.Options{Migrate: migrate, Log: log, Lease: c.Spool.Lease.Std(), Host: c.Spool.Host})
 		if err != nil {
 			return nil, err // not sp: a nil *pg.Spool is a spool.Spool that is not nil
 		}

@@ -124,6 +124,7 @@ var fixed = []struct {
 }{
 	{"store.url", func(c *config.Config) string { return c.Store.URL }, func(to, from *config.Config) { to.Store = from.Store }},
 	{"spool.url", func(c *config.Config) string { return c.Spool.URL }, func(to, from *config.Config) { to.Spool.URL = from.Spool.URL }},
+	{"spool.host", func(c *config.Config) string { return c.Spool.Host }, func(to, from *config.Config) { to.Spool.Host = from.Spool.Host }},
 	{"spool.lease", func(c *config.Config) string { return c.Spool.Lease.String() }, func(to, from *config.Config) { to.Spool.Lease = from.Spool.Lease }},
 	{"pipeline.segments", func(c *config.Config) string { return c.Pipeline.Segments.String() }, func(to, from *config.Config) { to.Pipeline.Segments = from.Pipeline.Segments }},
 	{"archive.url", func(c *config.Config) string { return c.Archive.URL }, func(to, from *config.Config) { to.Archive = from.Archive }},

@@ -42,13 +42,6 @@ type queueJSON struct {
 	Oldest     *time.Time  `json:"oldest,omitempty"`
 }
 
-type ownerJSON struct {
-	Queue    spool.Queue `json:"queue"`
-	Segments string      `json:"segments"`
-	Name     string      `json:"name"`
-	PID      int         `json:"pid"`
-}
-
 // unservedJSON is a range that nobody serves.
 type unservedJSON struct {
 	Queue    spool.Queue `json:"queue"`
@@ -180,22 +173,9 @@ func summary(ctx context.Context, sp spool.Admin, q spool.Queue) (queueJSON, err
 }
 
 // addOwners tells who serves what, and what nobody does.
-func (st *statusJSON) addOwners(ctx context.Context, sp spool.Admin) error {
-	owners, err := sp.Owners(ctx)
-	if err != nil {
-		return err
-	}
-	served := map[spool.Queue]segment.Set{}
-	for _, o := range owners {
-		st.Owners = append(st.Owners, ownerJSON{o.Queue, o.Segments.String(), o.Name, o.PID})
-		served[o.Queue] = append(served[o.Queue], o.Segments...)
-	}
-	for _, q := range []spool.Queue{spool.Incoming, spool.Bounces, spool.Outgoing} {
-		if left := segment.All.Without(served[q]); len(left) > 0 {
-			st.Unserved = append(st.Unserved, unservedJSON{q, left.String()})
-		}
-	}
-	return nil
+func (st *statusJSON) addOwners(ctx context.Context, sp spool.Admin) (err error) {
+	st.Owners, st.Unserved, err = ownersOf(ctx, sp)
+	return err
 }
 
 // diskLow is the part of the disk that should be free.
@@ -302,8 +282,5 @@ func (st *statusJSON) printParts(w io.Writer) {
 	for _, d := range st.Disks {
 		fmt.Fprintf(w, "%s free of %s at %s (%s)\n", size(int64(d.Free)), size(int64(d.Total)), printable(d.Path, false), strings.Join(d.Of, ", "))
 	}
-	fmt.Fprintf(w, "\n%-9s %-11s %s\n", "QUEUE", "SEGMENTS", "OWNER")
-	for _, o := range st.Owners {
-		fmt.Fprintf(w, "%-9s %-11s %s (pid %d)\n", o.Queue, o.Segments, printable(o.Name, false), o.PID)
-	}
+	printOwners(w, st.Owners, time.Now())
 }

@@ -168,6 +168,9 @@ func TestMeter(t *testing.T) {
 		now, done, busy = now.Add(time.Second), done+50, busy+100*time.Millisecond
 		m.Add(now, done, busy, false)
 	}
+	if flow := m.Flow(); math.Abs(flow-50) > 1 {
+		t.Errorf("flow %.1f", flow)
+	}
 	if rate, sure := m.Rate(); math.Abs(rate-500) > 1 || sure < 0.7 {
 		t.Errorf("rate %.1f, sure %.2f", rate, sure)
 	}

@@ -9,6 +9,8 @@ const (
 	// over is how much work, in seconds in which all connections are busy, a rate is the
 	// average of; what is older counts ever less.
 	over = 45.0
+	// flowOver is how many seconds a flow is the average of.
+	flowOver = 15.0
 	// failsAfter is for how long an MTA must take nothing before mail is kept from it: a
 	// restart takes less.
 	failsAfter = 5 * time.Second
@@ -27,6 +29,8 @@ type Meter struct {
 	busy time.Duration
 
 	sum, weight float64 // recipients and busy seconds, of late
+	last        time.Time
+	flow        float64
 
 	down, up time.Time // since when; zero is not
 	failing  bool
@@ -41,6 +45,11 @@ func (m *Meter) Add(now time.Time, done int64, busy time.Duration, failing bool)
 		fade := math.Exp(-b / over)
 		m.sum, m.weight = m.sum*fade+n, m.weight*fade+b
 	}
+	if dt := now.Sub(m.last).Seconds(); !m.last.IsZero() && dt > 0 && done >= m.done {
+		fade := math.Exp(-dt / flowOver)
+		m.flow = m.flow*fade + float64(done-m.done)/dt*(1-fade)
+	}
+	m.last = now
 	m.done, m.busy = done, busy
 	if failing {
 		m.fails(now)
@@ -81,6 +90,9 @@ func (m *Meter) Rate() (rate, sure float64) {
 	}
 	return m.sum / m.weight, min(1, m.weight/over)
 }
+
+// Flow is how many recipients a second the daemon has done of late, however few there were.
+func (m *Meter) Flow() float64 { return m.flow }
 
 // Failing tells whether mail is to be kept from the daemon.
 func (m *Meter) Failing() bool { return m.failing }

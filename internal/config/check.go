@@ -52,6 +52,9 @@ func (c *Config) check(file string, at lines) error {
 	if c.Trace.Dir == "" && !strings.HasPrefix(c.Spool.URL, "dir:") {
 		p.addf("trace.dir", "want a directory on this machine: the spool is in a database")
 	}
+	if c.Spool.Host != "" {
+		expect("spool.host", checkHostname(c.Spool.Host))
+	}
 	for key, s := range map[string]Segments{"outbound.segments": c.Outbound.Segments, "pipeline.segments": c.Pipeline.Segments} {
 		if s.Auto && strings.HasPrefix(c.Spool.URL, "dir:") {
 			p.addf(key, "auto needs a spool in a database (spool.url); in a directory each daemon has ranges of its own, such as 0000-7fff and 8000-ffff")

@@ -60,6 +60,7 @@ type Spool struct {
 	URL     string `toml:"url" default:"dir:/var/spool/mlist" help:"dir:PATH, on one file system; or postgres://USER@HOST/DATABASE?passfile=PATH, and then trace.dir"`
 	MinFree Size   `toml:"min_free" default:"100MB" help:"of a directory's disk: with less, lmtpd answers 452 and the MTA keeps the mail, so that what is here can still go out; 0 takes mail until nothing is left"`
 
+	Host  string   `toml:"host" help:"in a database: what mlist segment calls this machine; the machine's name when empty"`
 	Lease Duration `toml:"lease" default:"10s" min:"2s" help:"in a database: how long a daemon that is not heard of keeps its segments"`
 }
 

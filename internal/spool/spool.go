@@ -80,6 +80,8 @@ var (
 	ErrOwned = errors.New("segment has an owner")
 	// ErrFenced: the caller's ownership of the entry's segment has ended; nothing was done.
 	ErrFenced = errors.New("no longer the owner")
+	// ErrPinned: a pin overlaps with one that is there.
+	ErrPinned = errors.New("a part of the range is pinned")
 )
 
 // Envelope is what is known of a message beside its bytes. No field may contain a
@@ -336,12 +338,44 @@ type Ownership struct {
 
 	// Of a spool that machines share:
 	Host    string
-	Epoch   int64     // of the lease
-	Since   time.Time // when it was taken
-	Auto    bool      // its segments are a share
-	Rate    float64   // recipients a second that it can drain, as measured
-	Failing bool      // its MTA takes nothing
-	Done    int64     // recipients since then
+	Epoch   int64       // of the lease
+	Since   time.Time   // when it was taken
+	Auto    bool        // its segments are a share
+	Rate    float64     // recipients a second that it can drain, as measured
+	Failing bool        // its MTA takes nothing
+	Done    int64       // recipients since then
+	Flow    float64     // recipients a second, of late
+	Coming  segment.Set // what it is to have as soon as another gives it up
+}
+
+// SharedSegments is what operators see and want of segments that daemons share.
+type SharedSegments interface {
+	// Waiting counts the chunks that wait, by their keys.
+	Waiting(ctx context.Context) ([]Waiting, error)
+	// Wants are the pins and the drained hosts.
+	Wants(ctx context.Context) (pins []Pin, drained []string, err error)
+	// Drain has a host give up its segments, of all queues, and take none; or ends that. It
+	// returns false if that was so before.
+	Drain(ctx context.Context, host string, drained bool) (bool, error)
+	// Pin has a range of Outgoing served by a host, while that has a daemon that shares.
+	// Pins do not overlap: another one's is refused.
+	Pin(ctx context.Context, p Pin) error
+	// Unpin ends all pins within a range, and returns them.
+	Unpin(ctx context.Context, r segment.Range) ([]Pin, error)
+}
+
+// Waiting is what waits in Outgoing with one key.
+type Waiting struct {
+	Key      segment.Key
+	Chunks   int
+	Deferred int // of those
+	Since    time.Time
+}
+
+// Pin is a range that an operator wants on a host.
+type Pin struct {
+	segment.Range
+	Host string
 }
 
 // Admin is what an operator's tools do, from any process and without owning

@@ -250,7 +250,13 @@ func (o *outgoing) fill(ctx context.Context) error {
 	})
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.turns = turns
+	for _, t := range turns { // what was handed out while the database was asked
+		t.names = slices.DeleteFunc(t.names, func(name string) bool {
+			until, is := o.held[place{t.post, name, segment.KeyOf(string(t.id), name)}]
+			return is && until.IsZero()
+		})
+	}
+	o.turns = slices.DeleteFunc(turns, func(t *turn) bool { return len(t.names) == 0 })
 	return err
 }
 

@@ -66,9 +66,9 @@ func (l *lease) prolong(ctx context.Context) (me balance.Member, err error) {
 	rate, sure := l.meter.Rate()
 	asked := boottime()
 	var owned, wished string
-	err = l.s.pool.QueryRow(ctx, `UPDATE spool_owners SET until = clock_timestamp() + $2 * interval '1 microsecond', rate = $3, sure = $4, failing = $5, done = $6
+	err = l.s.pool.QueryRow(ctx, `UPDATE spool_owners SET until = clock_timestamp() + $2 * interval '1 microsecond', rate = $3, sure = $4, failing = $5, done = $6, flow = $7
 		WHERE epoch = $1 RETURNING segments, wished`,
-		l.epoch, l.s.opts.Lease.Microseconds(), rate, sure, l.meter.Failing(), load.Done).Scan(&owned, &wished)
+		l.epoch, l.s.opts.Lease.Microseconds(), rate, sure, l.meter.Failing(), load.Done, l.meter.Flow()).Scan(&owned, &wished)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return me, spool.ErrFenced
 	}
@@ -245,7 +245,7 @@ type rowsQuerier interface {
 
 // readOwners reads who has a lease, or had one of which nothing has been seen since it ended.
 func readOwners(ctx context.Context, tx rowsQuerier, ended bool) ([]ownerRow, error) {
-	rows, err := tx.Query(ctx, `SELECT epoch, queue, segments, wished, auto, name, host, pid, rate, sure, failing, done, since, until,
+	rows, err := tx.Query(ctx, `SELECT epoch, queue, segments, wished, auto, name, host, pid, rate, sure, failing, done, flow, since, until,
 		CAST(extract(epoch FROM until - clock_timestamp()) * 1000000 AS BIGINT)
 		FROM spool_owners WHERE $1 OR until >= clock_timestamp() ORDER BY epoch`, ended)
 	if err != nil {
@@ -254,7 +254,7 @@ func readOwners(ctx context.Context, tx rowsQuerier, ended bool) ([]ownerRow, er
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (o ownerRow, err error) {
 		var set, wished string
 		var left int64
-		if err := row.Scan(&o.Epoch, &o.Queue, &set, &wished, &o.Auto, &o.Name, &o.Host, &o.PID, &o.Rate, &o.sure, &o.Failing, &o.Done, &o.Since, &o.until, &left); err != nil {
+		if err := row.Scan(&o.Epoch, &o.Queue, &set, &wished, &o.Auto, &o.Name, &o.Host, &o.PID, &o.Rate, &o.sure, &o.Failing, &o.Done, &o.Flow, &o.Since, &o.until, &left); err != nil {
 			return o, err
 		}
 		o.left = time.Duration(left) * time.Microsecond
@@ -288,6 +288,7 @@ func (s *Spool) Owners(ctx context.Context) ([]spool.Ownership, error) {
 	out := make([]spool.Ownership, len(rows))
 	for i, r := range rows {
 		out[i] = r.Ownership
+		out[i].Coming = r.wished.Without(r.Segments)
 	}
 	return out, nil
 }
