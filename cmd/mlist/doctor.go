@@ -36,8 +36,10 @@ type patient struct {
 	dns   mailauth.Resolver
 	// statfs tells how full a file system is.
 	statfs func(path string, st *unix.Statfs_t) error
-	store  store.Store // nil: it does not open
-	found  []postfix.Finding
+	// probe is where Postfix takes mail, for a probe through the whole loop; none when empty.
+	probe string
+	store store.Store // nil: it does not open
+	found []postfix.Finding
 }
 
 func (p *patient) add(cure, format string, args ...any) {
@@ -45,22 +47,27 @@ func (p *patient) add(cure, format string, args ...any) {
 }
 
 func (a *app) doctorCommand() *cobra.Command {
-	var dir string
-	var noDNS bool
+	var dir, port string
+	var noDNS, probe bool
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "look for what is wrong with this installation, and say what to do about it",
 		Long: `Looks at the configuration, whose files are whose, the plugins, the disk, the store's schema, sockets, segments, the clock, DNS
-(SPF, DKIM and DMARC of the lists' domains) and, where there is a Postfix, at what ` + "`mlist postfix check --no-probe`" + ` does.
-Each finding is a sentence that names the cause, and another with the cure. It ends with status 1 if there is any.`,
-		Example: "  mlist doctor\n  mlist doctor --json | jq '.[].cause'",
+(SPF, DKIM and DMARC of the lists' domains) and, where there is a Postfix, at what ` + "`mlist postfix check --no-probe`" + ` does;
+with --probe it sends a message through the whole loop, too. Each finding is a sentence that names the cause, and another with the cure. It ends with status 1 if there is any.`,
+		Example: "  mlist doctor\n  mlist doctor --probe\n  mlist doctor --json | jq '.[].cause'",
 		Args:    between(0, 0, "nothing"),
 	}
 	c.Flags().StringVar(&dir, "postfix", "", "Postfix's configuration directory; that of its default instance when empty")
+	c.Flags().BoolVar(&probe, "probe", false, "where nothing is wrong with Postfix's configuration, send a message through the whole loop")
+	c.Flags().StringVar(&port, "smtp", "127.0.0.1:25", "where Postfix takes mail, for the probe")
 	c.Flags().BoolVar(&noDNS, "no-dns", false, "ask no DNS")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		p := &patient{app: a, now: time.Now(), statfs: unix.Statfs, units: "/etc/systemd/system/multi-user.target.wants"}
 		p.path, _ = a.path()
+		if probe {
+			p.probe = port
+		}
 		if !noDNS {
 			var err error
 			if p.dns, err = mailauth.FromEnvironment(); err != nil {
@@ -299,6 +306,9 @@ func (p *patient) wayBack(ctx context.Context, dir string) {
 	w, err := p.app.wiring(ctx, dir)
 	if err == nil && p.store != nil && (dir != "" || strings.HasPrefix(address, "127.")) {
 		found, err := p.app.checkPostfix(ctx, w)
+		if err == nil && len(found) == 0 && p.probe != "" {
+			found, err = p.app.probe(ctx, w, p.probe)
+		}
 		if err == nil {
 			p.found = append(p.found, found...)
 			return

@@ -165,6 +165,12 @@ func TestADomainOfListsIsSetUpCheckedAndTakenBack(t *testing.T) {
 	if out := w.run(0, "postfix", "check", etc, "--smtp", w.postfix.SMTP); !strings.Contains(out, "fit together") {
 		t.Errorf("check: %s", out)
 	}
+	if out := w.run(0, "doctor", etc, "--no-dns", "--probe", "--smtp", w.postfix.SMTP); !strings.Contains(out, "Nothing is wrong") {
+		t.Errorf("doctor: %s", out)
+	}
+	if out := w.run(1, "doctor", etc, "--no-dns", "--probe", "--smtp", w.postfix.HandBack); !strings.Contains(out, "Postfix does not refuse mail to mlist-probe-") {
+		t.Errorf("doctor, with a port that refuses nobody: %s", out)
+	}
 	if out := w.run(0, "list", "ls"); strings.Contains(out, "probe") {
 		t.Errorf("the probe's list is still there:\n%s", out)
 	}
@@ -332,6 +338,68 @@ func TestAListOfAnotherMachineIsKnownAtOnce(t *testing.T) {
 	if out := w.run(1, "postfix", "check", etc, "--no-probe"); !strings.Contains(out, "map.sock: unknown addresses in the domains of relay_domains (lists.test) are put off (451)") {
 		t.Errorf("check of a stopped mlist: %s", out)
 	}
+}
+
+// What is put into Postfix's files by hand, as etc/postfix has it.
+func TestTheSnippetsWork(t *testing.T) {
+	for _, tt := range []struct{ name, main, domain string }{
+		{"a domain of lists", "main.cf", "lists.test"},
+		{"lists beside users", "shared-domain.cf", "users.test"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := build(t, differs{})
+			fit := strings.NewReplacer("/etc/postfix/lists.regexp", filepath.Join(w.postfix.Etc(), "lists.regexp"), "lists.example.org", tt.domain,
+				`example\.org`, strings.ReplaceAll(tt.domain, ".", `\.`), "proxy:unix:passwd.byname, $alias_maps", "inline:{ ann=x }",
+				"/run/mlist/lmtp.sock", w.mlist.LMTP, "/run/mlist/milter.sock", w.mlist.Milter, "127.0.0.1:10025", w.postfix.HandBack)
+			main, master := fit.Replace(snippet(t, tt.main)), fit.Replace(snippet(t, "master.cf"))
+			if err := os.WriteFile(filepath.Join(w.postfix.Etc(), "lists.regexp"), []byte(fit.Replace(snippet(t, "lists.regexp"))), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			var set []string
+			for line := range strings.Lines(main) {
+				if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+					set = append(set, line)
+				}
+			}
+			if out, err := exec.Command("postconf", append([]string{"-c", w.postfix.Etc(), "-e"}, set...)...).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			f, err := os.OpenFile(filepath.Join(w.postfix.Etc(), "master.cf"), os.O_APPEND|os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteString(master); err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+			if out, err := exec.Command("postfix", "-c", w.postfix.Etc(), "reload").CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			w.run(0, "list", "create", "dev@"+tt.domain, "default_nonmember_action=reject")
+			w.run(0, "member", "add", "dev@"+tt.domain, "bob@net.test")
+			if err := w.post("bob@net.test", "dev@"+tt.domain, "s."+tt.domain); err != nil {
+				t.Fatal(err)
+			}
+			w.arrives("bob@net.test", "s."+tt.domain)
+			if err := w.post("bob@net.test", "nobody@"+tt.domain, "x"); err == nil || !strings.HasPrefix(err.Error(), "550 ") {
+				t.Errorf("an unknown list: %v", err)
+			}
+		})
+	}
+}
+
+// snippet is a file of etc/postfix.
+func snippet(t *testing.T, name string) string {
+	t.Helper()
+	top, err := harness.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(top, "etc", "postfix", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func TestWhatIsWrongIsSaid(t *testing.T) {
