@@ -100,6 +100,9 @@ func (a *app) printBackup(w io.Writer, what string, b backupJSON) error {
 			fmt.Fprintf(w, "  %-8s %s\n", part, count(n, "file", "files"))
 		}
 	}
+	if b.Still > 0 {
+		fmt.Fprintf(w, "Nothing was written to the store for %v meanwhile.\n", time.Duration(b.Still*float64(time.Second)).Round(time.Millisecond))
+	}
 	return nil
 }
 

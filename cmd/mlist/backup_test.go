@@ -65,7 +65,7 @@ func TestABackupUnderLoadLosesNothing(t *testing.T) {
 	const posts, members = 36, 5
 	// Of what goes out half is put off: the queues are full of all states.
 	old := newSink(t, sink.Faults{Seed: 7, Rcpt4xx: 0.5})
-	dir := site(t, old, "outbound.retry_min = \"50ms\"\noutbound.retry_max = \"200ms\"\n")
+	dir := site(t, old, "outbound.retry_min = \"1m\"\n")
 	p := start(t, dir, "serve")
 	p.says(t, "msg=ready", 1)
 	lists := []string{"a@lists.test", "b@lists.test", "c@lists.test"}
@@ -117,6 +117,7 @@ func TestABackupUnderLoadLosesNothing(t *testing.T) {
 	command(t, elsewhere, "backup", "verify", file)
 	command(t, elsewhere, "restore", "--keep-config", file)
 	start(t, elsewhere, "serve").says(t, "msg=ready", 1)
+	command(t, elsewhere, "queue", "retry", "--all", "outgoing")
 	due := map[delivery]bool{}
 	for id, list := range before {
 		for _, m := range people {
@@ -302,6 +303,23 @@ func TestARestoreMakesAnInstallation(t *testing.T) {
 		}
 	}
 	command(t, dir, "list", "show", "dev@lists.test")
+}
+
+// What a database has is left to its own tools, and that is said.
+func TestABackupLeavesADatabaseToItsTools(t *testing.T) {
+	dir := installed(t, "")
+	text := fmt.Sprintf("archive.url = %q\nstore.url = \"postgres://mlist@db.test/mlist\"\nspool.url = \"postgres://mlist@db.test/mlist\"\ntrace.dir = %q\n", "dir:"+filepath.Join(dir, "archive"), dir)
+	if err := os.WriteFile(filepath.Join(dir, "mlist.toml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "backup.tar")
+	if text := fails(t, dir, "backup", file); !strings.Contains(text, "pg_dump") || !strings.Contains(text, "--no-database") {
+		t.Errorf("it says: %s", text)
+	}
+	if text := command(t, dir, "backup", "--no-database", file); !strings.Contains(text, "config   1 file") || strings.Contains(text, "store ") {
+		t.Errorf("it says: %s", text)
+	}
+	command(t, dir, "backup", "verify", file)
 }
 
 // What root restores belongs to whom its directory belongs: the daemons are no root's.
