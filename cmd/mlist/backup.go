@@ -264,7 +264,9 @@ func (b *backing) freeze(ctx context.Context) error {
 		return err
 	}
 	if storePath(b.cfg) == "" {
-		return still(ctx, nil)
+		err := still(ctx, nil)
+		b.json.Still = 0 // for nobody
+		return err
 	}
 	styles, err := list.ReadStyles(b.cfg.Styles)
 	if err != nil {
