@@ -60,7 +60,7 @@ type Policy struct {
 }
 
 // Default is the policy that mlist has.
-var Default = Policy{Every: 2 * time.Second, Gain: 0.05, Most: 1.0 / 16, Urgent: 1.0 / 4, Floor: 0.02}
+var Default = Policy{Every: 2 * time.Second, Gain: 0.05, Most: 1.0 / 8, Urgent: 1.0 / 2, Floor: 0.02}
 
 // least is how many keys are worth moving.
 const least = 4

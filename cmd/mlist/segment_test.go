@@ -1,0 +1,263 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mlist/mlist/internal/segment"
+	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/spool/pg"
+	"github.com/mlist/mlist/test/postgres"
+	"github.com/mlist/mlist/test/tools/sink"
+)
+
+// sharing is outbound daemons, each as if on a host of its own, with one database and an MTA
+// each.
+type sharing struct {
+	t       *testing.T
+	url     string
+	spool   *pg.Spool
+	hosts   map[string]*sharer
+	sent    int             // posts
+	wanted  map[string]bool // recipients
+	excused map[string]bool // who may get it twice: the MTA's reply had not been seen when the daemon was stopped
+}
+
+type sharer struct {
+	dir string
+	mta *sink.Server
+	*process
+}
+
+func newSharing(t *testing.T) *sharing {
+	server, err := postgres.Start(t.Context(), false)
+	if errors.Is(err, postgres.ErrMissing) {
+		fmt.Fprintf(os.Stderr, "DAEMONS THAT SHARE SEGMENTS ARE NOT TESTED: %v\n", err)
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := server.Run(t.Context(), "CREATE SCHEMA shared"); err != nil {
+		t.Fatal(err)
+	}
+	s := &sharing{t: t, url: server.URL("shared"), hosts: map[string]*sharer{}, wanted: map[string]bool{}, excused: map[string]bool{}}
+	if s.spool, err = pg.Open(t.Context(), s.url, pg.Options{Migrate: true, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.spool.Close() })
+	return s
+}
+
+// start starts a daemon on a host, which may have had one before.
+func (s *sharing) start(name string) *sharer {
+	s.t.Helper()
+	h := s.hosts[name]
+	if h == nil {
+		h = &sharer{mta: newSink(s.t, sink.Faults{Delay: 5 * time.Millisecond}), dir: installed(s.t, "")}
+		s.hosts[name] = h
+		s.segments(h, name, "auto")
+	}
+	h.process = start(s.t, h.dir, "outbound")
+	h.says(s.t, "msg=ready", 1)
+	return h
+}
+
+// segments configures a host.
+func (s *sharing) segments(h *sharer, name, segments string) {
+	s.t.Helper()
+	text := configIn(h.dir, fmt.Sprintf("outbound.mta = \"smtp://%s\"\noutbound.connections = 2\noutbound.segments = %q\nspool.host = %q\nspool.lease = \"2s\"\ntrace.dir = %q\n",
+		h.mta.Addr(), segments, name, filepath.Join(h.dir, "trace")))
+	text = strings.Replace(text, fmt.Sprintf("spool.url = %q", "dir:"+filepath.Join(h.dir, "spool")), fmt.Sprintf("spool.url = %q", s.url), 1)
+	if err := os.WriteFile(filepath.Join(h.dir, "mlist.toml"), []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// until looks again and again until something is so.
+func (s *sharing) until(what string, is func() bool) {
+	s.t.Helper()
+	for end := time.Now().Add(2 * bound); !is(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("%s: not within %s", what, 2*bound)
+		}
+	}
+}
+
+// part is how much of outgoing a host has, in percent.
+func (s *sharing) part(name string) int {
+	s.t.Helper()
+	owners, err := s.spool.Owners(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	keys := 0
+	for _, o := range owners {
+		if o.Host == name {
+			keys += o.Segments.Size()
+		}
+	}
+	return keys * 100 / 65536
+}
+
+// post puts a post for so many chunks of a few recipients each into outgoing.
+func (s *sharing) post(chunks int) {
+	s.t.Helper()
+	ctx := s.t.Context()
+	check := func(err error) {
+		s.t.Helper()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	d, err := s.spool.Create(ctx)
+	check(err)
+	defer d.Close()
+	_, err = io.WriteString(d, "Subject: x\r\n\r\nx\r\n")
+	check(err)
+	list := "dev@lists.test"
+	_, err = d.Put(ctx, spool.Incoming, "", spool.Envelope{List: list, Key: segment.KeyOf(list), Received: time.Now()})
+	check(err)
+	o, err := s.spool.Own(ctx, spool.Incoming, segment.All, "test")
+	check(err)
+	defer o.Close()
+	e, err := o.Next(ctx)
+	check(err)
+	p, err := o.Prepare(ctx, e)
+	check(err)
+	w, err := p.Content("plain")
+	check(err)
+	_, err = io.WriteString(w, "Subject: x\r\n\r\nx\r\n")
+	check(err)
+	check(w.Close())
+	s.sent++
+	for i := range chunks {
+		c := spool.Chunk{List: list, Variant: "plain", Sender: "dev-bounces@lists.test", Created: time.Now()}
+		for j := range 3 {
+			c.Recipients = append(c.Recipients, fmt.Sprintf("m%d-%d-%d@net.test", s.sent, i, j))
+			s.wanted[c.Recipients[j]] = true
+		}
+		check(p.AddChunk(ctx, c))
+	}
+	check(p.Commit(ctx))
+}
+
+// got counts how often each recipient got something.
+func (s *sharing) got() map[string]int {
+	got := map[string]int{}
+	for _, h := range s.hosts {
+		for _, tx := range h.mta.Transactions() {
+			for _, r := range tx.Recipients {
+				got[r]++
+			}
+		}
+	}
+	return got
+}
+
+// everybody waits until all have got it, and looks who got it twice.
+func (s *sharing) everybody() {
+	s.t.Helper()
+	var got map[string]int
+	s.until("everybody gets it", func() bool { got = s.got(); return len(got) == len(s.wanted) })
+	for r, n := range got {
+		if n > 2 || n == 2 && !s.excused[r] {
+			s.t.Errorf("%s got it %d times", r, n)
+		}
+	}
+}
+
+// excuse notes who may get it twice when a host is stopped.
+func (s *sharing) excuse(h *sharer) {
+	for _, tx := range h.mta.Transactions() {
+		if !tx.Confirmed {
+			for _, r := range tx.Recipients {
+				s.excused[r] = true
+			}
+		}
+	}
+}
+
+// Outbound daemons in processes of their own share one database: they come, hang past their
+// lease, wake, are killed and drained, and nobody gets anything twice but for what was in
+// flight.
+func TestOutboundsShareSegments(t *testing.T) {
+	s := newSharing(t)
+	a, b, c := s.start("a"), s.start("b"), s.start("c")
+	s.until("each has a part", func() bool { return s.part("a") > 5 && s.part("b") > 5 && s.part("c") > 5 })
+
+	s.post(200)
+	s.until("all work", func() bool {
+		return len(a.mta.Transactions()) > 5 && len(b.mta.Transactions()) > 5 && len(c.mta.Transactions()) > 5
+	})
+	b.signal(t, syscall.SIGSTOP)
+	s.until("others have taken over from the one that hangs", func() bool { return s.part("b") == 0 && s.part("a")+s.part("c") >= 99 })
+	var left int
+	s.until("they send what it did not", func() bool { left = len(s.wanted) - len(s.got()); return left == 0 })
+	s.excuse(b) // what its MTA has taken, and it does not know of
+	if len(s.excused) > 2*3 {
+		t.Errorf("%d recipients were in flight on two connections", len(s.excused))
+	}
+	b.signal(t, syscall.SIGCONT)
+	b.says(t, "taking part anew", 1)
+	s.until("it has a part again", func() bool { return s.part("b") > 5 })
+	s.everybody()
+
+	s.post(100)
+	s.until("it works again", func() bool { return len(s.got()) > 600 })
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	c.ends(t)
+	s.excuse(c)
+	s.until("others have taken over from the one that was killed", func() bool { return s.part("c") == 0 && s.part("a")+s.part("b") >= 99 })
+	s.everybody()
+
+	if said := command(t, a.dir, "segment", "drain", "a", "--wait=1m"); !strings.Contains(said, "a is drained") {
+		t.Errorf("drain says %s", said)
+	}
+	before := len(a.mta.Transactions())
+	s.post(50)
+	s.everybody()
+	if n := len(a.mta.Transactions()) - before; n > 0 {
+		t.Errorf("a host that is drained sent %d", n)
+	}
+	var shown segmentsJSON
+	if err := json.Unmarshal([]byte(command(t, a.dir, "--json", "segment", "ls")), &shown); err != nil {
+		t.Fatal(err)
+	}
+	if len(shown.Drained) != 1 || shown.Drained[0] != "a" || len(shown.Owners) != 2 || len(shown.Unserved) != 2 { // no pipeline runs
+		t.Errorf("segment ls says %+v", shown)
+	}
+	command(t, a.dir, "segment", "undrain", "a")
+	s.until("it takes part again", func() bool { return s.part("a") > 5 })
+	command(t, a.dir, "segment", "pin", "0000-00ff", "a")
+	if text := command(t, b.dir, "segment", "ls"); !strings.Contains(text, "pinned    0000-00ff to a") {
+		t.Errorf("segment ls says %s", text)
+	}
+
+	// From a share to ranges of its own, and back, without a restart.
+	s.segments(a, "a", "0000-7fff")
+	a.signal(t, syscall.SIGHUP)
+	a.says(t, "segments=0000-7fff", 1)
+	s.until("the other has the rest", func() bool { return s.part("a") == 50 && s.part("b") == 50 })
+	s.segments(a, "a", "auto")
+	a.signal(t, syscall.SIGHUP)
+	a.says(t, "segments=auto", 1)
+	s.post(50)
+	s.everybody()
+}
