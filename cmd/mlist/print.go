@@ -133,7 +133,10 @@ func size(n int64) string {
 	case n < 10<<20:
 		return config.Size(n >> 10 << 10).String()
 	}
-	return config.Size(n >> 20 << 20).String()
+	if n < 10<<30 {
+		return config.Size(n >> 20 << 20).String()
+	}
+	return config.Size(n >> 30 << 30).String()
 }
 
 // moment writes a time for people, where they are.

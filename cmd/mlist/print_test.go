@@ -36,7 +36,7 @@ func TestNumbersForPeople(t *testing.T) {
 		{count(1, "member", "members"), "1 member"}, {count(2000, "member", "members"), "2,000 members"},
 		{age(now.Add(-59*time.Second), now), "59s"}, {age(now.Add(-3*time.Hour), now), "3h"}, {age(now.Add(-72*time.Hour), now), "3d"},
 		{age(time.Time{}, now), "-"}, {age(now.Add(time.Hour), now), "0s"},
-		{size(75), "75"}, {size(20 << 10), "20KB"}, {size(1536 << 10), "1536KB"}, {size(30<<20 + 5), "30MB"},
+		{size(75), "75"}, {size(20 << 10), "20KB"}, {size(1536 << 10), "1536KB"}, {size(30<<20 + 5), "30MB"}, {size(9 << 30), "9GB"}, {size(54<<30 + 7<<20), "54GB"},
 		{cut("abcdef", 6), "abcdef"}, {cut("abcdefg", 6), "abcde…"}, {cut("äöü", 2), "ä…"},
 		{bar(1500, 0.5, time.Second), "[" + strings.Repeat("=", 15) + strings.Repeat(" ", 15) + "]  50%         1,500       1,500/s"},
 		{bar(1500, -1, time.Second), "        1,500       1,500/s"},
