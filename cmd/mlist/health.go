@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ var errNoAnswer = fmt.Errorf("no answer within %v", patience)
 // probe asks one thing that may not come back, such as a disk in trouble. Who asks while it
 // is still being asked shares the answer, so that askers do not pile up.
 type probe struct {
+	patience time.Duration // 0 is what the constant says
+
 	mu    sync.Mutex
 	asked *question
 }
@@ -48,7 +51,7 @@ func (p *probe) ask(f func() error) error {
 		}()
 	}
 	p.mu.Unlock()
-	late := time.NewTimer(patience)
+	late := time.NewTimer(cmp.Or(p.patience, patience))
 	defer late.Stop()
 	select {
 	case <-q.done:

@@ -187,7 +187,7 @@ func TestMlistRunsWithoutAPortForItsMetrics(t *testing.T) {
 
 // Who asks a probe that does not come back is told so, and does not start another.
 func TestAProbeThatIsStuckIsAskedOnce(t *testing.T) {
-	var p probe
+	p := probe{patience: 50 * time.Millisecond}
 	release, asked := make(chan struct{}), make(chan struct{}, 10)
 	stuck := func() error {
 		asked <- struct{}{}
@@ -207,6 +207,7 @@ func TestAProbeThatIsStuckIsAskedOnce(t *testing.T) {
 		t.Errorf("asked %d times", len(asked))
 	}
 	close(release)
+	p.patience = bound
 	for deadline := time.Now().Add(bound); p.ask(func() error { return nil }) != nil; {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not recover")
