@@ -457,3 +457,36 @@ func TestAKilledBackupLeavesNone(t *testing.T) {
 		t.Errorf("what came out is taken for a backup: %v", err)
 	}
 }
+
+// A backup or a restore that is killed at any instant can be made again, and what is there is
+// whole: a file of a backup's name, a store of the store's.
+func TestAKillInTheMiddleLeavesNothingHalf(t *testing.T) {
+	dir, file := backed(t)
+	elsewhere := installed(t, "")
+	killed := func(after time.Duration, in string, args ...string) {
+		cmd := exec.Command("mlist", append([]string{"--config", filepath.Join(in, "mlist.toml")}, args...)...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(after, func() { cmd.Process.Kill() })
+		defer timer.Stop()
+		cmd.Wait() // it may have been quicker
+	}
+	for i := range 10 {
+		after := time.Duration(i) * 10 * time.Millisecond
+		to := filepath.Join(dir, fmt.Sprintf("%d.tar", i))
+		killed(after, dir, "backup", to)
+		if _, err := os.Stat(to); err == nil {
+			command(t, dir, "backup", "verify", to)
+		}
+		killed(after, elsewhere, "restore", "--keep-config", "--force", file)
+		if _, err := os.Stat(filepath.Join(elsewhere, "mlist.db")); err == nil {
+			if ls := command(t, elsewhere, "list", "ls"); !strings.Contains(ls, "dev@lists.test") {
+				t.Errorf("after %v the lists are:\n%s", after, ls)
+			}
+		}
+	}
+	command(t, dir, "backup", filepath.Join(dir, "last.tar"))
+	command(t, elsewhere, "restore", "--keep-config", "--force", filepath.Join(dir, "last.tar"))
+	command(t, elsewhere, "list", "show", "dev@lists.test")
+}

@@ -162,7 +162,7 @@ func (r *restoring) swap() error {
 		if err != nil {
 			return err
 		}
-		aside := filepath.Join(p.dir, ".before-restore-"+r.now.UTC().Format("20060102T150405Z"))
+		aside := filepath.Join(p.dir, ".before-restore-"+r.now.UTC().Format("20060102T150405.000000Z"))
 		if p.part == "store" {
 			// Also one that has no lists: it is another store, and its logs belong to it.
 			names = nil
