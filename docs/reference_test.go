@@ -61,7 +61,7 @@ file, the line and the key, and all errors are told at once:
 ` + "```sh\nmlist config check\nmlist config | head -3\n```" + `
 
 A running mlist reads the file again on ` + "`mlist reload`" + ` (or ` + "`systemctl reload mlist`" + `, or SIGHUP), without losing a connection. If anything is
-wrong with it, nothing changes, and the log and the command say what is wrong. All keys take effect so, but ` + "`store.url`, `spool.url`,\n`spool.lease`, `archive.url`, `pipeline.segments`, `pipeline.workers`, `control.listen`, `metrics.listen`, `log.format`" + ` and all of ` + "`[trace]`" + `: for these mlist must be started anew, and it says so.
+wrong with it, nothing changes, and the log and the command say what is wrong. Some keys take a restart, such as ` + "`store.url`, `spool.url`,\n`archive.url`" + ` and all of ` + "`[trace]`" + `: the log names each that has changed, and mlist goes on with what it had.
 
 Sizes are written ` + "`256KB`, `40MB` or `1GB`" + ` (of 1024), durations ` + "`30s`, `5m`, `2h` or `5d`" + `. Settings of lists are not here: [settings.md](settings.md).
 `

@@ -242,19 +242,6 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 	walk((&app{}).command())
 }
 
-// A key that a running mlist cannot change is told so where the reader looks.
-func TestThePageOnTheConfigurationTellsWhatNeedsARestart(t *testing.T) {
-	text, err := os.ReadFile("../../docs/configuration.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, k := range fixed {
-		if !strings.Contains(string(text), "`"+k.key+"`") && !strings.Contains(string(text), "all of `["+k.key+"]`") {
-			t.Errorf("configuration.md does not say that %s needs a restart", k.key)
-		}
-	}
-}
-
 // samples are the files that a reader of the pages has.
 var samples = map[string]string{
 	"members.txt": "ann@example.net\nBob <bob@example.com>\n# a comment\ncy@example.net\n",
