@@ -45,6 +45,7 @@ func (s *session) receive(r io.Reader) []*smtp.SMTPError {
 	defer cancel()
 	draft, err := s.daemon.spool.Create(ctx)
 	if err != nil {
+		s.daemon.meter.Trouble(err)
 		s.daemon.log.Error("cannot start an entry", "peer", s.peer, "err", err)
 		return s.refuseAll(s.drain(r, replyStorage(err)))
 	}
@@ -68,6 +69,9 @@ func (s *session) fill(in *intake, r io.Reader) *smtp.SMTPError {
 	for {
 		n, err := r.Read(*buf)
 		if refusal, cause := in.take((*buf)[:n]); refusal != nil {
+			if cause != nil {
+				s.daemon.meter.Trouble(cause)
+			}
 			s.logRefusal(refusal, cause, in.size)
 			if err == nil {
 				return s.drain(r, refusal)
@@ -147,9 +151,11 @@ func (s *session) put(ctx context.Context, draft spool.Draft, q spool.Queue, env
 	id, err := draft.Put(ctx, q, "", env)
 	log := s.daemon.log.With("list", env.List, "role", env.Role, "sender", env.Sender, "size", size, "peer", s.peer, "ms", time.Since(started).Milliseconds())
 	if err != nil {
+		s.daemon.meter.Trouble(err)
 		log.Error("message not kept", "queue", q, "err", err)
 		return replyStorage(err)
 	}
+	s.daemon.meter.Trouble(nil)
 	s.daemon.meter.Kept(size, time.Since(started))
 	log.Info("message kept", "entry", id, "queue", q, "flags", env.Flags)
 	s.daemon.tracer.Trace(string(id), env.List, trace.Kept, trace.KeyMessageID, messageID, "queue", string(q), "role", env.Role,

@@ -11,6 +11,8 @@ type Meter interface {
 	Kept(size int64, took time.Duration)
 	// StoreError is told of a look-up that failed.
 	StoreError()
+	// Trouble is told why a message could not be kept, and with nil that one was.
+	Trouble(err error)
 }
 
 type noMeter struct{}
@@ -18,6 +20,7 @@ type noMeter struct{}
 func (noMeter) Reply(string, int)         {}
 func (noMeter) Kept(int64, time.Duration) {}
 func (noMeter) StoreError()               {}
+func (noMeter) Trouble(error)             {}
 
 // SetMeter makes m count everything; it is called before Run.
 func (d *Daemon) SetMeter(m Meter) { d.meter = m }

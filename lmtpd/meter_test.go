@@ -1,6 +1,7 @@
 package lmtpd
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -27,7 +28,12 @@ func (m *meter) add(what string) {
 
 func (m *meter) Reply(command string, code int)      { m.add(fmt.Sprint(command, " ", code)) }
 func (m *meter) Kept(size int64, took time.Duration) { m.add(fmt.Sprint("kept ", size, " ", took > 0)) }
-func (m *meter) StoreError()                         { m.add("store error") }
+func (m *meter) Trouble(err error) {
+	if err != nil {
+		m.add("trouble: " + err.Error())
+	}
+}
+func (m *meter) StoreError() { m.add("store error") }
 
 func TestRepliesAreCounted(t *testing.T) {
 	m := &meter{}
@@ -50,6 +56,32 @@ func TestRepliesAreCounted(t *testing.T) {
 	want := map[string]int{"CONNECT 421": 1, "MAIL 552": 1, "RCPT 250": 2, "RCPT 550": 1, "RCPT 451": 1, "DATA 250": 2, fmt.Sprintf("kept %d true", len(hello)): 2, "store error": 1}
 	if !maps.Equal(m.have, want) {
 		t.Errorf("counted %v,\nwant %v", m.have, want)
+	}
+}
+
+func TestWhatKeepsMailOutIsTold(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		spool *memory
+		want  int
+	}{
+		{"a draft", &memory{create: errors.New("no")}, 1},
+		{"a write", &memory{write: errors.New("no")}, 1},
+		{"a put", &memory{put: func(int) error { return errors.New("no") }}, 1},
+		{"nothing", &memory{}, 0},
+	} {
+		m := &meter{}
+		w := startWith(t, nil, tt.spool, func(d *Daemon) { d.SetMeter(m) })
+		p := w.greet(t)
+		p.send("MAIL FROM:<ann@net.test>\r\nRCPT TO:<dev@l.test>\r\nDATA\r\n" + hello + ".\r\n")
+		p.want("250", "250", "354")
+		if _, err := p.reply(); err != nil {
+			t.Fatal(err)
+		}
+		w.stopAndWait(t)
+		if m.have["trouble: no"] != tt.want {
+			t.Errorf("%s: told %v", tt.name, m.have)
+		}
 	}
 }
 

@@ -11,11 +11,14 @@ type Meter interface {
 	Nothing()
 	// Reply is told what the MTA said to each recipient that it did not accept.
 	Reply(code int)
+	// Trouble is told why it cannot be noted what was delivered, and with nil that it could.
+	Trouble(err error)
 }
 
 type noMeter struct{}
 
 func (noMeter) Transaction(int, int, int, int, time.Duration, time.Duration) {}
+func (noMeter) Trouble(error)                                                {}
 func (noMeter) Nothing()                                                     {}
 func (noMeter) Reply(int)                                                    {}
 

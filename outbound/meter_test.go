@@ -29,6 +29,8 @@ func (m *meter) Transaction(accepted, deferred, refused, expired int, took, age 
 	m.ages = took > 0 && age > 0
 }
 
+func (m *meter) Trouble(error) {}
+
 func (m *meter) Nothing() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -113,6 +113,7 @@ func (d *Daemon) settle(ctx context.Context, c *spool.Chunk, out *outcome, s spo
 		switch {
 		case err == nil:
 			if failed {
+				d.meter.Trouble(nil)
 				d.log.Info("outbound: settled after all", "entry", c.Post, "chunk", c.Name, "list", c.List)
 			}
 			return nil
@@ -120,6 +121,7 @@ func (d *Daemon) settle(ctx context.Context, c *spool.Chunk, out *outcome, s spo
 			d.log.Info("outbound: the chunk was removed meanwhile", "entry", c.Post, "chunk", c.Name, "list", c.List)
 			return nil
 		}
+		d.meter.Trouble(err)
 		d.log.Error("outbound: cannot settle a chunk; if mlist ends now its accepted recipients get the post again",
 			"entry", c.Post, "chunk", c.Name, "list", c.List, "accepted", out.accepted, "err", err)
 		if errors.Is(err, spool.ErrFenced) {

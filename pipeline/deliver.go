@@ -130,7 +130,7 @@ func (d *Daemon) commit(ctx context.Context, owner spool.Owner, group []*ready) 
 		r.p.msg.Close()
 	}
 	if n > 0 {
-		d.trouble.over()
+		d.meter.Trouble(nil)
 	}
 	for _, r := range group[:n] {
 		d.noteCommitted(r.p)

@@ -20,6 +20,9 @@ type Meter interface {
 	Bounce(class string)
 	// StoreError is told of each try that failed because the store did.
 	StoreError()
+	// Trouble is told what keeps posts waiting that cannot help it, such as a store that is
+	// locked or a disk that is full, and with nil that an entry has gone through.
+	Trouble(err error)
 }
 
 type noMeter struct{}
@@ -29,6 +32,7 @@ func (noMeter) Accepted(time.Duration, int64)       {}
 func (noMeter) Stage(string, string, time.Duration) {}
 func (noMeter) Bounce(string)                       {}
 func (noMeter) StoreError()                         {}
+func (noMeter) Trouble(error)                       {}
 
 // SetMeter makes m count everything; it is called before Run.
 func (d *Daemon) SetMeter(m Meter) { d.meter = m }

@@ -19,6 +19,8 @@ import (
 type meter struct {
 	mu   sync.Mutex
 	have map[string]int
+
+	trouble error
 }
 
 func (m *meter) add(what string) {
@@ -36,7 +38,12 @@ func (m *meter) Accepted(waited time.Duration, n int64) {
 }
 func (m *meter) Stage(stage, verdict string, _ time.Duration) { m.add(stage + " " + verdict) }
 func (m *meter) Bounce(class string)                          { m.add("bounce " + class) }
-func (m *meter) StoreError()                                  { m.add("store error") }
+func (m *meter) Trouble(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trouble = err
+}
+func (m *meter) StoreError() { m.add("store error") }
 func (m *meter) is(t *testing.T, want map[string]int) {
 	t.Helper()
 	m.mu.Lock()
@@ -106,15 +113,16 @@ func TestTroubleIsToldWhileItLasts(t *testing.T) {
 	w.post(hello)
 	broken := &brokenStore{Store: w.store}
 	broken.fail.Store(1 << 40)
+	m := &meter{}
+	w.meter = m
 	w.startWith(broken, verdict(sdk.Accept))
-	w.eventually("trouble", func() bool {
-		what, since := w.daemon.Trouble()
-		return what == "look the list up: the disk that it is on does not answer" && !since.IsZero()
-	})
+	trouble := func() string {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return fmt.Sprint(m.trouble)
+	}
+	w.eventually("trouble", func() bool { return trouble() == "look the list up: the disk that it is on does not answer" })
 	broken.fail.Store(0)
-	w.eventually("its end", func() bool {
-		what, _ := w.daemon.Trouble()
-		return what == ""
-	})
+	w.eventually("its end", func() bool { return trouble() == "<nil>" })
 	w.idle()
 }

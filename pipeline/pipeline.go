@@ -101,7 +101,6 @@ type Daemon struct {
 	stages  Stages
 	tracer  Tracer
 	meter   Meter
-	trouble trouble
 	archive archive.Archive // nil: nothing is kept
 	closed  chan struct{}   // there is a digest to file
 	waits   chan struct{}   // moderators are to be told what waits
@@ -220,7 +219,7 @@ func (d *Daemon) each(do func(ctx context.Context, owner spool.Owner, e spool.En
 			d.giveBack(ctx, owner, e, err)
 			return
 		}
-		d.trouble.over()
+		d.meter.Trouble(nil)
 	}
 }
 
@@ -283,7 +282,7 @@ func (d *Daemon) record(ctx context.Context, owner spool.Owner, e spool.Entry, c
 
 	spent := e.Tries+1 >= cfg.MaxTries
 	if blameless(cause) {
-		d.trouble.met(cause, d.now())
+		d.meter.Trouble(cause)
 		spent = d.now().Sub(e.Received) >= patience
 	}
 	var permanent permanentError

@@ -65,7 +65,7 @@ func (d *Daemon) run(ctx context.Context, owner spool.Owner, e spool.Entry) {
 			}
 			d.giveBack(ctx, owner, e, err)
 		} else if len(t.posts) == before {
-			d.trouble.over() // it went through without the train, to its end
+			d.meter.Trouble(nil) // it went through without the train, to its end
 		}
 		if n == maxTrain {
 			return

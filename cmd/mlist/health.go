@@ -84,15 +84,23 @@ func checkOf(name string, err error) metrics.Check {
 // readiness is whether the process can do what it is there for.
 func (s *server) readiness() metrics.Health { return metrics.HealthOf(s.checks()) }
 
+// meanwhile is what happens while a daemon is in trouble.
+var meanwhile = map[string]string{"lmtpd": "mail waits in the MTA", "pipeline": "posts wait", "outbound": "what was delivered cannot be noted"}
+
 // checks look at all that the daemons of this process need.
 func (s *server) checks() []metrics.Check {
 	var out []metrics.Check
 	add := func(name string, err error) { out = append(out, checkOf(name, err)) }
+	troubles := s.metrics.Troubles()
 	for _, d := range s.running {
-		if isClosed(d.Ready()) {
-			add(d.name, nil)
-		} else {
+		trouble, troubled := troubles[d.name]
+		switch {
+		case !isClosed(d.Ready()):
 			add(d.name, errors.New("not ready yet"))
+		case troubled:
+			add(d.name, fmt.Errorf("%s since %s: %s", meanwhile[d.name], trouble.Since.Format(time.RFC3339), trouble.Why))
+		default:
+			add(d.name, nil)
 		}
 	}
 	add("spool", s.probes.spool.ask(s.spoolUsable))
@@ -102,11 +110,6 @@ func (s *server) checks() []metrics.Check {
 			defer cancel()
 			return s.ping(ctx)
 		}))
-	}
-	if s.pipeline != nil {
-		if what, since := s.pipeline.Trouble(); what != "" {
-			add("work", fmt.Errorf("posts wait since %s: %s", since.Format(time.RFC3339), what))
-		}
 	}
 	if s.host != nil {
 		for _, p := range s.host.Plugins() {

@@ -109,9 +109,9 @@ func TestAStoreThatIsLockedIsToldEverywhere(t *testing.T) {
 	lmtp(t, dir, "LHLO mx.test", 250, "MAIL FROM:<ann@net.test>", 250, "RCPT TO:<dev@lists.test>", 250, "DATA", 354, fmt.Sprintf(aPost, "1"), 250)
 	p.says(t, `msg="post deferred" entry=`, 1)
 	p.says(t, "locked", 1)
-	problem(t, dir, "work: posts wait since ")
+	problem(t, dir, "pipeline: posts wait since ")
 	problem(t, dir, "locked")
-	p.shows(t, "readyz", `"name": "work"`, "locked")
+	p.shows(t, "readyz", "posts wait since ", "locked")
 	p.shows(t, "metrics", "mlist_pipeline_store_errors_total 1")
 	if _, err := db.Exec("ROLLBACK"); err != nil {
 		t.Fatal(err)

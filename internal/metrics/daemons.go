@@ -16,6 +16,7 @@ type LMTPD struct {
 	failures prometheus.Counter
 
 	taken, refused atomic.Int64
+	trouble
 }
 
 func newLMTPD(m *Metrics) *LMTPD {
@@ -26,6 +27,7 @@ func newLMTPD(m *Metrics) *LMTPD {
 		took:    m.histogram("lmtpd_keep_seconds", "From the first octet of a message to its entry on stable storage.", moments),
 		failures: m.counter("lmtpd_store_errors_total",
 			"Look-ups of recipients that failed, and were answered 451."),
+		trouble: trouble{lasts: lmtpdTrouble},
 	}
 }
 
@@ -79,6 +81,7 @@ type Pipeline struct {
 	failures   prometheus.Counter
 
 	prepared, held atomic.Int64
+	trouble
 }
 
 // outcomes are what can become of an entry of incoming or bounces.
@@ -93,6 +96,7 @@ func newPipeline(m *Metrics) *Pipeline {
 		verdicts:   m.counters("stage_verdicts_total", "What stages decided: accept, hold, reject or discard.", "stage", "verdict"),
 		bounces:    m.counters("bounces_total", "Recipients whom bounces were about, by class: mailbox, full, policy, content, dmarc, rate, network or unknown.", "class"),
 		failures:   m.counter("pipeline_store_errors_total", "Tries that failed because the store did: the post waits."),
+		trouble:    trouble{lasts: pipelineTrouble},
 	}
 }
 
@@ -135,6 +139,7 @@ type Outbound struct {
 	handover     prometheus.Observer
 
 	accepted, deferred, refused atomic.Int64
+	trouble
 }
 
 func newOutbound(m *Metrics) *Outbound {
@@ -143,6 +148,7 @@ func newOutbound(m *Metrics) *Outbound {
 		replies:      m.counters("outbound_replies_total", "The MTA's replies to recipients, by code; 250 is those accepted.", "code"),
 		transactions: m.counters("outbound_transactions_total", "Transactions that the MTA answered (answered), and that came to nothing (nothing).", "result"),
 		took:         m.histogram("outbound_transaction_seconds", "How long a transaction took, or a turn of copies of their own.", moments),
+		trouble:      trouble{lasts: outboundTrouble},
 		handover:     m.histogram("outbound_handover_seconds", "From LMTP's 250 to the MTA's, for each transaction in which something was accepted.", waits),
 	}
 }

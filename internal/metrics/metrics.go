@@ -55,11 +55,12 @@ func New() *Metrics {
 // there is none of that.
 func (m *Metrics) Ask(f func() State) { m.state.ask.Store(&f) }
 
-// Write writes all metrics as text.
+// Write writes all metrics as text. Where some cannot be had, it writes the others, and
+// returns why.
 func (m *Metrics) Write(w io.Writer) error {
-	families, err := m.registry.Gather()
-	if err != nil {
-		return fmt.Errorf("gather the metrics: %w", err)
+	families, missing := m.registry.Gather()
+	if missing != nil {
+		missing = fmt.Errorf("gather the metrics: %w", missing)
 	}
 	enc := expfmt.NewEncoder(w, TextFormat)
 	for _, f := range families {
@@ -67,7 +68,7 @@ func (m *Metrics) Write(w io.Writer) error {
 			return fmt.Errorf("write the metrics: %w", err)
 		}
 	}
-	return nil
+	return missing
 }
 
 // TextFormat is the form that Write has.

@@ -49,8 +49,9 @@ func TestWhatIsCountedCanBeRead(t *testing.T) {
 	m.Ask(func() State {
 		return State{
 			Version: "1.2", Daemons: map[string]bool{"lmtpd": true}, Connections: map[string]int{"lmtpd": 3}, Counted: time.Now(),
-			Queues:  []Queue{{Name: "incoming", Entries: 5, Oldest: time.Now().Add(-time.Hour)}, {Name: "outgoing", Recipients: 9}},
-			Plugins: []Plugin{{Name: "standard", Up: true, Restarts: 2, Calls: 7, P99: time.Second}}, Unserved: map[string]float64{"bounces": 0.5},
+			Queues: []Queue{{Name: "incoming", Entries: 5, Oldest: time.Now().Add(-time.Hour)}, {Name: "outgoing", Recipients: 9}},
+			Plugins: []Plugin{{Name: "standard", Up: true, Restarts: 2, Calls: 7, P99: time.Second, Counts: map[string]int64{"held \xff": 3}},
+				{Name: "standard"}, {Name: "\xff"}}, Unserved: map[string]float64{"bounces": 0.5},
 			Disks: []Disk{{Of: "spool", Free: 10, Total: 100, FreeFiles: 1000}}, MTAUp: &up, MTALimit: 8, Full: true,
 		}
 	})
@@ -65,6 +66,7 @@ func TestWhatIsCountedCanBeRead(t *testing.T) {
 		`mlist_config_reloads_total{result="failure"} 1`, `mlist_config_last_reload_success 0`, `mlist_build_info{go="`, `mlist_ready{daemon="lmtpd"} 1`,
 		`mlist_queue_entries{queue="incoming"} 5`, `mlist_queue_oldest_seconds{queue="incoming"} 3600`, `mlist_queue_recipients 9`,
 		`mlist_queue_unserved_ratio{queue="bounces"} 0.5`, `mlist_plugin_restarts_total{plugin="standard"} 2`, `mlist_plugin_call_seconds{plugin="standard",quantile="0.99"} 1`,
+		`mlist_plugin_counted_total{counter="held ?",plugin="standard"} 3`, `mlist_plugin_up{plugin="?"} 0`, `mlist_trouble{daemon="lmtpd"} 0`,
 		`mlist_disk_free_bytes{of="spool"} 10`, `mlist_spool_full 1`, `mlist_mta_up 0`, "go_goroutines ", "process_resident_memory_bytes ",
 	} {
 		if !strings.Contains(have, "\n"+want) {
@@ -132,6 +134,26 @@ func TestTheLastMinute(t *testing.T) {
 	}
 	if got := r.Minute(Totals{Taken: 100, Delivered: 1000}); got.Taken != int64(minuteSamples) || got.Delivered != 10*int64(minuteSamples) {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestTroubleIsToldWhileItLasts(t *testing.T) {
+	m := New()
+	if got := m.Troubles(); len(got) != 0 {
+		t.Errorf("at first: %v", got)
+	}
+	m.Pipeline.Trouble(errors.New("it is locked"))
+	first := m.Troubles()["pipeline"]
+	m.Pipeline.Trouble(errors.New("it is full"))
+	m.LMTPD.Trouble(nil)
+	if got := m.Troubles(); len(got) != 1 || got["pipeline"].Why != "it is full" || got["pipeline"].Since != first.Since || first.Since.IsZero() {
+		t.Errorf("%+v, first %+v", got, first)
+	}
+	m.LMTPD.Trouble(errors.New("for a moment"))
+	m.LMTPD.lasts = 0 // which is over
+	m.Pipeline.Trouble(nil)
+	if got := m.Troubles(); len(got) != 0 {
+		t.Errorf("at the end: %v", got)
 	}
 }
 

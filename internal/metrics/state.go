@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,27 @@ type Plugin struct {
 	Up                      bool
 	Restarts, Calls, Errors int64
 	P50, P99                time.Duration
+	Counts                  map[string]int64 // what its handlers count; the host bounds how many
+}
+
+// once leaves out what has a name that is there already, which would spoil the whole reading,
+// and makes text of all names.
+func once(plugins []Plugin) (out []Plugin) {
+	seen := map[string]bool{}
+	for _, p := range plugins {
+		p.Name = strings.ToValidUTF8(p.Name, "?")
+		if seen[p.Name] {
+			continue
+		}
+		seen[p.Name] = true
+		counts := map[string]int64{}
+		for name, n := range p.Counts {
+			counts[strings.ToValidUTF8(name, "?")] += n
+		}
+		p.Counts = counts
+		out = append(out, p)
+	}
+	return out
 }
 
 // Disk is what is free where something lies.
@@ -50,18 +72,20 @@ type Disk struct {
 
 // stateCollector turns a State into metrics at each reading.
 type stateCollector struct {
+	m     *Metrics
 	ask   atomic.Pointer[func() State]
 	descs map[string]*prometheus.Desc
 }
 
 func newStateCollector(m *Metrics) *stateCollector {
-	c := &stateCollector{descs: map[string]*prometheus.Desc{}}
+	c := &stateCollector{m: m, descs: map[string]*prometheus.Desc{}}
 	add := func(kind, what, help string, labels ...string) {
 		m.describe(kind, name(what), help, labels)
 		c.descs[what] = prometheus.NewDesc(name(what), help, labels, nil)
 	}
 	add("gauge", "build_info", "1, with mlist's version and Go's.", "version", "go")
 	add("gauge", "ready", "Whether a daemon of this process is ready.", "daemon")
+	add("gauge", "trouble", "1 while the machine keeps a daemon from its work: a store that is locked, a disk that is full. /readyz and mlist status tell what.", "daemon")
 	add("gauge", "connections", "Open connections: of lmtpd and milter from the MTA, of outbound to it.", "daemon")
 	add("gauge", "queue_entries", "Entries in a queue, or posts in outgoing. Every process tells of the whole spool.", "queue")
 	add("gauge", "queue_deferred", "Of those, what waits for a time (in outgoing, chunks).", "queue")
@@ -75,6 +99,7 @@ func newStateCollector(m *Metrics) *stateCollector {
 	add("counter", "plugin_restarts_total", "How often it was started again.", "plugin")
 	add("counter", "plugin_calls_total", "Calls to it.", "plugin")
 	add("counter", "plugin_errors_total", "Calls that failed, or whose reply was not valid.", "plugin")
+	add("counter", "plugin_counted_total", "What its handlers count themselves, under the names that they give.", "plugin", "counter")
 	add("gauge", "plugin_call_seconds", "The time that so much (quantile) of its calls stayed below since it was first started.", "plugin", "quantile")
 	add("gauge", "disk_free_bytes", "What is free where the spool, store, archive or trace lies.", "of")
 	add("gauge", "disk_size_bytes", "The size of that file system.", "of")
@@ -105,15 +130,21 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	count := func(what string, v int64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(c.descs[what], prometheus.CounterValue, float64(v), labels...)
 	}
+	troubles := c.m.Troubles()
 	gauge("build_info", 1, s.Version, runtime.Version())
 	for daemon, ready := range s.Daemons {
 		gauge("ready", truth(ready), daemon)
+		_, troubled := troubles[daemon]
+		gauge("trouble", truth(troubled), daemon)
 	}
 	for daemon, n := range s.Connections {
 		gauge("connections", float64(n), daemon)
 	}
 	c.queues(s, gauge)
-	for _, p := range s.Plugins {
+	for _, p := range once(s.Plugins) {
+		for counter, n := range p.Counts {
+			count("plugin_counted_total", n, p.Name, counter)
+		}
 		gauge("plugin_up", truth(p.Up), p.Name)
 		count("plugin_restarts_total", p.Restarts, p.Name)
 		count("plugin_calls_total", p.Calls, p.Name)
