@@ -6,6 +6,7 @@ package describe
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -55,15 +56,25 @@ func Post(ctx context.Context, st Store, texts *templates.Set, l *list.List, m *
 	if err != nil {
 		return nil, err
 	}
+	if err := addAliases(ctx, st, l, p.List.Settings); err != nil {
+		return nil, err
+	}
 	file, offset := m.Text.File()
 	p.Number = number
 	p.Body, p.File, p.Offset, p.Length = m.Body, file.Name(), offset+m.BodyAt, m.Text.Size()-m.BodyAt
 	return p, nil
 }
 
-// Envelope is what the stages of the list see of a message that has not come yet.
+// Envelope is what the stages of the list see of a message that has not come yet. A sender's session waits at
+// each recipient, so they are told what matters then alone: no texts for people but those that are settings,
+// no setting that is empty, and not the list's other addresses.
 func Envelope(ctx context.Context, st Store, texts *templates.Set, l *list.List, env spool.Envelope) (*host.Post, error) {
-	return described(ctx, st, texts, l, spool.Entry{Envelope: env}, message.ParseHeader(nil))
+	p, err := described(ctx, st, texts, l, spool.Entry{Envelope: env}, message.ParseHeader(nil))
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(p.List.Settings, func(name, text string) bool { return text == "" || strings.HasPrefix(name, templates.Prefix) })
+	return p, nil
 }
 
 // described is a post without its body.
@@ -100,18 +111,23 @@ func settings(ctx context.Context, st Store, l *list.List, e spool.Entry, m map[
 	if len(once) > 0 {
 		m[sdk.OneTimePasswords] = strings.Join(once, "\n")
 	}
+	return m, nil
+}
+
+// addAliases adds to the settings the other addresses of a list.
+func addAliases(ctx context.Context, st Store, l *list.List, m map[string]string) error {
 	aliases, err := st.Aliases(ctx, l.ID)
 	if err != nil {
-		return nil, fmt.Errorf("look the list's aliases up: %w", err)
+		return fmt.Errorf("look the list's aliases up: %w", err)
 	}
-	if len(aliases) > 0 {
-		var lines []string
-		for _, a := range aliases {
-			lines = append(lines, a.String())
-		}
+	var lines []string
+	for _, a := range aliases {
+		lines = append(lines, a.String())
+	}
+	if len(lines) > 0 {
 		m[sdk.OtherAddresses] = strings.Join(lines, "\n")
 	}
-	return m, nil
+	return nil
 }
 
 // SubmittedBy are the stages that led to an entry with such flags, the first one first.
