@@ -18,139 +18,61 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mlist/mlist/internal/config"
-	"github.com/mlist/mlist/internal/listfile"
+	"github.com/mlist/mlist/test/tools/pages"
 	"github.com/mlist/mlist/test/tools/sink"
 )
 
-// What stands in fences of the documentation is what a reader copies. Its language says what
-// is done with it here:
+// Fences of sh in the pages run here, block after block of a page, in an installation of its own
+// in which mlist serves. /etc/mlist, /var/lib/mlist, /var/spool/mlist and /var/backups are in a
+// directory of the test, the files of samples in the working directory. Unless the page makes the
+// list dev@lists.example.org, it is there, with a member. "sendmail ADDRESS" hands a message to
+// mlist and waits until nothing is left to do. After a line "$ command" its output may follow: each
+// line must be in what the command prints; … stands for anything.
 //
-//	sh       runs, block after block of a page, in an installation of its own in which mlist
-//	         serves: /etc/mlist, /var/lib/mlist, /var/spool/mlist and /var/backups are in a
-//	         directory of the test, the files of samples in the working directory. Unless the
-//	         page makes the list dev@lists.example.org, it is there, with a member.
-//	         "sendmail ADDRESS" hands a message to mlist and waits until nothing is left to do.
-//	         After a line "$ command" its output may follow: each line must be in what the
-//	         command prints; … stands for anything
-//	console  needs what a test has not: packages, systemd, another machine. Each mlist command
-//	         in it must be one that there is, with flags that it has
-//	toml     is a configuration file that mlist takes; text before it may say otherwise with
-//	         another language
-//	others   are shown only: text, ini, json, yaml, go, python
-//
-// A `mlist command` within a sentence must be one that there is, too.
+// A command of mlist's in a fence of console, or within a sentence, must be one that there is, with
+// flags that it has. docs/pages_test.go tells of the other languages.
 
-type fence struct {
-	page string
-	line int
-	lang string
-	text string
-}
-
-func (b fence) String() string { return fmt.Sprintf("%s:%d", b.page, b.line) }
-
-var shownOnly = []string{"text", "ini", "json", "yaml", "go", "python"}
-
-// pages are the documents with commands, by their path from here.
-func pages(t *testing.T) []string {
+// eachPage reads every page.
+func eachPage(t *testing.T, do func(name string, fences []pages.Fence, rest string)) {
 	t.Helper()
-	found, err := filepath.Glob("../../docs/*.md")
-	if err != nil || len(found) < 15 {
-		t.Fatalf("%d pages, %v", len(found), err)
-	}
-	return append(found, "../../README.md", "../../CONTRIBUTING.md", "../../ARCHITECTURE.md", "../../plugins/README.md")
-}
-
-// blocksOf reads the fences of a page, and what stands outside them.
-func blocksOf(t *testing.T, page string) (blocks []fence, rest []string) {
-	t.Helper()
-	text, err := os.ReadFile(page)
+	all, err := pages.All("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var open *fence
-	for i, line := range strings.Split(string(text), "\n") {
-		lang, edge := strings.CutPrefix(strings.TrimSpace(line), "```")
-		switch {
-		case edge && open == nil:
-			open = &fence{page: filepath.Base(page), line: i + 1, lang: lang}
-		case edge:
-			blocks = append(blocks, *open)
-			open = nil
-		case open != nil:
-			open.text += line + "\n"
-		default:
-			rest = append(rest, line)
+	for _, page := range all {
+		fences, rest, err := pages.Read(page)
+		if err != nil {
+			t.Error(err)
 		}
-	}
-	if open != nil {
-		t.Errorf("%s: a fence that does not end", open)
-	}
-	return blocks, rest
-}
-
-func TestEveryFenceOfThePagesHasALanguage(t *testing.T) {
-	for _, page := range pages(t) {
-		blocks, _ := blocksOf(t, page)
-		for _, b := range blocks {
-			if b.lang != "sh" && b.lang != "console" && b.lang != "toml" && !slices.Contains(shownOnly, b.lang) {
-				t.Errorf("%s: language %q: cmd/mlist/docs_test.go tells which there are", b, b.lang)
-			}
-			for _, line := range commandsIn(b.text) {
-				if slices.Contains(shownOnly, b.lang) && checkCommand(line) == nil {
-					t.Errorf("%s: a command in a fence of %s: want sh or console: %s", b, b.lang, line)
-				}
-			}
-		}
-	}
-}
-
-func TestConfigurationsInThePagesAreTaken(t *testing.T) {
-	for _, page := range pages(t) {
-		blocks, _ := blocksOf(t, page)
-		for _, b := range blocks {
-			if b.lang != "toml" {
-				continue
-			}
-			if strings.HasPrefix(b.text, "[[list]]") {
-				if _, err := listfile.Read(strings.NewReader(b.text)); err != nil {
-					t.Errorf("%s: %v", b, err)
-				}
-				continue
-			}
-			if _, err := config.Parse(b.String(), []byte(b.text)); err != nil {
-				t.Errorf("%s: %v", b, err)
-			}
-		}
+		do(filepath.Base(page), fences, strings.Join(rest, "\n"))
 	}
 }
 
 var inSentence = regexp.MustCompile("`(mlist [^`]*)`")
 
 func TestCommandsInThePagesAreThere(t *testing.T) {
-	for _, page := range pages(t) {
-		blocks, rest := blocksOf(t, page)
-		for _, b := range blocks {
-			if b.lang != "sh" && b.lang != "console" {
-				continue
-			}
-			for _, line := range commandsIn(b.text) {
-				if err := checkCommand(line); err != nil {
-					t.Errorf("%s: %s: %v", b, line, err)
+	eachPage(t, func(name string, fences []pages.Fence, rest string) {
+		for _, f := range fences {
+			runs := f.Lang == "sh" || f.Lang == "console"
+			for _, line := range commandsIn(f.Text) {
+				switch err := checkCommand(line); {
+				case runs && err != nil:
+					t.Errorf("%s: %s: %v", f, line, err)
+				case !runs && err == nil:
+					t.Errorf("%s: a command in a fence of %s: want sh or console: %s", f, f.Lang, line)
 				}
 			}
 		}
 		// A span of code may go over the end of a line.
-		for _, m := range inSentence.FindAllStringSubmatch(strings.Join(rest, "\n"), -1) {
+		for _, m := range inSentence.FindAllStringSubmatch(rest, -1) {
 			if strings.ContainsAny(m[1], "|…") {
 				continue // several at once: `mlist queue|trace`
 			}
 			if err := checkCommand(strings.Join(strings.Fields(m[1]), " ")); err != nil {
-				t.Errorf("%s: `%s`: %v", filepath.Base(page), m[1], err)
+				t.Errorf("%s: `%s`: %v", name, m[1], err)
 			}
 		}
-	}
+	})
 }
 
 var (
@@ -265,13 +187,12 @@ func TestCommandBlocksOfThePagesRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer mta.Close()
-	for _, page := range pages(t) {
-		blocks, _ := blocksOf(t, page)
-		blocks = slices.DeleteFunc(blocks, func(b fence) bool { return b.lang != "sh" })
-		if len(blocks) == 0 {
-			continue
+	eachPage(t, func(name string, fences []pages.Fence, _ string) {
+		fences = slices.DeleteFunc(fences, func(f pages.Fence) bool { return f.Lang != "sh" })
+		if len(fences) == 0 {
+			return
 		}
-		t.Run(filepath.Base(page), func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			dir := site(t, mta, "site_name = \"\"\n")
 			work := filepath.Join(dir, "work")
 			if err := os.Mkdir(work, 0o700); err != nil {
@@ -283,25 +204,25 @@ func TestCommandBlocksOfThePagesRun(t *testing.T) {
 				}
 			}
 			start(t, dir, "serve").says(t, "msg=ready", 1)
-			if !slices.ContainsFunc(blocks, func(b fence) bool { return strings.Contains(b.text, "list create dev@lists.example.org") }) {
+			if !slices.ContainsFunc(fences, func(f pages.Fence) bool { return strings.Contains(f.Text, "list create dev@lists.example.org") }) {
 				command(t, dir, "list", "create", "dev@lists.example.org", "--owner", "you@example.org")
 				command(t, dir, "member", "add", "dev@lists.example.org", "ann@example.net")
 			}
-			for _, b := range blocks {
-				runBlock(t, dir, work, b)
+			for _, f := range fences {
+				runBlock(t, dir, work, f)
 			}
 		})
-	}
+	})
 }
 
 // runBlock runs what stands in a block as one script, or command by command where output follows.
-func runBlock(t *testing.T, dir, work string, b fence) {
+func runBlock(t *testing.T, dir, work string, b pages.Fence) {
 	t.Helper()
-	if !strings.HasPrefix(b.text, "$ ") {
-		runScript(t, dir, work, b, b.text)
+	if !strings.HasPrefix(b.Text, "$ ") {
+		runScript(t, dir, work, b, b.Text)
 		return
 	}
-	for _, step := range strings.Split("\n"+b.text, "\n$ ")[1:] {
+	for _, step := range strings.Split("\n"+b.Text, "\n$ ")[1:] {
 		script, expected, _ := strings.Cut(step, "\n")
 		out := runScript(t, dir, work, b, script)
 		for _, line := range strings.Split(strings.TrimSpace(expected), "\n") {
@@ -313,7 +234,7 @@ func runBlock(t *testing.T, dir, work string, b fence) {
 	}
 }
 
-func runScript(t *testing.T, dir, work string, b fence, script string) string {
+func runScript(t *testing.T, dir, work string, b pages.Fence, script string) string {
 	t.Helper()
 	here := strings.NewReplacer("/etc/mlist", dir, "/var/lib/mlist", dir, "/var/spool/mlist", filepath.Join(dir, "spool"), "/var/backups", work)
 	cmd := exec.Command("sh", "-euc", here.Replace(script))
@@ -393,29 +314,6 @@ func hand(args []string) error {
 		}
 		if time.Now().After(end) {
 			return errors.New("mail is still on its way")
-		}
-	}
-}
-
-var link = regexp.MustCompile(`\]\(([^)#:]+)\)`)
-
-func TestLinksInThePagesLeadSomewhere(t *testing.T) {
-	for _, page := range pages(t) {
-		_, rest := blocksOf(t, page)
-		for _, m := range link.FindAllStringSubmatch(strings.Join(rest, "\n"), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
-				t.Errorf("%s: %v", filepath.Base(page), err)
-			}
-		}
-	}
-	// The index names every page.
-	index, err := os.ReadFile("../../docs/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, page := range pages(t) {
-		if name := filepath.Base(page); filepath.Base(filepath.Dir(page)) == "docs" && name != "README.md" && !strings.Contains(string(index), "]("+name+")") {
-			t.Errorf("docs/README.md does not name %s", name)
 		}
 	}
 }
