@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -25,10 +26,35 @@ func openAt(tb testing.TB, path string) *Store {
 	return s
 }
 
+var emptyStore []byte
+
+// empty is the file of a new store: to make one takes longer than most tests do.
+func empty(t *testing.T) []byte {
+	t.Helper()
+	if emptyStore != nil {
+		return emptyStore
+	}
+	path := filepath.Join(t.TempDir(), "mlist.db")
+	s, err := Open(t.Context(), "sqlite:"+path, Options{Migrate: true})
+	if err == nil {
+		err = s.Close()
+	}
+	if err == nil {
+		emptyStore, err = os.ReadFile(path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return emptyStore
+}
+
 func TestSQLite(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	storetest.Run(t, "sqlite", func(t *testing.T) storetest.Open {
 		path := filepath.Join(t.TempDir(), "mlist.db")
+		if err := os.WriteFile(path, empty(t), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		return func(t *testing.T) store.Store {
 			s, err := Open(t.Context(), "sqlite:"+path, Options{Migrate: true})
 			if err != nil {
