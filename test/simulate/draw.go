@@ -90,20 +90,24 @@ func plot(b *bytes.Buffer, panel int, title string, n int, all ...series) {
 // nobody's.
 func shares(b *bytes.Buffer, panel int, r *record) {
 	y0 := frame(b, panel, "shares of the hash space, one band for each daemon")
-	n := len(r.shares)
+	var all [][]float64
+	for i := 0; i < len(r.shares); i += 4 { // bands need no more, and have two edges each
+		all = append(all, r.shares[i])
+	}
+	n := len(all)
 	y := func(v float64) float64 { return float64(y0+height-bottom) - v*(height-top-bottom) }
 	below := make([]float64, n)
 	for d := range r.w.daemons {
 		above := slices.Clone(below)
 		for i := range above {
-			above[i] += r.shares[i][d]
+			above[i] += all[i][d]
 		}
 		fmt.Fprintf(b, `<polygon fill="hsl(%d,45%%,%d%%)" points="`, 360*d*7/len(r.w.daemons)%360, 55+20*(d%2))
 		for i := range n {
-			fmt.Fprintf(b, "%.1f,%.1f ", x(i, n), y(above[i]))
+			fmt.Fprintf(b, "%.0f,%.1f ", x(i, n), y(above[i]))
 		}
 		for i := n - 1; i >= 0; i-- {
-			fmt.Fprintf(b, "%.1f,%.1f ", x(i, n), y(below[i]))
+			fmt.Fprintf(b, "%.0f,%.1f ", x(i, n), y(below[i]))
 		}
 		b.WriteString(`"/>` + "\n")
 		below = above
