@@ -131,7 +131,7 @@ func plugins(t *testing.T, b *strings.Builder) {
 
 const settingsHead = `# Settings of lists
 
-*Made from the code by ` + "`make generate`" + `.*
+*Made from the code by ` + "`make generate`" + `. The manual page mlist-settings(5) has the same.*
 
 Each list has these settings. Names and defaults are Mailman's where the meaning is the same ([mailman.md](mailman.md) has the rest).
 A list keeps only what it sets itself; all else comes from its style ([lists.md](lists.md)), and what that does not set, from here.

@@ -76,8 +76,8 @@ func TestCommandsInThePagesAreThere(t *testing.T) {
 }
 
 var (
-	continued = regexp.MustCompile(`\\\n\s*`)
-	between2  = regexp.MustCompile(`&&|\|\||[|;]|\$\(|\bthen\b|\bdo\b`)
+	continued  = regexp.MustCompile(`\\\n\s*`)
+	separators = regexp.MustCompile(`&&|\|\||[|;]|\$\(|\bthen\b|\bdo\b`)
 )
 
 // commandsIn are the mlist commands of a block, without what is before or behind them.
@@ -91,8 +91,8 @@ func commandsIn(text string) (out []string) {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
-		for _, part := range between2.Split(quoted.ReplaceAllStringFunc(line, func(q string) string {
-			return between2.ReplaceAllString(q, "_") // what is in quotes is no command
+		for _, part := range separators.Split(quoted.ReplaceAllStringFunc(line, func(q string) string {
+			return separators.ReplaceAllString(q, "_") // what is in quotes is no command
 		}), -1) {
 			part = strings.TrimSpace(part)
 			part = strings.TrimPrefix(part, "sudo ")

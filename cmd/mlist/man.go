@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/list"
 )
 
 // manCommand writes the manual. It is for whoever builds packages, so --help does not
@@ -19,7 +20,7 @@ import (
 func (a *app) manCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "man DIR",
-		Short:   "write the manual pages: one for each family of commands, and one for the configuration",
+		Short:   "write the manual pages: one for each family of commands, for the configuration, and for lists' settings",
 		Example: "  mlist man /tmp/man",
 		Hidden:  true,
 		Args:    between(1, 1, "a directory"),
@@ -38,7 +39,7 @@ func (a *app) manTo(dir string) error {
 
 // manual is every page by its file name.
 func manual(root *cobra.Command) map[string][]byte {
-	pages := map[string][]byte{"mlist.toml.5": configPage()}
+	pages := map[string][]byte{"mlist.toml.5": configPage(), "mlist-settings.5": settingsPage()}
 	families := visible(root)
 	for _, c := range append([]*cobra.Command{root}, families...) {
 		p := newPage(pageName(c), "1", c.Short)
@@ -60,7 +61,7 @@ func manual(root *cobra.Command) map[string][]byte {
 			also = append(also, "\\fBmlist\\fR(1)")
 		}
 		p.section("SEE ALSO")
-		p.para(strings.Join(append(also, "\\fBmlist.toml\\fR(5)"), ", "))
+		p.para(strings.Join(append(also, "\\fBmlist.toml\\fR(5)", "\\fBmlist-settings\\fR(5)"), ", "))
 		pages[pageName(c)+".1"] = p.Bytes()
 	}
 	return pages
@@ -222,5 +223,28 @@ func configPage() []byte {
 	}
 	p.section("SEE ALSO")
 	p.para("\\fBmlist\\fR(1)")
+	return p.Bytes()
+}
+
+// settingsPage is mlist-settings(5): every setting of lists, from the tags that `list set` follows.
+func settingsPage() []byte {
+	p := newPage("mlist-settings", "5", "how lists behave")
+	p.section("DESCRIPTION")
+	p.para(escapeLines("Each list has these settings: `mlist list set` changes them, `mlist list show --all` prints them. What a list does not set\n" +
+		"itself comes from its style, and what that does not set, from here."))
+	p.section("SETTINGS")
+	p.WriteString(".ad l\n") // defaults are longer than words are
+	for _, s := range list.All {
+		text := escape(s.Help)
+		if s.Kind == "word" {
+			text += ": " + escape(strings.Join(s.Of, ", "))
+		}
+		if s.Default != "" {
+			text += ". Default: " + escape(strings.ReplaceAll(s.Default, "\n", "\\n"))
+		}
+		p.item("\\fB"+escape(s.Name)+"\\fR", text)
+	}
+	p.section("SEE ALSO")
+	p.para("\\fBmlist\\fR(1), \\fBmlist-list\\fR(1)")
 	return p.Bytes()
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/list"
 )
 
 func TestTheManualHasEveryCommandAndEveryKey(t *testing.T) {
@@ -18,6 +19,11 @@ func TestTheManualHasEveryCommandAndEveryKey(t *testing.T) {
 			if !strings.Contains(page, escape(usage(sub))) {
 				t.Errorf("%s does not tell of %s", pageName(c), sub.CommandPath())
 			}
+		}
+	}
+	for _, setting := range list.All {
+		if !strings.Contains(string(pages["mlist-settings.5"]), "\n\\fB"+escape(setting.Name)+"\\fR\n") {
+			t.Errorf("mlist-settings(5) does not tell of %s", setting.Name)
 		}
 	}
 	page := string(pages["mlist.toml.5"])
