@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/sdk/message"
 )
 
@@ -50,26 +51,46 @@ func (a *app) heldLs() *cobra.Command {
 		Example: "  mlist held ls\n  mlist held ls dev@lists.example.org --json",
 		Args:    between(0, 1, "the address of a list, or nothing"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			key := ""
+			var wanted address.Address
 			if len(args) > 0 {
-				addr, err := listAddress(args[0])
-				if err != nil {
+				var err error
+				if wanted, err = listAddress(args[0]); err != nil {
 					return err
 				}
-				key = addr.Key()
 			}
-			return a.withSpool(cmd.Context(), func(sp spool.Admin) error { return a.printHeld(cmd, sp, key) })
+			return a.withStore(cmd.Context(), false, func(st store.Store) error {
+				return a.withSpool(cmd.Context(), func(sp spool.Admin) error { return a.printHeld(cmd, st, sp, wanted) })
+			})
 		},
 	}
 }
 
-func (a *app) printHeld(cmd *cobra.Command, sp spool.Admin, list string) error {
+// printHeld prints the posts that a list holds, whatever its address was when they came, or with the zero
+// address all.
+func (a *app) printHeld(cmd *cobra.Command, st store.Store, sp spool.Admin, wanted address.Address) error {
 	w := cmd.OutOrStdout()
 	out := array{w: w}
 	n, now := 0, time.Now()
-	for e, err := range heldOf(cmd.Context(), sp, list) {
+	d := heldDecider{st: st, sp: sp}
+	name := wanted.Key()
+	if l, err := d.listOf(cmd.Context(), name); err != nil {
+		return err
+	} else if l != nil {
+		name = l.Address.Key()
+	}
+	for e, err := range sp.Entries(cmd.Context(), spool.Held) {
 		if err != nil {
 			return err
+		}
+		l, err := d.listOf(cmd.Context(), e.List)
+		if err != nil {
+			return err
+		}
+		if l != nil {
+			e.List = l.Address.String() // it may have been renamed since
+		}
+		if !wanted.IsZero() && !sameList(e.List, name) {
+			continue
 		}
 		h, err := describeHeld(cmd.Context(), sp, e)
 		if errors.Is(err, spool.ErrNotFound) {
@@ -131,18 +152,4 @@ func (a *app) heldShow() *cobra.Command {
 	c.Flags().BoolVar(&whole, "message", false, "only the message, as it is, every octet")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return a.showEntry(cmd, args[0], whole, spool.Held) }
 	return c
-}
-
-// heldOf yields the held posts of one list, or of all if list is empty.
-func heldOf(ctx context.Context, sp spool.Admin, list string) iter.Seq2[spool.Entry, error] {
-	return func(yield func(spool.Entry, error) bool) {
-		for e, err := range sp.Entries(ctx, spool.Held) {
-			if err == nil && list != "" && !sameList(e.List, list) {
-				continue
-			}
-			if !yield(e, err) {
-				return
-			}
-		}
-	}
 }

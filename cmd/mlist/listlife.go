@@ -330,7 +330,7 @@ func (a *app) listCopy() *cobra.Command {
 		Use:   "copy ADDRESS NEW-ADDRESS [SETTING=VALUE...]",
 		Short: "create a list that is set like another, with its owners and moderators",
 		Long: `Creates a list with the settings, owners and moderators of another one; with --members with its members and nonmembers, too. Bans,
-aliases, archive and numbers stay with the one that is copied.`,
+aliases, archive and numbers stay with the one that is copied. It is one transaction: the copy is there whole, or not at all.`,
 		Example: "  mlist list copy dev@lists.example.org ops@lists.example.org \"description=How we run it\"\n  mlist list copy dev@lists.example.org dev2@lists.example.org --members",
 		Args:    between(2, -1, "the address of a list, and that of its copy"),
 	}
@@ -353,38 +353,20 @@ aliases, archive and numbers stay with the one that is copied.`,
 			if err := change.apply(l, styles); err != nil {
 				return err
 			}
-			if err := st.CreateList(cmd.Context(), l); err != nil {
+			roles := []list.Role{list.Owner, list.Moderator}
+			if members {
+				roles = list.Roles
+			}
+			n, err := st.CopyList(cmd.Context(), from.Address, l, roles)
+			if err != nil {
 				return taken(err, to.Domain)
 			}
-			return a.copyMembers(cmd, st, from, l, members)
+			if a.json {
+				return a.printList(cmd, st, l)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "Created %s, set like %s, with %s of its people.\n", l.Address, from.Address, thousands(n))
+			return err
 		})
 	}
 	return c
-}
-
-// copyMembers adds the people of one list to another: a stream out of a snapshot, in batches.
-func (a *app) copyMembers(cmd *cobra.Command, st store.Store, from, to *list.List, members bool) error {
-	f := store.Filter{Roles: []list.Role{list.Owner, list.Moderator}}
-	if members {
-		f = store.Filter{}
-	}
-	p := newProgress(a.err)
-	people := func(yield func(list.Membership, error) bool) {
-		for m, err := range st.Members(cmd.Context(), from.ID, f) {
-			m.Added = time.Time{} // they are on this list from now on
-			if !yield(m, err) {
-				return
-			}
-		}
-	}
-	done, err := st.AddMembers(cmd.Context(), to.ID, people, func(r store.AddResult) { p.show(r.Added, -1) })
-	p.clear()
-	if err != nil {
-		return withHint(err, "The list is there, with a part of its people: `mlist list delete %s --now --yes`, and again.", to.Address)
-	}
-	if a.json {
-		return a.printList(cmd, st, to)
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "Created %s, set like %s, with %s of its people.\n", to.Address, from.Address, thousands(done.Added))
-	return err
 }

@@ -51,6 +51,10 @@ type Lists interface {
 	// role address of a list that exists (dev-owner of dev), or the reverse. Aliases count
 	// as addresses of lists.
 	CreateList(ctx context.Context, l *list.List) error
+	// CopyList is CreateList, with the memberships in these roles that the list from has, in one
+	// transaction: they are on the new list from now on. It counts them. ErrNotFound if from is
+	// not there.
+	CopyList(ctx context.Context, from address.Address, l *list.List, roles []list.Role) (int64, error)
 	// List finds a list by its address, or one of its aliases.
 	List(ctx context.Context, addr address.Address) (*list.List, error)
 	// AllLists yields lists by domain and then local part; of one domain if domain is

@@ -28,6 +28,42 @@ func (s *Store) CreateList(ctx context.Context, l *list.List) error {
 	return nil
 }
 
+// CopyList implements store.Lists.
+func (s *Store) CopyList(ctx context.Context, from address.Address, l *list.List, who []list.Role) (int64, error) {
+	made, copied := *l, int64(0)
+	err := s.update(ctx, func(tx *sql.Tx) error {
+		copied = 0
+		source, err := s.scanList(tx.StmtContext(ctx, s.q.lockList).QueryRowContext(ctx, key(from)))
+		if err != nil {
+			return fmt.Errorf("list %s: %w", from, notFound(err))
+		}
+		if err := s.create(ctx, tx, &made); err != nil {
+			return err
+		}
+		for _, role := range who {
+			code, err := roles.code(role)
+			if err != nil {
+				return err
+			}
+			result, err := tx.StmtContext(ctx, s.q.copyMembers).ExecContext(ctx, made.ID, source.ID, code, s.now().UnixMicro())
+			if err != nil {
+				return err
+			}
+			n, err := result.RowsAffected()
+			if err != nil {
+				return err
+			}
+			copied += n
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("create list %s: %w", l.Address, err)
+	}
+	*l = made
+	return copied, nil
+}
+
 // create is CreateList within a transaction.
 func (s *Store) create(ctx context.Context, tx *sql.Tx, l *list.List) error {
 	if err := list.CheckAddress(l.Address); err != nil {

@@ -35,6 +35,7 @@ type queries struct {
 	dropAliasOf, dropDeadAlias, deletedList                             *sql.Stmt
 	buryList, clearMembers, clearPosts, clearBounces, deleteList        *sql.Stmt
 	clearState                                                          *sql.Stmt
+	copyMembers                                                         *sql.Stmt
 	addMember, setMember, removeMember, memberTopics                    *sql.Stmt
 	stateSize                                                           *sql.Stmt
 	oldState, setState, deleteState, keepState                          *sql.Stmt
@@ -234,6 +235,11 @@ func (s *Store) queries() []query {
 		{&s.q.clearState, s.writer, fmt.Sprintf(part, "plugin_state", "list_id, plugin, name", "list_id = $1")},
 		{&s.q.deleteList, s.writer, `DELETE FROM lists WHERE id = $1`},
 
+		{&s.q.copyMembers, s.writer, `INSERT INTO members (list_id, role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name,
+				added, acknowledge_posts, topics, language, until)
+			SELECT CAST($1 AS BIGINT), role, address_key, local, mode, status, action, no_own_posts, no_duplicates, display_name,
+				CAST($4 AS BIGINT), acknowledge_posts, topics, language, until
+			FROM members WHERE list_id = $2 AND role = $3 ORDER BY address_key`},
 		{&s.q.addMember, s.writer, s.dialect.insertMembers(1)},
 		{&s.q.setMember, s.writer, `UPDATE members SET display_name = coalesce($4, display_name), mode = coalesce($5, mode),
 			status = coalesce($6, status), action = coalesce($7, action), no_own_posts = coalesce($8, no_own_posts),

@@ -28,6 +28,52 @@ var listTests = []test{
 			w.Fatalf("got %+v, want %+v", got, l)
 		}
 	}},
+	{"a copy of a list is there with its people, or not at all", func(w *world) {
+		dev := w.list("dev@l.test")
+		var people []list.Membership
+		for _, role := range list.Roles {
+			for i := range 3 {
+				people = append(people, list.Membership{Address: w.addr(fmt.Sprintf("%s%d@Net.test", role, i)), Role: role, DisplayName: "é", Mode: list.MIMEDigest, Action: list.Hold, Language: "de"})
+			}
+		}
+		_, err := w.AddMembers(w.ctx, dev.ID, seq(people...), nil)
+		w.ok(err)
+		count := func(l *list.List) int64 {
+			n, err := w.CountMembers(w.ctx, l.ID, store.Filter{Roles: list.Roles})
+			w.ok(err)
+			return n
+		}
+		some := &list.List{Address: w.addr("some@l.test"), Settings: list.Defaults()}
+		n, err := w.CopyList(w.ctx, dev.Address, some, []list.Role{list.Owner, list.Moderator})
+		w.ok(err)
+		if n != 6 || count(some) != 6 {
+			w.Errorf("%d of 6 are on the copy, it says %d", count(some), n)
+		}
+		all := &list.List{Address: w.addr("all@l.test"), Settings: list.Defaults()}
+		n, err = w.CopyList(w.ctx, dev.Address, all, list.Roles)
+		w.ok(err)
+		if n != 12 || count(all) != 12 || count(dev) != 12 {
+			w.Errorf("%d of 12 are on the copy, it says %d", count(all), n)
+		}
+		m, err := w.Memberships(w.ctx, all.ID, []address.Address{w.addr("member1@net.test")})
+		w.ok(err)
+		if len(m) != 1 || m[0].DisplayName != "é" || m[0].Mode != list.MIMEDigest || m[0].Action != list.Hold || m[0].Language != "de" || m[0].Address.String() != "member1@net.test" {
+			w.Errorf("a member is copied as %+v", m)
+		}
+		for _, bad := range []struct {
+			from, to string
+			roles    []list.Role
+			want     error
+		}{{"nosuch@l.test", "new@l.test", list.Roles, store.ErrNotFound}, {"dev@l.test", "some@l.test", list.Roles, store.ErrExists}, {"dev@l.test", "new@l.test", []list.Role{list.Owner, "king"}, nil}} {
+			l := &list.List{Address: w.addr(bad.to), Settings: list.Defaults()}
+			_, err := w.CopyList(w.ctx, w.addr(bad.from), l, bad.roles)
+			if err == nil || bad.want != nil && !errors.Is(err, bad.want) || l.ID != 0 {
+				w.Errorf("%+v: %v, list %d", bad, err, l.ID)
+			}
+		}
+		_, err = w.List(w.ctx, w.addr("new@l.test"))
+		w.wants(err, store.ErrNotFound)
+	}},
 	{"a list that is not there is not found", func(w *world) {
 		w.list("dev@l.test")
 		_, err := w.List(w.ctx, w.addr("dev@other.test"))
