@@ -169,6 +169,19 @@ func TestSingleDaemonsShowTheirMetricsBesideEachOther(t *testing.T) {
 	}
 }
 
+func TestASingleDaemonHasMetricsOfItsOwn(t *testing.T) {
+	dir, _ := watched(t, "")
+	p := start(t, dir, "lmtpd")
+	p.says(t, "msg=ready", 1)
+	if err := os.Symlink(filepath.Join(dir, "metrics-lmtpd.sock"), filepath.Join(dir, "metrics.sock")); err != nil {
+		t.Fatal(err)
+	}
+	p.shows(t, "metrics", `mlist_ready{daemon="lmtpd"} 1`, `mlist_queue_unserved_ratio{queue="outgoing"} 1`)
+	if status, text := p.read(t, "readyz"); status != 200 || strings.Contains(text, "plugin") {
+		t.Errorf("readyz: %d %s", status, text)
+	}
+}
+
 func TestMlistRunsWithoutAPortForItsMetrics(t *testing.T) {
 	dir := installed(t, "")
 	l, err := net.Listen("tcp", "127.0.0.1:0")

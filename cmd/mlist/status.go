@@ -201,7 +201,7 @@ func (st *statusJSON) judge() {
 	}
 	for _, q := range st.Queues {
 		if q.Queue == spool.Failed && q.Entries > 0 {
-			add("%s in failed: mlist queue ls failed", count(q.Entries, "message", "messages"))
+			add("%s in failed: mlist failed ls", count(q.Entries, "message", "messages"))
 		}
 	}
 	for _, m := range st.MTAs {

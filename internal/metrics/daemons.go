@@ -145,7 +145,7 @@ type Outbound struct {
 func newOutbound(m *Metrics) *Outbound {
 	return &Outbound{
 		recipients:   m.counters("outbound_recipients_total", "What the MTA said to recipients: accepted, deferred, refused; and expired, refused after too long a deferral.", "outcome"),
-		replies:      m.counters("outbound_replies_total", "The MTA's replies to recipients, by code; 250 is those accepted.", "code"),
+		replies:      m.counters("outbound_replies_total", "The MTA's replies to recipients, by code; 250 is those accepted, and a connection that was lost counts as 451.", "code"),
 		transactions: m.counters("outbound_transactions_total", "Transactions that the MTA answered (answered), and that came to nothing (nothing).", "result"),
 		took:         m.histogram("outbound_transaction_seconds", "How long a transaction took, or a turn of copies of their own.", moments),
 		trouble:      trouble{lasts: outboundTrouble},
