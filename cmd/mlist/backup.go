@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/mlist/mlist/internal/backup"
 	"github.com/mlist/mlist/internal/config"
@@ -22,6 +23,10 @@ import (
 
 // storeMember is the store in a backup.
 const storeMember = "store/mlist.db"
+
+// ours are flags to open what lies where mlist's user writes, with the rights of root: a link
+// there does not get into a backup what it leads to.
+const ours = unix.O_NOFOLLOW | unix.O_NONBLOCK
 
 type backupOptions struct{ noArchive, noDatabase bool }
 
@@ -284,7 +289,7 @@ func (b *backing) store(_ context.Context, _ *progress) error {
 		return nil
 	}
 	path := filepath.Join(b.work, "mlist.db")
-	if err := b.add(storeMember, path, path); err != nil {
+	if err := b.add(storeMember, path, ours); err != nil {
 		return err
 	}
 	return os.Remove(path) // its room may be needed
@@ -330,7 +335,7 @@ func (b *backing) archive(ctx context.Context, p *progress) error {
 		if b.waiting.has(place.Name) {
 			continue
 		}
-		err := b.add("archive/"+place.Name, ar.Path(place.Name), "")
+		err := b.add("archive/"+place.Name, ar.Path(place.Name), ours)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it was removed meanwhile
 		}
@@ -342,9 +347,9 @@ func (b *backing) archive(ctx context.Context, p *progress) error {
 	return nil
 }
 
-// add adds a file as it is. Whose it is is kept of those with a like: root may have made it.
-func (b *backing) add(name, path, like string) error {
-	f, err := os.Open(path)
+// add adds a file as it is, whose the named one is.
+func (b *backing) add(name, path string, flags int) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|flags, 0)
 	if err != nil {
 		return err
 	}
@@ -353,10 +358,11 @@ func (b *backing) add(name, path, like string) error {
 	if err != nil {
 		return err
 	}
-	m := backup.Member{Name: name, Size: info.Size(), Mode: info.Mode().Perm()}
-	if like != "" {
-		m.User, m.Group = ownerNames(info)
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no regular file", path)
 	}
+	m := backup.Member{Name: name, Size: info.Size(), Mode: info.Mode().Perm()}
+	m.User, m.Group = ownerNames(info)
 	if name == storeMember {
 		b.json.Parts["store"]++
 	}
@@ -389,7 +395,7 @@ func (w *waiting) keep(work string, path func(place string) string, places []str
 		if w.has(place) {
 			continue // the same post in another role
 		}
-		from, err := os.Open(path(place))
+		from, err := os.OpenFile(path(place), os.O_RDONLY|ours, 0)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // damage, which mlist archive verify tells of
 		}

@@ -422,6 +422,27 @@ func tree(t *testing.T, dir string) string {
 	return b.String()
 }
 
+// Root may read what mlist's user may not. A link that this user has put among mlist's files
+// takes nothing of that into a backup.
+func TestALinkLeadsNothingIntoABackup(t *testing.T) {
+	dir, _ := backed(t)
+	secret := filepath.Join(t.TempDir(), "shadow")
+	if err := os.WriteFile(secret, []byte("root's secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"archive/lists.test/dev/2026-11/3n33mmjpq54snqoo.eml.gz", "spool/incoming/3n33mmjpq54snqoo-e73f", "spool/outgoing/3n33mmjpq54snqoo-e73f"} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.Symlink(secret, path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(dir, "linked.tar")
+	command(t, dir, "backup", file)
+	if data, err := os.ReadFile(file); err != nil || bytes.Contains(data, []byte("root's secret")) {
+		t.Errorf("the secret is in the backup: %v", err)
+	}
+}
+
 // kill -9 in the middle of a backup leaves nothing that has a backup's name.
 func TestAKilledBackupLeavesNone(t *testing.T) {
 	dir, _ := backed(t)

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mlist/mlist/internal/config"
 )
 
@@ -37,7 +39,7 @@ func (b *backing) settings(ctx context.Context, _ *progress) error {
 		if rel, err := filepath.Rel(filepath.Dir(path), file); err == nil && filepath.IsLocal(rel) {
 			name = insidePrefix + filepath.ToSlash(rel)
 		}
-		err := b.add(name, file, file)
+		err := b.add(name, file, unix.O_NONBLOCK)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // the defaults hold
 		}

@@ -92,8 +92,18 @@ func (p *place) prepare() (err error) {
 	if p.stage, err = os.MkdirTemp(p.dir, ".restoring-"); err != nil {
 		return err
 	}
-	p.root, err = os.OpenRoot(p.stage)
-	return err
+	if p.root, err = os.OpenRoot(p.stage); err != nil {
+		return err
+	}
+	// It lies where mlist's user writes: nobody may have put a link in its place.
+	made, err := os.Lstat(p.stage)
+	if err != nil {
+		return err
+	}
+	if opened, err := p.root.Stat("."); err != nil || !made.IsDir() || !os.SameFile(made, opened) {
+		return errors.Join(fmt.Errorf("%s is not what was made there", p.stage), err)
+	}
+	return nil
 }
 
 func number(id string) int {

@@ -240,7 +240,7 @@ func (s section) Close() error { return s.file.Close() }
 func (sn *Snapshot) Files() iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		err := filepath.WalkDir(sn.root, func(path string, e fs.DirEntry, err error) error {
-			if err != nil || e.IsDir() {
+			if err != nil || !e.Type().IsRegular() { // a link is damage, as it is to whoever reads the queue
 				return err
 			}
 			f, err := sn.file(path, e)
