@@ -198,6 +198,18 @@ func TestMlistRunsWithoutAPortForItsMetrics(t *testing.T) {
 	}
 }
 
+// What nothing was written to yet is not there, and no reason to start anew.
+func TestAliveWithoutADirectory(t *testing.T) {
+	s := &server{metrics: metrics.New(), disk: filepath.Join(t.TempDir(), "trace")}
+	if err := s.alive(); err != nil {
+		t.Error(err)
+	}
+	s.disk = filepath.Join(os.Args[0], "no directory")
+	if err := s.alive(); err == nil {
+		t.Error("whatever the disk says")
+	}
+}
+
 // Who asks a probe that does not come back is told so, and does not start another.
 func TestAProbeThatIsStuckIsAskedOnce(t *testing.T) {
 	p := probe{patience: 50 * time.Millisecond}

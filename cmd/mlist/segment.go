@@ -171,7 +171,7 @@ func printOwners(w io.Writer, owners []ownerJSON, now time.Time) {
 	if !shared {
 		fmt.Fprintf(w, "\n%-9s %-11s %s\n", "QUEUE", "SEGMENTS", "OWNER")
 		for _, o := range owners {
-			fmt.Fprintf(w, "%-9s %-11s %s (pid %d)\n", o.Queue, o.Segments, printable(o.Name, false), o.PID)
+			fmt.Fprintf(w, "%-9s %-11s %s\n", o.Queue, o.Segments, o.who())
 		}
 		return
 	}
@@ -190,8 +190,8 @@ func printOwners(w io.Writer, owners []ownerJSON, now time.Time) {
 		if o.Oldest != nil {
 			oldest = age(*o.Oldest, now)
 		}
-		fmt.Fprintf(w, "%-9s %-16s %-11s %5.1f%% %9s %9s %8s %7s  %s (pid %d)\n", o.Queue, printable(o.Host, false), segments, 100*o.Share,
-			thousands(int64(o.Rate+0.5)), can, thousands(int64(o.Waiting)), oldest, printable(o.Name, false), o.PID)
+		fmt.Fprintf(w, "%-9s %-16s %-11s %5.1f%% %9s %9s %8s %7s  %s\n", o.Queue, printable(o.Host, false), segments, 100*o.Share,
+			thousands(int64(o.Rate+0.5)), can, thousands(int64(o.Waiting)), oldest, o.who())
 	}
 }
 
