@@ -64,7 +64,7 @@ func newSharing(t *testing.T) *sharing {
 }
 
 // start starts a daemon on a host, which may have had one before.
-func (s *sharing) start(name string) *sharer {
+func (s *sharing) start(name, daemon string) *sharer {
 	s.t.Helper()
 	h := s.hosts[name]
 	if h == nil {
@@ -72,7 +72,7 @@ func (s *sharing) start(name string) *sharer {
 		s.hosts[name] = h
 		s.segments(h, name, "auto")
 	}
-	h.process = start(s.t, h.dir, "outbound")
+	h.process = start(s.t, h.dir, daemon)
 	h.says(s.t, "msg=ready", 1)
 	return h
 }
@@ -80,9 +80,11 @@ func (s *sharing) start(name string) *sharer {
 // segments configures a host.
 func (s *sharing) segments(h *sharer, name, segments string) {
 	s.t.Helper()
-	text := configIn(h.dir, fmt.Sprintf("outbound.mta = \"smtp://%s\"\noutbound.connections = 2\noutbound.segments = %q\nspool.host = %q\nspool.lease = \"2s\"\ntrace.dir = %q\n",
-		h.mta.Addr(), segments, name, filepath.Join(h.dir, "trace")))
-	text = strings.Replace(text, fmt.Sprintf("spool.url = %q", "dir:"+filepath.Join(h.dir, "spool")), fmt.Sprintf("spool.url = %q", s.url), 1)
+	text := configIn(h.dir, fmt.Sprintf("outbound.mta = \"smtp://%s\"\noutbound.connections = 2\noutbound.segments = %q\npipeline.segments = \"auto\"\npipeline.plugin_dir = %q\n"+
+		"spool.host = %q\nspool.lease = \"2s\"\ntrace.dir = %q\n", h.mta.Addr(), segments, plugins(s.t), name, filepath.Join(h.dir, "trace")))
+	for key, local := range map[string]string{"spool.url": "dir:" + filepath.Join(h.dir, "spool"), "store.url": "sqlite:" + filepath.Join(h.dir, "mlist.db")} {
+		text = strings.Replace(text, fmt.Sprintf("%s = %q", key, local), fmt.Sprintf("%s = %q", key, s.url), 1)
+	}
 	if err := os.WriteFile(filepath.Join(h.dir, "mlist.toml"), []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -196,8 +198,9 @@ func (s *sharing) excuse(h *sharer) {
 // lease, wake, are killed and drained, and nobody gets anything twice but for what was in
 // flight.
 func TestOutboundsShareSegments(t *testing.T) {
+	t.Parallel() // it mostly waits for leases to end
 	s := newSharing(t)
-	a, b, c := s.start("a"), s.start("b"), s.start("c")
+	a, b, c := s.start("a", "outbound"), s.start("b", "outbound"), s.start("c", "outbound")
 	s.until("each has a part", func() bool { return s.part("a") > 5 && s.part("b") > 5 && s.part("c") > 5 })
 
 	s.post(200)
@@ -260,4 +263,42 @@ func TestOutboundsShareSegments(t *testing.T) {
 	a.says(t, "segments=auto", 1)
 	s.post(50)
 	s.everybody()
+}
+
+// Two hosts run all daemons with one database: mail that either takes in goes out, once, also
+// when one of them dies.
+func TestTwoHostsServeOneDatabase(t *testing.T) {
+	t.Parallel()
+	s := newSharing(t)
+	a := s.start("a", "serve")
+	b := s.start("b", "serve")
+	command(t, a.dir, "list", "create", "dev@lists.test")
+	command(t, b.dir, "list", "create", "ops@lists.test")
+	for _, list := range []string{"dev@lists.test", "ops@lists.test"} {
+		command(t, a.dir, "member", "add", list, "ann@net.test", "bob@net.test")
+	}
+	posts := 0
+	post := func(h *sharer) {
+		for _, list := range []string{"dev", "ops"} {
+			posts++
+			lmtp(t, h.dir, "LHLO mx.test", 250, "MAIL FROM:<ann@net.test>", 250, "RCPT TO:<"+list+"@lists.test>", 250, "DATA", 354,
+				fmt.Sprintf("From: ann@net.test\r\nTo: %s@lists.test\r\nSubject: x\r\nMessage-ID: <%d@net.test>\r\nDate: Tue, 24 Nov 2026 12:00:00 +0000\r\n\r\nHello.\r\n.", list, posts), 250)
+		}
+		s.until("members get it", func() bool { return s.got()["bob@net.test"] >= posts })
+	}
+	post(a)
+	post(b)
+	s.until("both have parts", func() bool { return s.part("a") > 5 && s.part("b") > 5 })
+	post(a)
+	if err := a.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	a.ends(t)
+	post(b)
+	if n := s.got()["bob@net.test"]; n != posts {
+		t.Errorf("%d posts came %d times", posts, n)
+	}
+	if text := command(t, b.dir, "segment", "ls"); strings.Contains(text, "nobody") || strings.Count(text, "100.0%") != 3 {
+		t.Errorf("after the death of one host: %s", text)
+	}
 }

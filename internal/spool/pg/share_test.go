@@ -263,4 +263,54 @@ func TestDaemonsShareSegments(t *testing.T) {
 			t.Errorf("only %v worked", hosts)
 		}
 	})
+	t.Run("what operators want", func(t *testing.T) {
+		t.Parallel()
+		url := freshSchema(t, server)
+		s, a := shareOn(t, url, "a", lease)
+		_, b := shareOn(t, url, "b", lease)
+		pinned := segment.Range{First: 0x1000, Last: 0x1fff}
+		if err := s.Pin(t.Context(), spool.Pin{Range: pinned, Host: "a"}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the pin is followed", func() bool { return a.serves(segment.Set{pinned}) })
+		if err := s.Pin(t.Context(), spool.Pin{Range: pinned, Host: "b"}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the pin goes to another host", func() bool { return b.serves(segment.Set{pinned}) })
+		if err := s.Pin(t.Context(), spool.Pin{Range: segment.Range{First: 0x1f00, Last: 0x2fff}, Host: "a"}); !errors.Is(err, spool.ErrPinned) {
+			t.Errorf("a pin over another: %v", err)
+		}
+		for _, want := range []bool{true, false} { // the second time nothing changes
+			if changed, err := s.Drain(t.Context(), "b", true); err != nil || changed != want {
+				t.Errorf("drain: %v, %v", changed, err)
+			}
+		}
+		eventually(t, "a drained host has nothing", func() bool { return part(a) == 100 && b.segments().Size() == 0 })
+		pins, drained, err := s.Wants(t.Context())
+		if err != nil || len(pins) != 1 || pins[0].Host != "b" || pins[0].Range != pinned || len(drained) != 1 || drained[0] != "b" {
+			t.Errorf("wants %v, %v, %v", pins, drained, err)
+		}
+		if changed, err := s.Drain(t.Context(), "b", false); err != nil || !changed {
+			t.Errorf("undrain: %v, %v", changed, err)
+		}
+		eventually(t, "what is pinned comes back", func() bool { return b.serves(segment.Set{pinned}) })
+		if gone, err := s.Unpin(t.Context(), segment.All[0]); err != nil || len(gone) != 1 {
+			t.Errorf("unpin: %v, %v", gone, err)
+		}
+		owners, err := s.Owners(t.Context())
+		if err != nil || len(owners) != 2 || owners[0].Host != "a" || !owners[0].Auto || owners[0].Since.IsZero() {
+			t.Errorf("owners %+v, %v", owners, err)
+		}
+		fill(t, s, 7)
+		chunks := 0
+		waiting, err := s.Waiting(t.Context())
+		for _, w := range waiting {
+			if chunks += w.Chunks; w.Since.IsZero() || w.Deferred != 0 {
+				t.Errorf("waiting %+v", w)
+			}
+		}
+		if err != nil || chunks != 7 {
+			t.Errorf("%d chunks wait, %v", chunks, err)
+		}
+	})
 }
