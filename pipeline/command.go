@@ -15,6 +15,7 @@ import (
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/internal/trace"
+	"github.com/mlist/mlist/sdk/htmltext"
 	"github.com/mlist/mlist/sdk/message"
 )
 
@@ -128,26 +129,41 @@ func (d *Daemon) request(ctx context.Context, p *post) error {
 	return c.send(ctx)
 }
 
-// commandText is the start of the first plain text of the message.
+// maxCommandHTML is how much HTML is read for that.
+const maxCommandHTML = 64 << 10
+
+// commandText is the start of the first plain text of the message, or, if it says nothing, that of its HTML:
+// some programs write no other.
 func (p *post) commandText() (string, error) {
 	root, _, err := message.ParseStructure(p.header, p.body)
 	if err != nil {
 		return "", err
 	}
-	part := firstPlain(root)
+	if part := firstOf(root, "text/plain"); part != nil {
+		text, _, err := part.Text(p.body, maxCommandText)
+		if err != nil || strings.TrimSpace(text) != "" {
+			return text, err
+		}
+	}
+	part := firstOf(root, "text/html")
 	if part == nil {
 		return "", nil
 	}
-	text, _, err := part.Text(p.body, maxCommandText)
-	return text, err
+	source, _, err := part.Text(p.body, maxCommandHTML)
+	if err != nil {
+		return "", err
+	}
+	text, _ := htmltext.Render(source, maxCommandText)
+	return text, nil
 }
 
-func firstPlain(part *message.Part) *message.Part {
-	if part.Type == "text/plain" && part.Disposition != "attachment" {
+// firstOf is the first part of a type that is no attachment; nil if there is none.
+func firstOf(part *message.Part, kind string) *message.Part {
+	if part.Type == kind && part.Disposition != "attachment" {
 		return part
 	}
 	for _, inner := range part.Parts {
-		if found := firstPlain(inner); found != nil {
+		if found := firstOf(inner, kind); found != nil {
 			return found
 		}
 	}

@@ -178,6 +178,42 @@ func TestWhatANoticeOfAHeldPostSays(t *testing.T) {
 	}
 }
 
+// Answers as programs write them: HTML alone, the token's address in capitals, notices of several posts quoted
+// with all their tokens, very long ones.
+func TestAnswersAsProgramsWriteThem(t *testing.T) {
+	const html = "MIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n"
+	quoted := "\r\n\r\nOn Tue, 24 Nov 2026 at 10:00, Dev <dev-owner@lists.test> wrote:\r\n> discard  mailto:dev-confirm%2Baaaaaaaaaaaaaaaa@lists.test\r\n> accept\r\n> Reply-To: dev-confirm+bbbbbbbbbbbbbbbb@lists.test\r\n"
+	for _, tt := range []struct{ name, header, text, done string }{
+		{"HTML alone", html, "<html><head><style>discard</style></head><body><div dir=3Dauto><p>Accept</p></div><hr><blockquote>discard</blockquote></body></html>", "accepted"},
+		{"HTML, quoted in a block", html, "<div>reject Not <b>here</b>.</div><br><div>On Tue, Dev wrote:<br><blockquote>accept</blockquote></div>", "rejected, because: Not here."},
+		{"HTML beside a text without anything", "MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n",
+			"--b\r\nContent-Type: text/plain\r\n\r\n \r\n--b\r\nContent-Type: text/html\r\n\r\n<p>discard</p>\r\n--b--\r\n", "discarded"},
+		{"quoted-printable, with a line in the middle of the word", "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n", "acc=\r\nept\r\n", "accepted"},
+		{"several tokens quoted", "", "accept" + quoted, "accepted"},
+		{"below the quotation", "", strings.TrimLeft(quoted, "\r\n") + "\r\ndiscard\r\n", "discarded"},
+		{"very much below it", "", "accept" + quoted + strings.Repeat("> x\r\n", 1<<18), "accepted"},
+		{"HTML without an answer", html, "<p>On Tue, Dev wrote:</p><blockquote>accept</blockquote>", ""},
+		{"what HTML hides", html, "<script>accept</script><!-- accept --><p>Well, hm.</p>", ""},
+	} {
+		for _, upper := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, capitals %t", tt.name, upper), func(t *testing.T) {
+				w, out := heldWorld(t)
+				w.posted("ann@net.test", 1)
+				to := tokenIn(t, out.to("mod@x.test", "number 1").text)
+				if upper {
+					to = strings.ToUpper(to)
+				}
+				w.wrote(to, "mod@x.test", "", "Re: waits", tt.text, tt.header)
+				if tt.done != "" {
+					out.to("mod@x.test", "It is done: "+tt.done)
+				} else if out.to("mod@x.test", "To decide, answer with one of these"); len(w.decisions()) != 0 {
+					t.Error("something is decided")
+				}
+			})
+		}
+	}
+}
+
 // TestNobodyElseDecidesAboutAPost: what is not a moderator's own token, or is not written by
 // a person, changes nothing.
 func TestNobodyElseDecidesAboutAPost(t *testing.T) {

@@ -56,7 +56,7 @@ const (
 )
 
 // Parse reads the commands of a message whose subject and text are decoded. A subject that
-// is no command is just a subject. In the text, empty lines and quotations do not count,
+// is no command is just a subject. In the text, empty lines and quotations do not count (said),
 // and the commands end with the signature, with the first line that is none (the last
 // command then, with the verb Unknown), and with End, which is not among them.
 //
@@ -76,14 +76,7 @@ func parse(subject, text string, parseLine func(string) Command) []Command {
 		out = append(out, c)
 	}
 	started := false
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\r\n")
-		if line == "-- " || line == "--" {
-			break
-		}
-		if line = strings.TrimSpace(line); line == "" || line[0] == '>' {
-			continue
-		}
+	for _, line := range said(text) {
 		c := parseLine(line)
 		if c.Verb == End || c.Verb == Unknown && !started || len(out) == MaxLines {
 			break

@@ -31,11 +31,8 @@ type Decision struct {
 // quotation is one of the words, and perhaps a reason, which only a refusal has. Anything
 // else decides nothing.
 func ParseDecision(text string) Decision {
-	for line := range strings.Lines(text) {
-		if line = clean(line); line == "" || line[0] == '>' {
-			continue
-		}
-		word, reason, _ := strings.Cut(line, " ")
+	for _, line := range said(text) {
+		word, reason, _ := strings.Cut(clean(line), " ")
 		d := Decision{verbOf(word), strings.TrimSpace(reason)}
 		if d.Reason != "" && d.Verb != Reject {
 			return Decision{}
@@ -55,11 +52,8 @@ var invitations = map[string]Verb{
 // a quotation is one of the words, alone, or where there is none the subject is. Anything
 // else is Unknown: who writes that they are not interested has not joined.
 func ParseInvitation(subject, text string) Verb {
-	for line := range strings.Lines(text) {
-		if line = clean(line); line == "" || line[0] == '>' {
-			continue
-		}
-		return invitations[strings.ToLower(strings.TrimRight(line, ".:!, "))]
+	for _, line := range said(text) {
+		return invitations[strings.ToLower(strings.TrimRight(clean(line), ".:!, "))]
 	}
 	return invitations[strings.ToLower(strings.TrimSpace(clean(subject)))]
 }
@@ -88,13 +82,9 @@ const (
 // which comes last, with the verb Unknown.
 func ParseBatch(text string) []Batch {
 	var out []Batch
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\r\n")
-		if line == "-- " || line == "--" || len(out) == MaxBatches {
+	for _, line := range said(text) {
+		if len(out) == MaxBatches {
 			break
-		}
-		if line = strings.TrimSpace(line); line == "" || line[0] == '>' {
-			continue
 		}
 		b := parseBatch(line)
 		out = append(out, b)
