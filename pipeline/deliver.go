@@ -97,7 +97,7 @@ func (d *Daemon) toNobody(ctx context.Context, r *ready) error {
 		return err
 	}
 	r.p.log.Info("post accepted, and nobody to receive it")
-	d.meter.Accepted(d.now().Sub(r.p.entry.Received), 0)
+	d.meter.Accepted(r.p.entry.List, d.now().Sub(r.p.entry.Received), 0)
 	d.note(r.p, trace.Done, "reason", "nobody is to receive it", "number", r.number)
 	if err := r.p.owner.Done(ctx, r.p.entry); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (d *Daemon) commit(ctx context.Context, owner spool.Owner, group []*ready) 
 	}
 	for _, r := range group[:n] {
 		d.noteCommitted(r.p)
-		d.meter.Accepted(d.now().Sub(r.p.entry.Received), r.written.recipients)
+		d.meter.Accepted(r.p.entry.List, d.now().Sub(r.p.entry.Received), r.written.recipients)
 		if forDigest(r.filing.Kept) {
 			d.digestGrew(ctx, r.p)
 		}

@@ -11,9 +11,9 @@ import (
 type Meter interface {
 	// Entry is told what became of an entry: held, rejected, discarded, duplicate, deferred
 	// (a try failed), waits (for a plugin that is down) or failed (the last try did).
-	Entry(outcome string)
+	Entry(list, outcome string)
 	// Accepted is told of each post that outbound sees now, so long after it came in.
-	Accepted(waited time.Duration, recipients int64)
+	Accepted(list string, waited time.Duration, recipients int64)
 	// Stage is told what each stage decided.
 	Stage(stage, verdict string, took time.Duration)
 	// Bounce is told of each recipient whom a bounce was about.
@@ -27,12 +27,12 @@ type Meter interface {
 
 type noMeter struct{}
 
-func (noMeter) Entry(string)                        {}
-func (noMeter) Accepted(time.Duration, int64)       {}
-func (noMeter) Stage(string, string, time.Duration) {}
-func (noMeter) Bounce(string)                       {}
-func (noMeter) StoreError()                         {}
-func (noMeter) Trouble(error)                       {}
+func (noMeter) Entry(string, string)                  {}
+func (noMeter) Accepted(string, time.Duration, int64) {}
+func (noMeter) Stage(string, string, time.Duration)   {}
+func (noMeter) Bounce(string)                         {}
+func (noMeter) StoreError()                           {}
+func (noMeter) Trouble(error)                         {}
 
 // SetMeter makes m count everything; it is called before Run.
 func (d *Daemon) SetMeter(m Meter) { d.meter = m }
@@ -45,8 +45,8 @@ func (d *Daemon) countStages(stages []host.StageTime) {
 }
 
 // countFailure counts a try that failed.
-func (d *Daemon) countFailure(outcome string, cause error) {
-	d.meter.Entry(outcome)
+func (d *Daemon) countFailure(list, outcome string, cause error) {
+	d.meter.Entry(list, outcome)
 	if out := (outage{}); errors.As(cause, &out) {
 		d.meter.StoreError()
 	}

@@ -32,8 +32,13 @@ func (m *meter) add(what string) {
 	m.have[what]++
 }
 
-func (m *meter) Entry(outcome string) { m.add(outcome) }
-func (m *meter) Accepted(waited time.Duration, n int64) {
+func (m *meter) Entry(list, outcome string) {
+	if list != "dev@lists.test" {
+		outcome += " of " + list
+	}
+	m.add(outcome)
+}
+func (m *meter) Accepted(_ string, waited time.Duration, n int64) {
 	m.add(fmt.Sprint("accepted ", n, " ", waited > 0))
 }
 func (m *meter) Stage(stage, verdict string, _ time.Duration) { m.add(stage + " " + verdict) }

@@ -260,7 +260,7 @@ func (d *Daemon) giveBack(ctx context.Context, owner spool.Owner, e spool.Entry,
 	if errors.Is(cause, host.ErrDown) {
 		// No handler has seen the post, so it has not had its try: it waits for the plugin.
 		log.Warn("post waits for a plugin", "err", cause)
-		d.meter.Entry("waits")
+		d.meter.Entry(e.List, "waits")
 		wait(ctx, cfg.RetryMin)
 		owner.Release(e)
 		return
@@ -288,13 +288,13 @@ func (d *Daemon) record(ctx context.Context, owner spool.Owner, e spool.Entry, c
 	var permanent permanentError
 	if errors.As(cause, &permanent) || spent {
 		log.Error("post failed", "tries", e.Tries+1, "err", cause)
-		d.countFailure("failed", cause)
+		d.countFailure(e.List, "failed", cause)
 		d.tracer.Trace(string(e.ID), e.List, trace.Failed, "tries", e.Tries+1, "reason", cause)
 		return owner.Park(ctx, e, spool.Failed, cause.Error(), e.Notes)
 	}
 	due := d.now().Add(backoff(e.Tries, cfg.RetryMin, cfg.RetryMax))
 	log.Warn("post deferred", "tries", e.Tries+1, "due", due, "err", cause)
-	d.countFailure("deferred", cause)
+	d.countFailure(e.List, "deferred", cause)
 	d.tracer.Trace(string(e.ID), e.List, trace.Deferred, "tries", e.Tries+1, "due", due, "reason", cause)
 	return owner.Defer(ctx, e, due, cause.Error())
 }

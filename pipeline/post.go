@@ -156,7 +156,7 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 	}
 	if record.Duplicate {
 		p.log.Info("duplicate dropped", "first", record.Entry)
-		d.meter.Entry("duplicate")
+		d.meter.Entry(p.entry.List, "duplicate")
 		d.note(p, trace.Done, "reason", "a copy of entry "+record.Entry)
 		return p.owner.Done(ctx, p.entry)
 	}
@@ -207,7 +207,7 @@ func (d *Daemon) post(ctx context.Context, p *post) error {
 		return d.reject(ctx, p, result.Verdict)
 	case sdk.KindDiscard:
 		p.log.Info("post discarded", "stage", result.Stage, "code", result.Verdict.Code, "reason", result.Verdict.Reason)
-		d.meter.Entry("discarded")
+		d.meter.Entry(p.entry.List, "discarded")
 		d.note(p, trace.Discarded, "stage", result.Stage, "code", result.Verdict.Code, "reason", result.Verdict.Reason)
 		d.note(p, trace.Done, "reason", "discarded")
 		return p.owner.Done(ctx, p.entry)

@@ -33,7 +33,7 @@ func (d *Daemon) hold(ctx context.Context, p *post, result host.Result, notes ma
 		return err
 	}
 	d.tellModerators()
-	d.meter.Entry("held")
+	d.meter.Entry(p.entry.List, "held")
 	d.note(p, trace.Held, "stage", result.Stage, "code", result.Verdict.Code, "reason", result.Verdict.Reason)
 	return nil
 }
@@ -45,7 +45,7 @@ func (d *Daemon) reject(ctx context.Context, p *post, v sdk.Verdict) error {
 	if err != nil {
 		return err
 	}
-	d.meter.Entry("rejected")
+	d.meter.Entry(p.entry.List, "rejected")
 	p.log.Info("post rejected", "code", v.Code, "reason", v.Reason, "notice", may)
 	d.note(p, trace.Rejected, "code", v.Code, "reason", v.Reason, "notice", may)
 	if !may {

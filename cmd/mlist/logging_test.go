@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mlist/mlist/test/tools/sink"
 )
@@ -60,6 +64,33 @@ func TestEveryLineAboutAMessageNamesEntryAndList(t *testing.T) {
 	for _, want := range []string{"message kept", "post accepted", "outbound: chunk", "outbound: post", "bounce filed", "post held", "mail forwarded", "duplicate dropped"} {
 		if about[want] == 0 {
 			t.Errorf("the log does not say %q; it says %v", want, about)
+		}
+	}
+}
+
+// The trace is kept for as long, and as large, as the configuration says.
+func TestTheTraceIsKeptAsConfigured(t *testing.T) {
+	dir := installed(t, "")
+	traces := filepath.Join(dir, "trace")
+	configure(t, dir, fmt.Sprintf("trace.dir = %q\ntrace.keep = \"2d\"\ntrace.max_size = \"64KB\"\nlmtpd.max_message_size = \"300KB\"\n", traces))
+	if err := os.Mkdir(traces, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	day := func(ago int) string {
+		return filepath.Join(traces, time.Now().UTC().AddDate(0, 0, -ago).Format("2006-01-02")+".jsonl")
+	}
+	for ago, size := range map[int]int{9: 10, 2: 70 << 10, 1: 1 << 10} { // too old, too large with the others, and neither
+		if err := os.WriteFile(day(ago), bytes.Repeat([]byte("{}\n"), size/3), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := start(t, dir, "lmtpd")
+	p.says(t, "msg=ready", 1)
+	oneList(t, dir)
+	lmtp(t, dir, "LHLO mx.test", 250, "MAIL FROM:<ann@net.test>", 250, "RCPT TO:<dev@lists.test>", 250, "DATA", 354, fmt.Sprintf(aPost, "1"), 250)
+	for ago, kept := range map[int]bool{9: false, 2: false, 1: true, 0: true} {
+		if _, err := os.Stat(day(ago)); (err == nil) != kept {
+			t.Errorf("the trace of %d days ago: %v, want it kept: %v", ago, err, kept)
 		}
 	}
 }

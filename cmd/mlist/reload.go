@@ -62,6 +62,7 @@ func (s *server) take(ctx context.Context, next *config.Config) error {
 		s.outbound.Reload(set.outbound)
 	}
 	s.level.Set(logLevel(next.Log))
+	s.metrics.CountLists(next.Metrics.Lists)
 	s.set = set
 	return nil
 }
@@ -131,7 +132,7 @@ var fixed = []struct {
 	{"pipeline.workers", func(c *config.Config) string { return fmt.Sprint(c.Pipeline.Workers) }, func(to, from *config.Config) { to.Pipeline.Workers = from.Pipeline.Workers }},
 	{"trace", func(c *config.Config) string { return fmt.Sprint(c.Trace) }, func(to, from *config.Config) { to.Trace = from.Trace }},
 	{"control.listen", func(c *config.Config) string { return c.Control.Listen }, func(to, from *config.Config) { to.Control = from.Control }},
-	{"metrics.listen", func(c *config.Config) string { return c.Metrics.Listen }, func(to, from *config.Config) { to.Metrics = from.Metrics }},
+	{"metrics.listen", func(c *config.Config) string { return c.Metrics.Listen }, func(to, from *config.Config) { to.Metrics.Listen = from.Metrics.Listen }},
 	{"log.format", func(c *config.Config) string { return c.Log.Format }, func(to, from *config.Config) { to.Log.Format = from.Log.Format }},
 }
 

@@ -85,6 +85,7 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 	defer func() { err = errors.Join(err, s.close()) }()
 	s.effective.Store(s.cfg)
 	s.metrics, s.started, s.disk = metrics.New(), time.Now(), localDir(s.cfg)
+	s.metrics.CountLists(s.cfg.Metrics.Lists)
 	if s.set, err = translate(s.cfg, s.log); err != nil {
 		return err
 	}

@@ -141,6 +141,7 @@ type Trace struct {
 // Metrics is [metrics].
 type Metrics struct {
 	Listen string `toml:"listen" default:"tcp:127.0.0.1:9130" help:"tcp:HOST:PORT or unix:PATH; single daemons take the next ports: lmtpd 9131, milter 9132, pipeline 9133, outbound 9134, or put their name before .sock; off when empty"`
+	Lists  int    `toml:"lists" default:"0" min:"0" help:"how many lists have counters of their own, by name: those that get mail first"`
 }
 
 // Control is [control].

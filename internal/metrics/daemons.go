@@ -80,6 +80,7 @@ type Pipeline struct {
 	bounces    *prometheus.CounterVec
 	failures   prometheus.Counter
 
+	lists          lists
 	prepared, held atomic.Int64
 	trouble
 }
@@ -97,20 +98,26 @@ func newPipeline(m *Metrics) *Pipeline {
 		bounces:    m.counters("bounces_total", "Recipients whom bounces were about, by class: mailbox, full, policy, content, dmarc, rate, network or unknown.", "class"),
 		failures:   m.counter("pipeline_store_errors_total", "Tries that failed because the store did: the post waits."),
 		trouble:    trouble{lasts: pipelineTrouble},
+		lists: lists{
+			entries:    m.counters("list_entries_total", "What became of posts of one list, for as many lists as metrics.lists says; list \"other\" is all others.", "list", "outcome"),
+			recipients: m.counters("list_recipients_total", "Recipients of its accepted posts.", "list"),
+		},
 	}
 }
 
 // Entry counts what became of an entry.
-func (c *Pipeline) Entry(outcome string) {
+func (c *Pipeline) Entry(list, outcome string) {
 	c.entries.WithLabelValues(bounded(outcome, outcomes...)).Inc()
+	c.lists.entry(list, bounded(outcome, outcomes...))
 	if outcome == "held" {
 		c.held.Add(1)
 	}
 }
 
 // Accepted counts a post that outbound sees now, so long after it came in.
-func (c *Pipeline) Accepted(waited time.Duration, recipients int64) {
-	c.Entry("accepted")
+func (c *Pipeline) Accepted(list string, waited time.Duration, recipients int64) {
+	c.Entry(list, "accepted")
+	c.lists.sent(list, recipients)
 	c.waited.Observe(seconds(waited))
 	c.recipients.Add(float64(recipients))
 	c.prepared.Add(1)

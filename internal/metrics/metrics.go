@@ -5,7 +5,8 @@
 // as the length of a queue, is asked for when somebody reads ([State]).
 //
 // It promises that counting never waits and never fails, and that the number of series is
-// bounded: no label has an address, a list or anything else that strangers choose.
+// bounded: no label has an address or anything else that strangers choose, and a list's
+// name only as many of them as the configuration asks for.
 package metrics
 
 import (

@@ -35,8 +35,8 @@ func TestWhatIsCountedCanBeRead(t *testing.T) {
 	m.LMTPD.Kept(1000, 2*time.Millisecond)
 	m.LMTPD.StoreError()
 	m.Milter.Verdict("rcpt", "reject", time.Millisecond)
-	m.Pipeline.Entry("held")
-	m.Pipeline.Accepted(time.Second, 70)
+	m.Pipeline.Entry("dev@lists.test", "held")
+	m.Pipeline.Accepted("dev@lists.test", time.Second, 70)
 	m.Pipeline.Stage("posting", "accept", time.Millisecond)
 	m.Pipeline.Bounce("mailbox")
 	m.Outbound.Transaction(70, 2, 1, 1, time.Second, time.Minute)
@@ -87,7 +87,7 @@ func TestStrangersCannotMakeSeries(t *testing.T) {
 	for _, word := range []string{"ann@net.test", "x\n", ""} {
 		m.LMTPD.Reply(word, 123456)
 		m.Milter.Verdict(word, word, 0)
-		m.Pipeline.Entry(word)
+		m.Pipeline.Entry(word, word)
 		m.Pipeline.Bounce(word)
 		m.Pipeline.Stage("posting", word, 0)
 	}
@@ -100,6 +100,32 @@ func TestStrangersCannotMakeSeries(t *testing.T) {
 	}
 	if n := strings.Count(have, "\nmlist_outbound_replies_total{"); n > 40 {
 		t.Errorf("%d series of replies", n)
+	}
+}
+
+func TestListsAreCountedWhereWantedAndNoMoreThanThat(t *testing.T) {
+	m := New()
+	m.CountLists(2)
+	for _, l := range []string{"a@l.test", "b@l.test", "c@l.test", "d@l.test", "a@l.test"} {
+		m.Pipeline.Accepted(l, time.Second, 10)
+	}
+	m.Pipeline.Entry("b@l.test", "held")
+	have := text(t, m)
+	for _, want := range []string{
+		`mlist_list_entries_total{list="a@l.test",outcome="accepted"} 2`, `mlist_list_entries_total{list="b@l.test",outcome="held"} 1`,
+		`mlist_list_entries_total{list="other",outcome="accepted"} 2`, `mlist_list_recipients_total{list="a@l.test"} 20`,
+	} {
+		if !strings.Contains(have, "\n"+want) {
+			t.Errorf("there is no %s", want)
+		}
+	}
+	if strings.Contains(have, "c@l.test") {
+		t.Error("a third list is counted")
+	}
+	m.CountLists(0)
+	m.Pipeline.Entry("b@l.test", "held")
+	if !strings.Contains(text(t, m), `mlist_list_entries_total{list="b@l.test",outcome="held"} 1`) {
+		t.Error("lists are counted that are not wanted any more")
 	}
 }
 

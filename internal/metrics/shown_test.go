@@ -196,6 +196,8 @@ func TestDashboardAndAlertsShowWhatThereIs(t *testing.T) {
 	unshown := map[string]string{
 		"mlist_queue_chunks":               "recipients tell more",
 		"mlist_disk_free_inodes":           "not every file system has a number of them",
+		"mlist_list_entries_total":         "off unless metrics.lists says otherwise",
+		"mlist_list_recipients_total":      "likewise",
 		"mlist_plugin_counted_total":       "handlers of one's own count what they like",
 		"mlist_plugin_call_seconds":        "stages tell more; for handlers of one's own",
 		"mlist_config_last_reload_seconds": "for who wonders",
