@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -24,12 +26,25 @@ import (
 // ErrMissing is that no PostgreSQL server is installed, or that none can be started here.
 var ErrMissing = errors.New("no PostgreSQL: install Debian's package postgresql")
 
+// Options say how a server differs from one that serves a test on its own machine, where
+// nothing need last.
+type Options struct {
+	// Durable is for who ends the server, or measures it: what is written is synced.
+	Durable bool
+	// Listen is an address, "HOST:PORT", beside the unix socket. Whoever reaches it may do
+	// anything: it must be nobody's but the test's.
+	Listen string
+	// Settings are the server's own, beside those that Start makes.
+	Settings map[string]string
+}
+
 // Server is a server that runs.
 type Server struct {
 	dir    string
 	bin    string
 	as     *syscall.SysProcAttr
 	log    string
+	opts   Options
 	server *exec.Cmd
 	ended  chan error
 	remove func()
@@ -40,14 +55,25 @@ const (
 	stopTime  = 20 * time.Second
 )
 
-// Start makes a database cluster and starts its server. Tests that do not end the server
-// themselves want nothing synced: durable says whether it is.
-func Start(ctx context.Context, durable bool) (_ *Server, err error) {
+// Start makes a database cluster and starts its server.
+func Start(ctx context.Context, opts Options) (*Server, error) {
+	return create(ctx, opts, func(s *Server) error {
+		out, err := s.command(ctx, "initdb", "--pgdata="+s.data(), "--auth=trust", "--username=mlist", "--encoding=UTF8",
+			"--locale=C.UTF-8", "--no-sync").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out))
+		}
+		return s.trust()
+	})
+}
+
+// create makes the directory of a server, has it filled, and starts the server.
+func create(ctx context.Context, opts Options, fill func(*Server) error) (_ *Server, err error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin}
+	s := &Server{bin: bin, opts: opts}
 	if s.dir, s.remove, err = harness.TempDir("postgres"); err != nil {
 		return nil, err
 	}
@@ -60,14 +86,26 @@ func Start(ctx context.Context, durable bool) (_ *Server, err error) {
 		return nil, err
 	}
 	s.log = filepath.Join(s.dir, "log")
-	if out, err := s.command(ctx, "initdb", "--pgdata="+s.data(), "--auth=trust", "--username=mlist", "--encoding=UTF8",
-		"--locale=C.UTF-8", "--no-sync").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out))
+	if err := fill(s); err != nil {
+		return nil, err
 	}
-	if err := s.start(ctx, durable); err != nil {
+	if err := s.start(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// trust lets whoever reaches the server's address in.
+func (s *Server) trust() error {
+	if s.opts.Listen == "" {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(s.data(), "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("host all all samenet trust\nhost replication all samenet trust\n")
+	return errors.Join(err, f.Close())
 }
 
 // binaries is the folder of the server's programs.
@@ -122,12 +160,24 @@ func (s *Server) command(ctx context.Context, program string, args ...string) *e
 	return c
 }
 
-func (s *Server) start(ctx context.Context, durable bool) error {
-	args := []string{"-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "shared_buffers=16MB", "-c", "max_connections=100"}
-	if !durable {
-		args = append(args, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+func (s *Server) start(ctx context.Context) error {
+	set := map[string]string{"listen_addresses": "", "shared_buffers": "16MB", "max_connections": "100"}
+	if !s.opts.Durable {
+		maps.Copy(set, map[string]string{"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"})
 	}
-	log, err := os.Create(s.log)
+	if s.opts.Listen != "" {
+		host, port, err := net.SplitHostPort(s.opts.Listen)
+		if err != nil {
+			return err
+		}
+		maps.Copy(set, map[string]string{"listen_addresses": host, "port": port})
+	}
+	maps.Copy(set, s.opts.Settings)
+	args := []string{"-D", s.data(), "-k", s.dir}
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		args = append(args, "-c", name+"="+set[name])
+	}
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -142,7 +192,7 @@ func (s *Server) start(ctx context.Context, durable bool) error {
 	ready, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	for {
-		err := s.command(ready, "pg_isready", "-q", "-h", s.dir).Run()
+		err := s.command(ready, "pg_isready", "-q", "-h", s.dir, "-p", s.port()).Run()
 		if err == nil {
 			return nil
 		}
@@ -167,25 +217,37 @@ func (s *Server) said() []byte {
 // URL is how to reach a schema of the database, which need not be there yet.
 func (s *Server) URL(schema string) string {
 	u := url.URL{Scheme: "postgres", User: url.User("mlist"), Path: "/postgres"}
-	u.RawQuery = url.Values{"host": {s.dir}, "search_path": {schema}}.Encode()
+	u.RawQuery = url.Values{"host": {s.dir}, "port": {s.port()}, "search_path": {schema}}.Encode()
 	return u.String()
 }
 
 // Run runs SQL as psql does.
 func (s *Server) Run(ctx context.Context, statements string) error {
-	c := s.command(ctx, "psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-U", "mlist", "-d", "postgres", "-c", statements)
+	c := s.command(ctx, "psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-p", s.port(), "-U", "mlist", "-d", "postgres", "-c", statements)
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("psql: %w: %s", err, bytes.TrimSpace(out))
 	}
 	return nil
 }
 
-// Restart stops the server, which ends all connections, and starts it again.
+// Restart stops the server, which ends all connections, and starts it again. What it has
+// written lasts from then on.
 func (s *Server) Restart(ctx context.Context) error {
 	if err := s.end(); err != nil {
 		return err
 	}
-	return s.start(ctx, true)
+	s.opts.Durable = true
+	return s.start(ctx)
+}
+
+// PID is the server's process, whose children serve the connections.
+func (s *Server) PID() int { return s.server.Process.Pid }
+
+func (s *Server) port() string {
+	if _, port, err := net.SplitHostPort(s.opts.Listen); err == nil {
+		return port
+	}
+	return "5432"
 }
 
 // Stop ends the server and removes all that it had.

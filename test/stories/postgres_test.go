@@ -19,7 +19,7 @@ import (
 // A site keeps lists and queues in PostgreSQL. Its daemons are killed under load, and the
 // database is restarted, and every post reaches every member.
 func TestASiteOnPostgreSQL(t *testing.T) {
-	server, err := postgres.Start(t.Context(), true)
+	server, err := postgres.Start(t.Context(), postgres.Options{Durable: true})
 	if errors.Is(err, postgres.ErrMissing) {
 		fmt.Fprintf(os.Stderr, "A SITE ON POSTGRESQL IS NOT TESTED: %v\n", err)
 		t.Skip(err)

@@ -22,7 +22,7 @@ var schemas atomic.Int64
 
 func startServer(t *testing.T) *postgres.Server {
 	t.Helper()
-	server, err := postgres.Start(t.Context(), false)
+	server, err := postgres.Start(t.Context(), postgres.Options{})
 	if errors.Is(err, postgres.ErrMissing) {
 		fmt.Fprintf(os.Stderr, "THE SPOOL IN POSTGRESQL IS NOT TESTED: %v\n", err)
 		t.Skip(err)

@@ -23,7 +23,7 @@ var schemas atomic.Int64
 // startPostgres starts a server for one test and those within it.
 func startPostgres(t *testing.T) *postgres.Server {
 	t.Helper()
-	server, err := postgres.Start(t.Context(), false)
+	server, err := postgres.Start(t.Context(), postgres.Options{})
 	if errors.Is(err, postgres.ErrMissing) {
 		fmt.Fprintf(os.Stderr, "THE STORE ON POSTGRESQL IS NOT TESTED: %v\n", err)
 		t.Skip(err)
