@@ -99,21 +99,9 @@ func addBody(ctx context.Context, tx pgx.Tx, b *buffer) (id int64, err error) {
 	}
 }
 
-// readBody is a body as a file: plugins are handed one.
-func (s *Spool) readBody(ctx context.Context, id, size int64) (spool.Message, error) {
-	f, err := os.CreateTemp(s.temp, "message-*")
-	if err != nil {
-		return nil, err
-	}
-	if err := s.copyBody(ctx, f, id, size); err != nil {
-		return nil, errors.Join(err, closeAndRemove(f))
-	}
-	return &message{f, size}, nil
-}
-
-func (s *Spool) copyBody(ctx context.Context, to *os.File, id, size int64) error {
-	var have int64
-	for n := 0; have < size; n++ {
+// copyBody writes the parts of a body behind its first, of which so much is there.
+func (s *Spool) copyBody(ctx context.Context, to *os.File, id, have, size int64) error {
+	for n := 1; have < size; n++ {
 		var part []byte
 		err := s.pool.QueryRow(ctx, `SELECT bytes FROM spool_body_parts WHERE body = $1 AND part = $2`, id, n).Scan(&part)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -140,6 +128,14 @@ func (m *message) ReadAt(p []byte, at int64) (int, error) { return m.file.ReadAt
 func (m *message) Size() int64                            { return m.size }
 func (m *message) File() (*os.File, int64)                { return m.file, 0 }
 func (m *message) Close() error                           { return closeAndRemove(m.file) }
+
+// smallBody has a body of one part as a statement's first two, which add its row as b. Its
+// parameters are the size, the time and the bytes.
+const smallBody = `WITH b AS (INSERT INTO spool_bodies (size, made) VALUES ($1, $2) RETURNING id),
+	p AS (INSERT INTO spool_body_parts (body, part, bytes) SELECT id, 0, $3 FROM b WHERE $1 > 0)`
+
+// isSmall tells whether smallBody does for what was written.
+func (b *buffer) isSmall() bool { return b.file == nil && b.size <= partSize }
 
 // dropBodies removes those of the bodies to which nothing refers any more. A body that is
 // about to be referred to is locked by that, and stays.

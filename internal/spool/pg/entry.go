@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -76,6 +77,9 @@ func (d *draft) Put(ctx context.Context, q spool.Queue, id spool.ID, env spool.E
 var errThere = errors.New("it is there")
 
 func (d *draft) insert(ctx context.Context, e spool.Entry) (body int64, err error) {
+	if d.body == 0 && d.b.isSmall() {
+		return d.insertSmall(ctx, e)
+	}
 	err = d.s.change(ctx, func(tx pgx.Tx) error {
 		body = d.body
 		if body == 0 {
@@ -93,6 +97,25 @@ func (d *draft) insert(ctx context.Context, e spool.Entry) (body int64, err erro
 		return d.body, nil
 	}
 	return body, err
+}
+
+// insertSmall adds entry and bytes by one statement, and so in one round trip.
+func (d *draft) insertSmall(ctx context.Context, e spool.Entry) (body int64, err error) {
+	env, err := encode(e.Envelope)
+	if err != nil {
+		return 0, err
+	}
+	var added int
+	err = d.s.pool.QueryRow(ctx, smallBody+`, e AS (INSERT INTO spool_entries (queue, id, key, list, origin, envelope, body, size, tries, due, reason)
+		SELECT $4, $5, $6, $7, $4, $8, id, $1, $9, $10, $11 FROM b ON CONFLICT DO NOTHING RETURNING 1)
+		SELECT (SELECT id FROM b), (SELECT count(*) FROM e)`,
+		d.b.size, time.Now().UnixMicro(), d.b.memory.Bytes(),
+		string(e.Queue), string(e.ID), int32(e.Key), e.List, env, e.Tries, micros(e.Due), []byte(e.Reason)).Scan(&body, &added)
+	if err != nil || added > 0 {
+		return body, err
+	}
+	_, err = d.s.pool.Exec(ctx, `DELETE FROM spool_bodies WHERE id = $1`, body) // the queue has the id: nothing changes
+	return 0, err
 }
 
 const foreignKey = "23503" // a row that another one names is not there
@@ -156,13 +179,15 @@ func notFound(err error) error {
 	return err
 }
 
-// open reads the bytes of an entry.
+// openEntry reads the bytes of an entry.
 func (s *Spool) openEntry(ctx context.Context, e spool.Entry) (spool.Message, error) {
 	var body, size int64
-	err := s.pool.QueryRow(ctx, `SELECT body, size FROM spool_entries WHERE queue = $1 AND id = $2`, string(e.Queue), string(e.ID)).Scan(&body, &size)
+	var first []byte
+	err := s.pool.QueryRow(ctx, `SELECT e.body, e.size, coalesce(p.bytes, '') FROM spool_entries e LEFT JOIN spool_body_parts p ON p.body = e.body AND p.part = 0
+		WHERE e.queue = $1 AND e.id = $2`, string(e.Queue), string(e.ID)).Scan(&body, &size, &first)
 	if err == nil {
-		var m spool.Message
-		if m, err = s.readBody(ctx, body, size); err == nil {
+		var m *message
+		if m, err = s.readBody(ctx, body, size, first); err == nil {
 			return m, nil
 		}
 	}
@@ -178,6 +203,12 @@ func removeEntry(ctx context.Context, tx pgx.Tx, e spool.Entry) error {
 	}
 	return dropBodies(ctx, tx, body)
 }
+
+// takeEntry is removeEntry as one statement, which tells whether the entry was there.
+const takeEntry = `WITH gone AS (DELETE FROM spool_entries WHERE queue = $1 AND id = $2 RETURNING body),
+	dropped AS (DELETE FROM spool_bodies b USING gone WHERE b.id = gone.body AND NOT EXISTS (SELECT 1 FROM spool_entries e WHERE e.body = b.id AND (e.queue, e.id) <> ($1, $2))
+		AND NOT EXISTS (SELECT 1 FROM spool_contents c WHERE c.body = b.id))
+	SELECT EXISTS (SELECT 1 FROM gone)`
 
 // ranges are a set as a query takes it: the first and the last keys of each range.
 func ranges(set segment.Set) (first, last []int32) {

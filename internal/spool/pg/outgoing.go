@@ -30,6 +30,8 @@ func (s *Spool) ownChunks(take func() (*lease, error)) (spool.OutgoingOwner, err
 		return nil, errors.Join(err, o.Close())
 	}
 	l.watch(o.keys, o.moved)
+	o.notes = newNotes(o)
+	s.busy.Go(o.notes.run)
 	s.busy.Go(o.look)
 	s.busy.Go(func() { s.reap(l.ended) })
 	return o, nil
@@ -82,6 +84,9 @@ type outgoing struct {
 	*lease
 	bell chan struct{} // rung when there is something new
 	more chan struct{} // wakes one Next
+
+	notes    *notes
+	contents contents
 
 	mu    sync.Mutex
 	turns []*turn // posts with chunks that are ready; the first has its turn
@@ -376,37 +381,12 @@ func (o *outgoing) handedOut(c *spool.Chunk) (*handed, error) {
 func (o *outgoing) Content(ctx context.Context, c *spool.Chunk) (spool.Message, error) {
 	h, err := o.handedOut(c)
 	if err == nil {
-		var body, size int64
-		err = o.s.pool.QueryRow(ctx, `SELECT b.id, b.size FROM spool_contents c JOIN spool_bodies b ON b.id = c.body WHERE c.post = $1 AND c.variant = $2`, h.post, c.Variant).Scan(&body, &size)
-		if err == nil {
-			var m spool.Message
-			if m, err = o.s.readBody(ctx, body, size); err == nil {
-				return m, nil
-			}
+		var m spool.Message
+		if m, err = o.contents.open(ctx, o.s, contentName{h.post, c.Variant}); err == nil {
+			return m, nil
 		}
 	}
 	return nil, fmt.Errorf("content %s of post %s: %w", c.Variant, c.Post, notFound(err))
-}
-
-// Settle implements spool.OutgoingOwner.
-func (o *outgoing) Settle(ctx context.Context, c *spool.Chunk, r spool.Settlement) error {
-	h, err := o.handedOut(c)
-	if err == nil {
-		err = o.change(ctx, func(tx pgx.Tx) error {
-			if len(r.Deferred) > 0 {
-				return o.deferChunk(ctx, tx, c, h, r)
-			}
-			return endChunk(ctx, tx, h.place)
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("settle chunk %s: %w", c.ID(), err)
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.out, c)
-	delete(o.held, h.place)
-	return nil
 }
 
 // deferChunk leaves some recipients. An operator may have removed the post.
@@ -433,47 +413,6 @@ func (o *outgoing) deferChunk(ctx context.Context, tx pgx.Tx, c *spool.Chunk, h 
 	return err
 }
 
-// endChunk removes a chunk, and the post with its last one. Nothing waits for the disk: a
-// power cut may bring back a settlement of the last moments.
-func endChunk(ctx context.Context, tx pgx.Tx, p place) error {
-	if _, err := tx.Exec(ctx, `SET LOCAL synchronous_commit = off`); err != nil {
-		return err
-	}
-	if _, err := tx.Exec(ctx, `DELETE FROM spool_chunks WHERE post = $1 AND name = $2`, p.post, p.name); err != nil {
-		return err
-	}
-	// Of two who remove the last two chunks together, neither may see that it is the last;
-	// the reaper does.
-	var more bool
-	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM spool_chunks WHERE post = $1)`, p.post).Scan(&more); err != nil || more {
-		return err
-	}
-	return dropPost(ctx, tx, p.post)
-}
-
-// Progress implements spool.OutgoingOwner.
-func (o *outgoing) Progress(c *spool.Chunk, i int) error {
-	h, err := o.handedOut(c)
-	if err == nil {
-		// The server has it when this returns, and its disk soon after.
-		ctx := o.s.work
-		err = o.change(ctx, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, `SET LOCAL synchronous_commit = off`); err != nil {
-				return err
-			}
-			_, err := tx.Exec(ctx, `INSERT INTO spool_progress (post, name, place) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, h.post, h.name, h.places[i])
-			if isState(err, foreignKey) {
-				return spool.ErrNotFound // an operator removed the post
-			}
-			return err
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("record progress of chunk %s: %w", c.ID(), err)
-	}
-	return nil
-}
-
 // Release implements spool.OutgoingOwner.
 func (o *outgoing) Release(c *spool.Chunk, due time.Time) {
 	o.mu.Lock()
@@ -495,5 +434,5 @@ func (o *outgoing) Release(c *spool.Chunk, due time.Time) {
 func (o *outgoing) Close() error {
 	o.s.unlisten(spool.Outgoing, o.bell)
 	o.s.forget(o)
-	return o.giveUp()
+	return errors.Join(o.giveUp(), o.contents.close())
 }

@@ -63,8 +63,9 @@ type Spool struct {
 	url  string // without a password
 	opts Options
 	pool *pgxpool.Pool
-	temp string   // a directory of this process
-	lock *os.File // on it
+	soon *pgxpool.Pool // of what need not wait for the disk
+	temp string        // a directory of this process
+	lock *os.File      // on it
 
 	lastID atomic.Int64 // microseconds in the newest id
 
@@ -94,7 +95,8 @@ const (
 	// quiet is the least time between two NOTIFYs for one queue.
 	quiet = 10 * time.Millisecond
 	// connections is how many each process has at most.
-	connections = 16
+	connections     = 16
+	soonConnections = 4
 	// migrateLock is the advisory lock of who makes tables: "mlist" and a number.
 	migrateLock = 0x6d6c697374<<8 + 2
 	// leaseLock is that of who takes segments.
@@ -153,7 +155,20 @@ func (s *Spool) open(ctx context.Context, url string) error {
 	if err := migrate(ctx, config.ConnConfig, s.opts.Migrate); err != nil {
 		return err
 	}
-	s.pool, err = pgxpool.NewWithConfig(ctx, config)
+	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return err
+	}
+	soon := config.Copy()
+	soon.MaxConns = soonConnections
+	soon.AfterConnect = dontWait
+	s.soon, err = pgxpool.NewWithConfig(ctx, soon)
+	return err
+}
+
+// dontWait has a connection not wait for the disk. Who has a synchronous standby, though, wants
+// nobody to get a post twice when that takes over.
+func dontWait(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', false) WHERE current_setting('synchronous_standby_names') = ''`)
 	return err
 }
 
@@ -223,8 +238,10 @@ func (s *Spool) Close() error {
 	}
 	s.quit()
 	s.busy.Wait()
-	if s.pool != nil {
-		s.pool.Close()
+	for _, pool := range []*pgxpool.Pool{s.pool, s.soon} {
+		if pool != nil {
+			pool.Close()
+		}
 	}
 	if s.lock != nil {
 		errs = append(errs, os.RemoveAll(s.temp), s.lock.Close())

@@ -1,12 +1,14 @@
 package pg
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -223,7 +225,8 @@ func TestWhatCrashesLeaveIsRemoved(t *testing.T) {
 	}
 	w, err := p.Content("plain")
 	if err == nil {
-		err = w.Close()
+		_, err = io.WriteString(w, strings.Repeat("x", smallContent+1)) // one that goes there, too
+		err = errors.Join(err, w.Close())
 	}
 	for i := range chunkRows { // so many that they go to the database
 		err = errors.Join(err, p.AddChunk(t.Context(), spool.Chunk{Variant: "plain", Recipients: []string{fmt.Sprint(i, "@x.test")}}))
@@ -276,4 +279,115 @@ func TestManyDeferredPostsHideNoOther(t *testing.T) {
 	if c, err := out.Next(t.Context()); err != nil || c.Post != id {
 		t.Errorf("got %+v, %v", c, err)
 	}
+}
+
+// Two daemons that end the last two chunks of a post at the same time leave nothing of it.
+func TestTheLastTwoChunksTogether(t *testing.T) {
+	url := freshSchema(t, startServer(t))
+	one, two := open(t, url, Options{}), open(t, url, Options{})
+	in, err := one.Own(t.Context(), spool.Incoming, segment.All, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var owners []spool.OutgoingOwner
+	for i, s := range []*Spool{one, two} {
+		half := segment.Set{{First: segment.Key(i << 15), Last: segment.Key(i<<15 + 0x7fff)}}
+		o, err := s.OwnOutgoing(t.Context(), half, fmt.Sprint(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		owners = append(owners, o)
+	}
+	for range 20 {
+		write(t, one, "dev@l.test", "hello")
+		commit(t, in, "a@x.test", "b@x.test", "c@x.test", "d@x.test", "e@x.test", "f@x.test")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var left atomic.Int64
+	left.Store(20 * 6)
+	var group sync.WaitGroup
+	for _, o := range owners {
+		for range 4 {
+			group.Go(func() {
+				for {
+					c, err := o.Next(ctx)
+					if err != nil {
+						if left.Load() > 0 {
+							t.Error(err)
+						}
+						return
+					}
+					m, err := o.Content(ctx, c)
+					if err == nil {
+						err = m.Close()
+					}
+					if err = errors.Join(err, o.Progress(c, 0), o.Settle(ctx, c, spool.Settlement{})); err != nil {
+						t.Error(err)
+					}
+					if left.Add(-1) == 0 {
+						cancel()
+					}
+				}
+			})
+		}
+	}
+	group.Wait()
+	var posts, contents, bodies int
+	err = one.pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM spool_posts), (SELECT count(*) FROM spool_contents), (SELECT count(*) FROM spool_bodies)`).Scan(&posts, &contents, &bodies)
+	if err != nil || posts+contents+bodies > 0 {
+		t.Errorf("%d posts, %d contents and %d bodies are left, %v", posts, contents, bodies, err)
+	}
+}
+
+// A notification is a hint: who is told nothing looks.
+func TestNobodyIsTold(t *testing.T) {
+	url := freshSchema(t, startServer(t))
+	writer, reader := open(t, url, Options{}), open(t, url, Options{Rescan: 50 * time.Millisecond})
+	for _, q := range spool.Queues {
+		writer.pending[q] = true // as if a NOTIFY were always about to be sent
+	}
+	in, err := reader.Own(t.Context(), spool.Incoming, segment.All, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := reader.OwnOutgoing(t.Context(), segment.All, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type next struct {
+		id  spool.ID
+		err error
+	}
+	entries, chunks := make(chan next, 1), make(chan next, 1)
+	go func() { e, err := in.Next(t.Context()); entries <- next{e.ID, err} }()
+	id := write(t, writer, "dev@l.test", "hello")
+	if got := <-entries; got.err != nil || got.id != id {
+		t.Fatalf("got %+v", got)
+	}
+	go func() {
+		c, err := out.Next(t.Context())
+		if err != nil {
+			c = &spool.Chunk{}
+		}
+		chunks <- next{c.Post, err}
+	}()
+	reader.mu.Lock()
+	reader.pending[spool.Outgoing] = true
+	bells := reader.bells[spool.Outgoing]
+	reader.bells[spool.Outgoing] = nil // nor does the pipeline of this process tell
+	reader.mu.Unlock()
+	if err := in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if in, err = writer.Own(t.Context(), spool.Incoming, segment.All, "two"); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, in, "a@x.test")
+	if got := <-chunks; got.err != nil || got.id != id {
+		t.Fatalf("got %+v", got)
+	}
+	reader.mu.Lock()
+	reader.bells[spool.Outgoing] = bells
+	reader.mu.Unlock()
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,10 +19,10 @@ import (
 // Prepare implements spool.Owner.
 func (o *owner) Prepare(ctx context.Context, e spool.Entry) (spool.Prepared, error) {
 	p := &prepared{o: o, e: e, variants: map[string]bool{}}
-	err := o.change(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, `SELECT nextval('spool_post_numbers')`).Scan(&p.number)
-	})
-	if err != nil {
+	if o.over() {
+		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, spool.ErrFenced)
+	}
+	if err := o.s.pool.QueryRow(ctx, `SELECT nextval('spool_post_numbers')`).Scan(&p.number); err != nil {
 		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, err)
 	}
 	return p, nil
@@ -34,11 +35,13 @@ type prepared struct {
 	e        spool.Entry
 	number   int64
 	variants map[string]bool // whether their contents are there
+	contents []*content      // small ones, which are not in the database yet
 	wanted   []string        // variants of the chunks
 	chunks   int
 	waiting  [][]any // rows of chunks that are not in the database yet
 	octets   int     // in them
 	entries  []newEntry
+	stored   bool // some of it is in the database
 	ended    bool
 }
 
@@ -47,10 +50,15 @@ type newEntry struct {
 	buffer *buffer
 }
 
-// Contents and chunks are written when so many chunks, or octets of them, have come together.
 const (
+	// Chunks are written when so many of them, or octets, have come together.
 	chunkRows   = 64
 	chunkOctets = 1 << 20
+	// smallContent is how large a content may be that is written by the commit: it costs no
+	// round trips and no sync of its own then.
+	smallContent = 64 << 10
+	// fewChunks is how many chunks are written by the commit together with all else.
+	fewChunks = 4
 )
 
 // Content implements spool.Prepared.
@@ -69,13 +77,19 @@ type content struct {
 	closed  bool
 }
 
-// Close writes the content to the database.
+// Close writes the content to the database, or leaves that to the commit.
 func (c *content) Close() error {
 	if c.closed {
 		return nil
 	}
 	c.closed = true
+	if c.isSmall() && c.size <= smallContent {
+		c.p.contents = append(c.p.contents, c)
+		c.p.variants[c.variant] = true
+		return nil
+	}
 	defer c.buffer.Close()
+	c.p.stored = true
 	ctx := c.p.o.s.work // io.Closer has none; the lease's end, or Close, ends it
 	err := c.p.o.change(ctx, func(tx pgx.Tx) error {
 		body, err := addBody(ctx, tx, &c.buffer)
@@ -133,6 +147,7 @@ func (p *prepared) AddChunk(ctx context.Context, c spool.Chunk) error {
 // flush writes chunks, outside of the transaction of the commit: that is short however many
 // there are.
 func (p *prepared) flush(ctx context.Context) error {
+	p.stored = true
 	err := p.o.change(ctx, func(tx pgx.Tx) error { return p.copyChunks(ctx, tx) })
 	if err != nil {
 		return fmt.Errorf("write chunks of entry %s: %w", p.e.ID, err)
@@ -141,9 +156,11 @@ func (p *prepared) flush(ctx context.Context) error {
 	return nil
 }
 
+// chunkFields are the columns of a row that waits.
+var chunkFields = []string{"post", "name", "key", "due", "tries", "reason", "made", "head", "recipients"}
+
 func (p *prepared) copyChunks(ctx context.Context, tx pgx.Tx) error {
-	_, err := tx.CopyFrom(ctx, pgx.Identifier{"spool_chunks"}, []string{"post", "name", "key", "due", "tries", "reason", "made", "head", "recipients"},
-		pgx.CopyFromRows(p.waiting))
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{"spool_chunks"}, chunkFields, pgx.CopyFromRows(p.waiting))
 	return err
 }
 
@@ -196,7 +213,7 @@ func (o *owner) Commit(ctx context.Context, posts ...spool.Prepared) (int, error
 		p.closeEntries()
 		chunks, entries = chunks+p.chunks, entries+len(p.entries)
 		o.Release(p.e)
-		if p.chunks == 0 {
+		if p.chunks == 0 && p.stored {
 			p.clean(ctx) // contents that nobody gets
 		}
 	}
@@ -235,12 +252,13 @@ func (o *owner) commitAll(ctx context.Context, posts []*prepared) error {
 		return nil
 	}
 	return o.change(ctx, func(tx pgx.Tx) error {
+		var all pgx.Batch // one round trip, whatever there is to do
 		for _, p := range posts {
-			if err := p.commit(ctx, tx); err != nil {
+			if err := p.commit(ctx, tx, &all); err != nil {
 				return err
 			}
 		}
-		return nil
+		return tx.SendBatch(ctx, &all).Close()
 	})
 }
 
@@ -257,16 +275,24 @@ func (o *owner) commitEach(ctx context.Context, posts []*prepared, together erro
 	return posts, nil
 }
 
-func (p *prepared) commit(ctx context.Context, tx pgx.Tx) error {
-	if len(p.waiting) > 0 {
+func (p *prepared) commit(ctx context.Context, tx pgx.Tx, all *pgx.Batch) error {
+	now := time.Now().UnixMicro()
+	for _, c := range p.contents {
+		if p.chunks > 0 {
+			all.Queue(smallBody+` INSERT INTO spool_contents (post, variant, body, made) SELECT $4, $5, id, $2 FROM b`, c.size, now, c.memory.Bytes(), p.number, c.variant)
+		}
+	}
+	if len(p.waiting) > fewChunks {
 		if err := p.copyChunks(ctx, tx); err != nil {
 			return err
 		}
+	} else {
+		for _, row := range p.waiting {
+			all.Queue(`INSERT INTO spool_chunks (`+strings.Join(chunkFields, ", ")+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, row...)
+		}
 	}
 	if p.chunks > 0 {
-		if _, err := tx.Exec(ctx, `INSERT INTO spool_posts (number, id, paused) VALUES ($1, $2, false)`, p.number, string(p.e.ID)); err != nil {
-			return err
-		}
+		all.Queue(`INSERT INTO spool_posts (number, id, paused) VALUES ($1, $2, false)`, p.number, string(p.e.ID))
 	}
 	for _, n := range p.entries {
 		body, err := addBody(ctx, tx, n.buffer)
@@ -277,10 +303,18 @@ func (p *prepared) commit(ctx context.Context, tx pgx.Tx) error {
 			return err
 		}
 	}
-	if _, err := tx.Exec(ctx, `INSERT INTO spool_finished (id, at) VALUES ($1, $2) ON CONFLICT DO NOTHING`, string(p.e.ID), time.Now().UnixMicro()); err != nil {
-		return err
-	}
-	return removeEntry(ctx, tx, p.e)
+	all.Queue(`INSERT INTO spool_finished (id, at) VALUES ($1, $2) ON CONFLICT DO NOTHING`, string(p.e.ID), now)
+	all.Queue(takeEntry, string(p.e.Queue), string(p.e.ID)).QueryRow(func(row pgx.Row) error {
+		var there bool
+		if err := row.Scan(&there); err != nil {
+			return err
+		}
+		if !there {
+			return spool.ErrNotFound // an operator removed it
+		}
+		return nil
+	})
+	return nil
 }
 
 // Abort implements spool.Prepared.
@@ -296,7 +330,7 @@ func (p *prepared) end(ctx context.Context, clean bool) {
 	}
 	p.ended = true
 	p.closeEntries()
-	if clean {
+	if clean && p.stored {
 		p.clean(ctx)
 	}
 }
