@@ -22,7 +22,7 @@ import (
 // schemas hands out names of schemas: each test has its spool in its own.
 var schemas atomic.Int64
 
-func startServer(t *testing.T) *postgres.Server {
+func startServer(t testing.TB) *postgres.Server {
 	t.Helper()
 	server, err := postgres.Start(t.Context(), postgres.Options{})
 	if errors.Is(err, postgres.ErrMissing) {
@@ -40,7 +40,7 @@ func startServer(t *testing.T) *postgres.Server {
 	return server
 }
 
-func freshSchema(t *testing.T, server *postgres.Server) string {
+func freshSchema(t testing.TB, server *postgres.Server) string {
 	t.Helper()
 	name := fmt.Sprint("spool", schemas.Add(1))
 	if err := server.Run(t.Context(), "CREATE SCHEMA "+name); err != nil {
@@ -71,7 +71,7 @@ func TestSuite(t *testing.T) {
 }
 
 // write puts an entry for a list.
-func write(t *testing.T, s *Spool, list, body string) spool.ID {
+func write(t testing.TB, s *Spool, list, body string) spool.ID {
 	t.Helper()
 	d, err := s.Create(t.Context())
 	if err != nil {
@@ -117,7 +117,7 @@ func commit(t *testing.T, o spool.Owner, recipients ...string) spool.ID {
 	return e.ID
 }
 
-func open(t *testing.T, url string, o Options) *Spool {
+func open(t testing.TB, url string, o Options) *Spool {
 	t.Helper()
 	o.Migrate, o.Log = true, slog.New(slog.NewTextHandler(t.Output(), nil))
 	s, err := Open(t.Context(), url, o)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -71,6 +72,7 @@ func (n *notes) run() {
 	for {
 		select {
 		case first := <-n.todo:
+			runtime.Gosched() // those who were told of the last statement have more: let them come
 			n.together(n.gather(first))
 		case <-n.o.ended:
 			return
