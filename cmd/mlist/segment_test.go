@@ -39,7 +39,7 @@ type sharer struct {
 }
 
 func newSharing(t *testing.T) *sharing {
-	server, err := postgres.Start(t.Context(), false)
+	server, err := postgres.Start(t.Context(), postgres.Options{})
 	if errors.Is(err, postgres.ErrMissing) {
 		fmt.Fprintf(os.Stderr, "DAEMONS THAT SHARE SEGMENTS ARE NOT TESTED: %v\n", err)
 		t.Skip(err)
