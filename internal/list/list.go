@@ -29,6 +29,9 @@ type List struct {
 // maxLocal leaves room for the longest suffix, -unsubscribe, in a local part of 64.
 const maxLocal = address.MaxLocal - len("-unsubscribe")
 
+// maxDomain leaves room for a local part of 64 in an address of 254: bounces come back to such.
+const maxDomain = address.MaxAddress - 1 - address.MaxLocal
+
 // Bounds of include_lists: of lists within lists, and of all that one post reaches. A post
 // that finds more goes no further.
 const (
@@ -53,6 +56,8 @@ func CheckAddress(a address.Address) error {
 		return fmt.Errorf("list address %s: a list's name may not begin with ~, which stands before a list's number", a)
 	case len(a.Local) > maxLocal:
 		return fmt.Errorf("list address %s: a list's name may have %d octets at most", a, maxLocal)
+	case len(a.Domain) > maxDomain:
+		return fmt.Errorf("list address %s: a list's domain may have %d octets at most", a, maxDomain)
 	}
 	return nil
 }

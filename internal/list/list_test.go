@@ -93,6 +93,8 @@ func TestCheckAddress(t *testing.T) {
 		{"letters of any script", address.Address{Local: "разработка", Domain: "l.test"}, true},
 		{"a + would hide its role addresses", address.Address{Local: "x+y", Domain: "l.test"}, false},
 		{"a blank needs quotes", address.Address{Local: "x y", Domain: "l.test"}, false},
+		{"as long as it may be", address.Address{Local: strings.Repeat("x", 52), Domain: strings.Repeat("d", 60) + "." + strings.Repeat("d", 60) + "." + strings.Repeat("d", 62) + ".test"}, true},
+		{"a domain that leaves no room for return paths", address.Address{Local: "x", Domain: strings.Repeat("d", 60) + "." + strings.Repeat("d", 60) + "." + strings.Repeat("d", 63) + ".test"}, false},
 		{"too long for -unsubscribe", address.Address{Local: strings.Repeat("x", 53), Domain: "l.test"}, false},
 		{"a ~ stands before a number", address.Address{Local: "~1", Domain: "l.test"}, false},
 		{"a way out of a directory", address.Address{Local: "../../etc/passwd", Domain: "l.test"}, false},

@@ -22,32 +22,6 @@ func answer(t *testing.T, from string, mail []byte, text string) {
 	send(t, from, to, fmt.Sprintf("From: %s\r\nTo: %s\r\nSubject: Re: your message\r\nMessage-ID: <%s.%d@net.test>\r\n\r\n%s\r\n", from, to, id(t), len(mail), text))
 }
 
-// TestSubscribeByMailConfirmPostLeave is a member's life on a list.
-func TestSubscribeByMailConfirmPostLeave(t *testing.T) {
-	name := newList(t, nil, "bob@net.test")
-	role := func(r string) string { return strings.Replace(name, "@", "-"+r+"@", 1) }
-	ann := "ann.lives@net.test"
-	plain := func(to, subject string) string {
-		return fmt.Sprintf("From: Ann <%s>\r\nTo: %s\r\nSubject: %s\r\nMessage-ID: <%s.%s@net.test>\r\n\r\n", ann, to, subject, id(t), subject)
-	}
-	send(t, ann, role("join"), plain(role("join"), "hello"))
-	answer(t, ann, received(t, ann, "to join the list "+name), "Yes.")
-	received(t, ann, "Welcome to the list "+name)
-
-	send(t, ann, name, message(t, "Ann <"+ann+">", name, "I am new here"))
-	got, _ := delivered(t, id(t)+"@net.test", 2)
-	if want := []string{ann, "bob@net.test"}; !slices.Equal(got, want) {
-		t.Errorf("delivered to %v, want %v", got, want)
-	}
-
-	send(t, ann, role("request"), plain(role("request"), "leave"))
-	answer(t, ann, received(t, ann, "to leave the list "+name), "Yes.")
-	received(t, ann, "has left the list "+name)
-	if members := command(t, "member", "ls", name); strings.Contains(members, ann) || !strings.Contains(members, "bob@net.test") {
-		t.Errorf("members are\n%s", members)
-	}
-}
-
 // TestAConfirmationBomb: whoever asks a hundred times in another's name has few mails sent.
 func TestAConfirmationBomb(t *testing.T) {
 	name := newList(t, nil)

@@ -106,7 +106,8 @@ func command(t *testing.T, args ...string) string {
 // newList makes a list named after the story, with members.
 func newList(t *testing.T, settings []string, members ...string) string {
 	t.Helper()
-	name := strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")) + "@lists.test"
+	local := strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))
+	name := local[:min(len(local), 50)] + "@lists.test" // a list's name may not be longer
 	command(t, append([]string{"list", "create", name}, settings...)...)
 	if len(members) > 0 {
 		text, err := mlist.Command(t.Context(), strings.NewReader(strings.Join(members, "\n")+"\n"), "member", "add", name, "--file", "-")
