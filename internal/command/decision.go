@@ -31,15 +31,16 @@ type Decision struct {
 // quotation is one of the words, and perhaps a reason, which only a refusal has. Anything
 // else decides nothing.
 func ParseDecision(text string) Decision {
-	for _, line := range said(text) {
-		word, reason, _ := strings.Cut(clean(line), " ")
-		d := Decision{verbOf(word), strings.TrimSpace(reason)}
-		if d.Reason != "" && d.Verb != Reject {
-			return Decision{}
-		}
-		return d
+	lines := said(text)
+	if len(lines) == 0 {
+		return Decision{}
 	}
-	return Decision{}
+	word, reason, _ := strings.Cut(clean(lines[0]), " ")
+	d := Decision{verbOf(word), strings.TrimSpace(reason)}
+	if d.Reason != "" && d.Verb != Reject {
+		return Decision{}
+	}
+	return d
 }
 
 // invitations are what an invitation may be answered with, in all spellings.
@@ -52,8 +53,8 @@ var invitations = map[string]Verb{
 // a quotation is one of the words, alone, or where there is none the subject is. Anything
 // else is Unknown: who writes that they are not interested has not joined.
 func ParseInvitation(subject, text string) Verb {
-	for _, line := range said(text) {
-		return invitations[strings.ToLower(strings.TrimRight(clean(line), ".:!, "))]
+	if lines := said(text); len(lines) > 0 {
+		return invitations[strings.ToLower(strings.TrimRight(clean(lines[0]), ".:!, "))]
 	}
 	return invitations[strings.ToLower(strings.TrimSpace(clean(subject)))]
 }
