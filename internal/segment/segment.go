@@ -16,8 +16,10 @@ import (
 // Key is a point of the hash space. Its text form is four lower-case hex digits.
 type Key uint16
 
-// KeyOf hashes the parts, with a separator between them, to a key. The function
-// is part of the spool's format: it may never change.
+// KeyOf hashes the parts, with a separator between them, to a key. Several parts are mixed once
+// more: names that differ in a last digit, as those of a post's chunks do, would else have keys
+// near to each other, and one daemon many of them. The function is part of the spool's format: it
+// may never change.
 func KeyOf(parts ...string) Key {
 	h := fnv.New32a()
 	for i, p := range parts {
@@ -27,7 +29,17 @@ func KeyOf(parts ...string) Key {
 		h.Write([]byte(p))
 	}
 	sum := h.Sum32()
+	if len(parts) > 1 {
+		sum = mix(sum)
+	}
 	return Key(sum>>16) ^ Key(sum&0xffff)
+}
+
+// mix spreads what differs in few bits (the finalizer of MurmurHash3).
+func mix(h uint32) uint32 {
+	h = (h ^ h>>16) * 0x85ebca6b
+	h = (h ^ h>>13) * 0xc2b2ae35
+	return h ^ h>>16
 }
 
 func (k Key) String() string { return fmt.Sprintf("%04x", uint16(k)) }

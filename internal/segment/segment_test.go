@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,10 +75,29 @@ func TestKeysSpread(t *testing.T) {
 	}
 }
 
+// The chunks of one post spread over daemons as if by chance, few as they may be.
+func TestChunksOfAPostSpread(t *testing.T) {
+	const posts, chunks, daemons = 400, 20, 8
+	worst := 0.0
+	for post := range posts {
+		var each [daemons]int
+		for i := range chunks {
+			each[int(KeyOf("3n33mmjpq54s"+strings.Repeat(string(rune('a'+post%26)), post/26), string(rune('0'+(i+1)/10))+string(rune('0'+(i+1)%10))))*daemons/65536]++
+		}
+		worst += float64(slices.Max(each[:])) / (float64(chunks) / daemons) / posts
+	}
+	if worst > 2.2 { // 2.0 by chance
+		t.Errorf("the daemon with the most has %.2f times its part of a post", worst)
+	}
+}
+
 // The hash is part of the spool's format.
 func TestKeyOfNeverChanges(t *testing.T) {
 	if got := KeyOf("dev@lists.example.org").String(); got != "0762" {
 		t.Errorf("KeyOf = %s", got)
+	}
+	if got := KeyOf("3n33mmjpq54snqoo", "000001").String(); got != "ca7a" {
+		t.Errorf("KeyOf of a chunk = %s", got)
 	}
 }
 

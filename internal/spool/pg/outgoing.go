@@ -96,9 +96,9 @@ type outgoing struct {
 
 // turn is a post, and chunks of it that are ready.
 type turn struct {
-	id    spool.ID
-	post  int64
-	names []string
+	id     spool.ID
+	post   int64
+	chunks []place
 }
 
 const (
@@ -191,8 +191,8 @@ func (o *outgoing) fromTurns() (spool.ID, place, bool) {
 	for len(o.turns) > 0 {
 		t := o.turns[0]
 		o.turns = o.turns[1:]
-		p := place{t.post, t.names[0], segment.KeyOf(string(t.id), t.names[0])}
-		if t.names = t.names[1:]; len(t.names) > 0 {
+		p := t.chunks[0]
+		if t.chunks = t.chunks[1:]; len(t.chunks) > 0 {
 			o.turns = append(o.turns, t)
 		}
 		if !o.has(p.key) {
@@ -233,8 +233,8 @@ func (o *outgoing) fill(ctx context.Context) error {
 		}
 	}
 	o.mu.Unlock()
-	rows, err := o.s.pool.Query(ctx, `SELECT p.number, p.id, c.name FROM spool_posts p
-		CROSS JOIN LATERAL (SELECT name FROM spool_chunks WHERE post = p.number AND due <= $1 AND `+inRanges(2, 3)+`
+	rows, err := o.s.pool.Query(ctx, `SELECT p.number, p.id, c.name, c.key FROM spool_posts p
+		CROSS JOIN LATERAL (SELECT name, key FROM spool_chunks WHERE post = p.number AND due <= $1 AND `+inRanges(2, 3)+`
 			AND NOT EXISTS (SELECT 1 FROM unnest($4::bigint[], $5::text[]) AS h (post, name) WHERE h.post = spool_chunks.post AND h.name = spool_chunks.name)
 			ORDER BY name LIMIT $6) c
 		WHERE NOT p.paused ORDER BY p.number, c.name LIMIT $7`,
@@ -242,26 +242,29 @@ func (o *outgoing) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var turns []*turn
-	var number int64
-	var id, name string
-	_, err = pgx.ForEachRow(rows, []any{&number, &id, &name}, func() error {
-		if len(turns) == 0 || turns[len(turns)-1].post != number {
-			turns = append(turns, &turn{id: spool.ID(id), post: number})
-		}
-		t := turns[len(turns)-1]
-		t.names = append(t.names, name)
-		return nil
+	type ready struct {
+		id spool.ID
+		place
+	}
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r ready, err error) {
+		var key int32
+		err = row.Scan(&r.post, &r.id, &r.name, &key)
+		r.key = segment.Key(key)
+		return r, err
 	})
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, t := range turns { // what was handed out while the database was asked
-		t.names = slices.DeleteFunc(t.names, func(name string) bool {
-			until, is := o.held[place{t.post, name, segment.KeyOf(string(t.id), name)}]
-			return is && until.IsZero()
-		})
+	o.turns = nil
+	for _, r := range found {
+		if until, is := o.held[r.place]; is && until.IsZero() {
+			continue // it was handed out while the database was asked
+		}
+		if n := len(o.turns); n == 0 || o.turns[n-1].post != r.post {
+			o.turns = append(o.turns, &turn{id: r.id, post: r.post})
+		}
+		t := o.turns[len(o.turns)-1]
+		t.chunks = append(t.chunks, r.place)
 	}
-	o.turns = slices.DeleteFunc(turns, func(t *turn) bool { return len(t.names) == 0 })
 	return err
 }
 
