@@ -24,7 +24,7 @@ type catalog struct {
 var built = readBuiltin()
 
 // handlerPhrases are those that handlers get, too, or what they begin with.
-var handlerPhrases = regexp.MustCompile(`^(digest_.*|no_subject|attachment_removed)$`)
+var handlerPhrases = regexp.MustCompile(`^(digest_.*|no_subject|attachment_removed|dmarc_via)$`)
 
 func readBuiltin() *catalog {
 	fail := func(err error) {

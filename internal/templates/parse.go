@@ -160,7 +160,7 @@ func (c *catalog) unknown(name string) error {
 	return fmt.Errorf("no text is called %.40q: `mlist template ls` names them", name)
 }
 
-var placeholderForm = regexp.MustCompile(`%\(([a-z0-9_]+)\)s`)
+var placeholderForm = regexp.MustCompile(`%\(([a-z0-9_]+)(?:\|[^%()|]+\|[^%()|]+)?\)s`)
 
 // placeholdersOf are those that a text has.
 func placeholdersOf(s string) []string {

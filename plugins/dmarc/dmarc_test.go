@@ -102,6 +102,8 @@ func TestWhatIsMitigated(t *testing.T) {
 		{"signed, and To will differ from copy to copy", signed, settings("personalize", "full"), nil, false, "accept Ann via Dev <dev@lists.example.org>"},
 		{"signed, and copies may differ", signed, settings("personalize", "individual"), nil, false, "accept Ann <ann@bank.example>"},
 		{"signed by somebody else", signedBy(t, k, from("Ann <ann@a.sub.example>")), nil, nil, false, "accept Ann via Dev <dev@lists.example.org>"},
+		{"in the list's language", from(ann), settings("text.dmarc_via", "%(from)s über %(display_name)s"), nil, false, "accept =?utf-8?q?Ann_=C3=BCber_Dev?= <dev@lists.example.org>"},
+		{"in the list's language, once more", from("=?utf-8?q?Ann_=C3=BCber_Dev?= <ann@bank.example>"), settings("text.dmarc_via", "%(from)s über %(display_name)s"), nil, false, "accept =?utf-8?q?Ann_=C3=BCber_Dev?= <dev@lists.example.org>"},
 		{"two authors, one has a policy", from("Bob <bob@free.example>, " + ann), nil, nil, false, "accept Bob via Dev <dev@lists.example.org>"},
 		{"DNS fails", from(ann), nil, servfail, false, "accept Ann via Dev <dev@lists.example.org>"},
 		{"DNS fails, and the list rejects", from(ann), settings("dmarc_mitigate_action", "reject"), servfail, false, "accept Ann via Dev <dev@lists.example.org>"},

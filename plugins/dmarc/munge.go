@@ -1,6 +1,7 @@
 package dmarc
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 
@@ -94,11 +95,20 @@ func nameFor(l sdk.List, author message.Mailbox) string {
 	if len(name) > maxName {
 		name = strings.ToValidUTF8(name[:maxName], "")
 	}
-	via := " via " + l.Name()
-	if form == nameOnly || strings.HasSuffix(name, via) {
+	if form == nameOnly {
 		return name
 	}
-	return name + via
+	if end := strings.TrimLeft(via(l, ""), " "); end != "" && strings.HasSuffix(name, " "+end) {
+		return name // it went through the list before
+	}
+	return via(l, name)
+}
+
+// via is the name of somebody who writes through the list, in the list's language.
+func via(l sdk.List, name string) string {
+	form := cmp.Or(l.Text("dmarc_via"), "%(from)s via %(display_name)s")
+	full := l.Fill(form, func(placeholder string) (string, bool) { return name, placeholder == "from" })
+	return strings.TrimRight(strings.ReplaceAll(full, "\n", " "), " ")
 }
 
 func cutLast(addr string) (local, domain string, ok bool) {

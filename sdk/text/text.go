@@ -1,7 +1,8 @@
 // Package text fills in the placeholders of texts that people write for a list: footers,
 // notices, answers.
 //
-// A placeholder is %(name)s, where a name has letters, digits and '_'. Lines of their own
+// A placeholder is %(name)s, where a name has letters, digits and '_'. Of a number,
+// %(days|day|days)s is the first word where it is 1, else the second. Lines of their own
 // choose what stays:
 //
 //	%(if reason)
@@ -18,6 +19,7 @@ package text
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -52,7 +54,14 @@ func fillLine(b *strings.Builder, line string, value func(name string) (string, 
 		if !found {
 			return
 		}
-		if v, ok := value(name); ok {
+		base, forms, _ := strings.Cut(name, "|")
+		one, many, plural := strings.Cut(forms, "|")
+		if v, ok := value(base); ok && plural {
+			if v != "1" {
+				one = many
+			}
+			b.WriteString(one)
+		} else if ok {
 			b.WriteString(Clean(v))
 		} else {
 			b.WriteString("%(" + name + ")s")
@@ -60,6 +69,9 @@ func fillLine(b *strings.Builder, line string, value func(name string) (string, 
 		line = rest
 	}
 }
+
+// forms are the two words of a number behind its name.
+var forms = regexp.MustCompile(`^\|[^%()|]+\|[^%()|]+\)s`)
 
 // next finds the first placeholder of a line.
 func next(line string) (before, name, rest string, found bool) {
@@ -72,6 +84,9 @@ func next(line string) (before, name, rest string, found bool) {
 		end := i + 2
 		for end < len(line) && isName(line[end]) {
 			end++
+		}
+		if m := forms.FindString(line[end:]); end > i+2 && m != "" {
+			return line[:i], line[i+2:end] + m[:len(m)-2], line[end+len(m):], true
 		}
 		if end > i+2 && strings.HasPrefix(line[end:], ")s") {
 			return line[:i], line[i+2 : end], line[end+2:], true
@@ -144,8 +159,8 @@ func Check(text string, known func(name string) bool) error {
 			if !found {
 				break
 			}
-			if !known(name) {
-				return fail("no placeholder %%(%s)s here", name)
+			if base, _, _ := strings.Cut(name, "|"); !known(base) {
+				return fail("no placeholder %%(%s)s here", base)
 			}
 			line = rest
 		}

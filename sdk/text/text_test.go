@@ -135,3 +135,29 @@ func TestWithout(t *testing.T) {
 		}
 	}
 }
+
+func TestFormsOfANumber(t *testing.T) {
+	value := func(name string) (string, bool) {
+		v, ok := map[string]string{"one": "1", "two": "2", "none": "", "zero": "0"}[name]
+		return v, ok
+	}
+	for in, want := range map[string]string{
+		"%(one)s %(one|day|days)s":             "1 day",
+		"%(two)s %(two|day|days)s.":            "2 days.",
+		"%(zero)s %(zero|Tag|Tagen)s":          "0 Tagen",
+		"%(none|day|days)s":                    "days",
+		"%(what|day|days)s":                    "%(what|day|days)s",
+		"%(one|day)s %(one||x)s %(one|a|b|c)s": "%(one|day)s %(one||x)s %(one|a|b|c)s",
+		"%(one|a b, c|é)s":                     "a b, c",
+	} {
+		if got := Fill(in, value); got != want {
+			t.Errorf("%q is %q, want %q", in, got, want)
+		}
+	}
+	known := func(name string) bool { _, ok := value(name); return ok }
+	for in, ok := range map[string]bool{"%(one|day|days)s": true, "%(what|day|days)s": false, "%(one|day)s": false, "%(one||days)s": false, "%(one|a|b|c)s": false} {
+		if err := Check(in, known); (err == nil) != ok {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
+}
