@@ -21,24 +21,30 @@ import (
 type spares struct {
 	mu   sync.Mutex
 	free []spare // the oldest first
+	size int64   // of all of them
 	off  bool    // the file system knows no leases
 }
 
 type spare struct {
 	path string
+	size int64
 	dir  *syncer // of the directory that it has left
 	mark int64   // and when
 }
 
 const (
-	maxSpares    = 256
-	maxSpareSize = 128 << 10 // of the message in it: they take no more than 32 MiB
+	// maxSpares is more than a burst leaves behind, since each file that is removed makes the
+	// next ones slower.
+	maxSpares    = 4096
+	maxSpareSize = 128 << 10 // of the message in one
+	spareBlock   = 4 << 10   // what a file takes is a multiple of this
+	maxSpareRoom = 32 << 20  // what all take together
 )
 
 // discard takes a file of a queue away whose message is small, as removeIf would.
 func (s *Spool) discard(q spool.Queue, path string) error {
 	s.spares.mu.Lock()
-	full := s.spares.off || len(s.spares.free) >= maxSpares
+	full := s.spares.off || len(s.spares.free) >= maxSpares || s.spares.size >= maxSpareRoom
 	s.spares.mu.Unlock()
 	if full {
 		return s.fs.removeIf(path)
@@ -53,9 +59,15 @@ func (s *Spool) discard(q spool.Queue, path string) error {
 	if err != nil {
 		return s.fs.removeIf(path)
 	}
+	info, err := os.Lstat(to)
+	if err != nil {
+		return nil // somebody tidied up
+	}
+	size := (info.Size() + spareBlock - 1) / spareBlock * spareBlock
 	s.spares.mu.Lock()
 	defer s.spares.mu.Unlock()
-	s.spares.free = append(s.spares.free, spare{to, s.syncs[q], s.syncs[q].mark()})
+	s.spares.free = append(s.spares.free, spare{to, size, s.syncs[q], s.syncs[q].mark()})
+	s.spares.size += size
 	return nil
 }
 
@@ -66,9 +78,10 @@ func (a *spares) take() string {
 	if len(a.free) == 0 || !a.free[0].dir.since(a.free[0].mark) {
 		return ""
 	}
-	path := a.free[0].path
+	first := a.free[0]
 	a.free = a.free[1:]
-	return path
+	a.size -= first.size
+	return first.path
 }
 
 // newFile makes a file in tmp, or takes a spare one, of which more than size is left over.

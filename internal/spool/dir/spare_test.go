@@ -188,3 +188,27 @@ func TestAFileIsNotWrittenAnewBeforeItsNameIsGone(t *testing.T) {
 		}
 	}
 }
+
+// What waits to be written anew takes no more room than it may.
+func TestFilesThatAreLeftOverAreFew(t *testing.T) {
+	s, _, _ := recycler(t)
+	d := syncer{}
+	s.spares.free, s.spares.size = []spare{{dir: &d, size: maxSpareRoom - 1}}, maxSpareRoom-1
+	for i, want := range []int{2, 2} {
+		putText(t, s, "x")
+		names, err := os.ReadDir(s.path(spool.Incoming, ""))
+		if err != nil || len(names) != 1 {
+			t.Fatal(names, err)
+		}
+		path := s.path(spool.Incoming, names[0].Name())
+		if err := s.discard(spool.Incoming, path); err != nil {
+			t.Fatal(err)
+		}
+		if there, err := exists(path); there || err != nil {
+			t.Fatal(there, err)
+		}
+		if got := len(s.spares.free); got != want {
+			t.Errorf("after %d messages %d files are kept, want %d", i+1, got, want)
+		}
+	}
+}
