@@ -141,7 +141,7 @@ func silent() hclog.Logger {
 // environment is what a plugin inherits: not this process's secrets, nor what a
 // service manager said to it.
 func (l *launcher) environment() []string {
-	env := []string{"GOGC=50", "GOMAXPROCS=2", sdk.GraceKey + "=" + l.timing.grace.String()}
+	env := []string{"GOGC=200", "GOMAXPROCS=2", sdk.GraceKey + "=" + l.timing.grace.String()}
 	// MLIST_DNS_FILE names a file that stands in for DNS, where mail is tried without the net.
 	for _, key := range []string{"PATH", "TZ", "LANG", "MLIST_DNS_FILE"} {
 		if v, ok := os.LookupEnv(key); ok {
