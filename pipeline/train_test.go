@@ -141,10 +141,12 @@ func inOrder(t *testing.T, w *world, y *yard, ids []spool.ID, numbers ...int64) 
 
 func TestPostsThatWaitAreCommittedTogether(t *testing.T) {
 	w, ids := waitingPosts(t, "a", "b", "c", "d", "e", "f")
-	y := newYard(w.store, 5)
+	y := newYard(w.store, len(ids))
 	w.startWith(y, y)
 	inOrder(t, w, y, ids, 1, 2, 3, 4, 5, 6)
-	if slices.Max(y.groups) < 4 {
+	// The first group, however many it has, is held until the stages have the last post, and
+	// all others are ready then: they are the second group, and the last may be the third.
+	if len(y.groups) > 3 {
 		t.Errorf("posts were filed in groups of %v", y.groups)
 	}
 	if len(y.seen) != len(ids) {
