@@ -61,7 +61,8 @@ type bench struct {
 	out     *sink.Server
 	mlist   *harness.Mlist
 	figures []figure
-	growth  []point // deliveries/s by members
+	growth  []point  // deliveries/s by members
+	remove  []func() // the installations, when all is over: see diskRate
 }
 
 var (
@@ -86,9 +87,11 @@ func main() {
 		}
 		fmt.Fprintf(os.Stderr, "bench: %s\n", p.name)
 		if err := b.alone(ctx, p); err != nil {
+			b.cleanUp()
 			fail(p.name, err)
 		}
 	}
+	b.cleanUp()
 	b.print()
 	if *chart != "" {
 		if err := os.WriteFile(*chart, drawGrowth(b.growth), 0o644); err != nil {
@@ -108,7 +111,7 @@ func (b *bench) alone(ctx context.Context, p part) error {
 	if err != nil {
 		return err
 	}
-	defer remove()
+	b.remove = append(b.remove, remove)
 	b.dir = dir
 	if b.out, err = sink.Listen("127.0.0.1:0", sink.Options{}); err != nil {
 		return err
@@ -120,6 +123,12 @@ func (b *bench) alone(ctx context.Context, p part) error {
 	}
 	defer b.mlist.Kill()
 	return p.run(b, ctx)
+}
+
+func (b *bench) cleanUp() {
+	for _, remove := range b.remove {
+		remove()
+	}
 }
 
 func (b *bench) add(f figure) { b.figures = append(b.figures, f) }

@@ -30,6 +30,7 @@ func (b *bench) sustained(ctx context.Context) error {
 		return err
 	}
 	delivered := int64(0)
+	var spent time.Duration
 	for _, part := range []struct {
 		name    string
 		lists   []string
@@ -42,7 +43,7 @@ func (b *bench) sustained(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			begun := time.Now()
+			begun, cpu := time.Now(), cpuOf(b.mlist.PID())
 			r, err := inject.Run(ctx, inject.Options{
 				Addr: "unix:" + b.mlist.LMTP, Lists: part.lists, Sender: "author@net.test",
 				Messages: sustainedPosts, Connections: clients, Size: 4000, Tag: fmt.Sprint("sustained", len(part.lists), round),
@@ -57,10 +58,12 @@ func (b *bench) sustained(ctx context.Context) error {
 			if err := b.wait(ctx, delivered, 3*time.Minute); err != nil {
 				return err
 			}
+			spent += cpuOf(b.mlist.PID()) - cpu
 			posts, disk = append(posts, sustainedPosts/time.Since(begun).Seconds()), append(disk, rate)
 		}
 		b.add(figure{Name: "posts from LMTP to the last delivery, " + part.name, Value: middle(posts), Unit: "posts/s",
 			Beside: fmt.Sprintf("disk, %d writers of write+sync+rename+syncdir", part.writers), Limit: middle(disk), Least: part.least})
 	}
+	b.add(figure{Name: "CPU of all of mlist for each of those posts", Value: ms(spent) / (2 * sustainedRounds * sustainedPosts), Unit: "ms"})
 	return nil
 }
