@@ -3,7 +3,6 @@ package pipeline
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -35,8 +34,9 @@ type ready struct {
 	result  host.Result
 	sender  string // of the envelope
 	written written
+	others  int64 // recipients of what stages submitted
 	new     []newEntry
-	keep    errgroup.Group // puts it into the archive meanwhile
+	keep    errgroup.Group // puts it into the archive, and writes it, meanwhile
 }
 
 // abort ends a post that is not to be committed.
@@ -47,8 +47,8 @@ func (r *ready) abort() {
 }
 
 // deliver turns an accepted post into an outgoing one. It is put into the archive while its
-// content and chunks are written, and committed with what comes behind it on its list; if
-// nothing does, at once.
+// content and chunks are written, which most posts leave to be done while the stages run on
+// the next, and committed with what comes behind it on its list; if nothing does, at once.
 func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing store.Post, number int64, result host.Result) error {
 	own, err := d.individual(ctx, p, hp, number)
 	if err != nil {
@@ -66,47 +66,31 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 		r.filing.Kept, err = d.keep(ctx, p, hp)
 		return err
 	})
-	r.written, err = d.write(ctx, p, prep, mailing{plain, hp.Header, hp.Body, hp.Rules, r.sender, own})
+	main := mailing{plain, hp.Header, hp.Body, hp.Rules, r.sender, own}
+	if number > 0 && len(hp.Submissions) == 0 && r.filing.Approval == "" {
+		p.train.write(r, func() (err error) {
+			r.written, err = d.write(ctx, p, prep, main)
+			return err
+		})
+		return nil
+	}
+	r.written, err = d.write(ctx, p, prep, main)
 	var submitted written
 	if err == nil {
 		submitted, err = d.submit(ctx, p, prep, hp.Submissions)
-		r.new = submitted.entries
+		r.others, r.new = submitted.recipients, submitted.entries
 	}
 	if err != nil {
 		r.abort()
 		return err
 	}
-	if r.written.recipients+submitted.recipients == 0 && len(r.new) == 0 {
-		return d.toNobody(ctx, r)
-	}
 	p.train.add(r)
-	if number == 0 || len(r.new) > 0 || r.filing.Approval != "" {
-		_ = p.train.drain() // it is the train's to give back
-	}
+	_ = p.train.drain() // it is the train's to give back
 	return nil
 }
 
-// toNobody ends a post that nobody is to receive: it counts, and nothing goes out.
-func (d *Daemon) toNobody(ctx context.Context, r *ready) error {
-	defer r.p.msg.Close()
-	defer r.prep.Abort()
-	if err := errors.Join(r.keep.Wait(), r.p.train.drain()); err != nil {
-		return err
-	}
-	if _, err := d.journal(ctx, []*ready{r}); err != nil {
-		return err
-	}
-	r.p.log.Info("post accepted, and nobody to receive it")
-	d.meter.Accepted(r.p.entry.List, d.now().Sub(r.p.entry.Received), 0)
-	d.note(r.p, trace.Done, "reason", "nobody is to receive it", "number", r.number)
-	if err := r.p.owner.Done(ctx, r.p.entry); err != nil {
-		return err
-	}
-	if forDigest(r.filing.Kept) {
-		d.digestGrew(ctx, r.p)
-	}
-	return nil
-}
+// toNobody tells whether a post is for nobody: it counts, and nothing goes out.
+func (r *ready) toNobody() bool { return r.written.recipients+r.others == 0 && len(r.new) == 0 }
 
 // commit commits posts of one list, in their order, and ends them all. It returns how many
 // were committed; the error is that of the one after them. The journal comes before the
@@ -116,6 +100,9 @@ func (d *Daemon) commit(ctx context.Context, owner spool.Owner, group []*ready) 
 	preps := make([]spool.Prepared, filed)
 	for i, r := range group[:filed] {
 		preps[i] = r.prep
+		if r.toNobody() {
+			continue
+		}
 		d.notePrepared(r.p, r.p.entry.Role, r.number, r.sender, r.written)
 		d.noteEntries(r.p, r.new)
 	}
@@ -133,11 +120,16 @@ func (d *Daemon) commit(ctx context.Context, owner spool.Owner, group []*ready) 
 		d.meter.Trouble(nil)
 	}
 	for _, r := range group[:n] {
-		d.noteCommitted(r.p)
 		d.meter.Accepted(r.p.entry.List, d.now().Sub(r.p.entry.Received), r.written.recipients)
 		if forDigest(r.filing.Kept) {
 			d.digestGrew(ctx, r.p)
 		}
+		if r.toNobody() {
+			d.note(r.p, trace.Done, "reason", "nobody is to receive it", "number", r.number)
+			r.p.log.Info("post accepted, and nobody to receive it")
+			continue
+		}
+		d.noteCommitted(r.p)
 		r.p.log.Info("post accepted", "number", r.number, "sender", r.p.entry.Sender, "recipients", r.written.recipients,
 			"stages", stageTimes(r.result.Stages), "took", d.now().Sub(r.p.started).Round(10*time.Microsecond))
 	}

@@ -27,7 +27,8 @@ type train struct {
 	ctx   context.Context
 	owner spool.Owner
 
-	posts []*ready // all that were accepted so far; the goroutine of run alone has it
+	posts   []*ready       // all that were accepted so far; the goroutine of run alone has it
+	writing sync.WaitGroup // for the last of them, which is written in the background
 
 	mu      sync.Mutex
 	changed sync.Cond // queue or running
@@ -123,6 +124,18 @@ func (t *train) add(r *ready) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.queue = append(t.queue, r)
+}
+
+// write takes a post that is written while the stages run on the next one: one at a time, so
+// that the copies of the first go out first.
+func (t *train) write(r *ready, write func() error) {
+	t.writing.Wait()
+	t.writing.Add(1)
+	r.keep.Go(func() error {
+		defer t.writing.Done()
+		return write()
+	})
+	t.add(r)
 }
 
 // drain commits all that is ready, and returns errBroken if that was not possible.

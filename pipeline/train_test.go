@@ -57,6 +57,8 @@ func (y *yard) Run(ctx context.Context, p *host.Post) (host.Result, error) {
 		if err != nil {
 			return host.Result{}, err
 		}
+	case "nobody":
+		return host.Result{Verdict: sdk.Accept}, nil // no rule chooses anybody
 	case "discard":
 		return verdict(sdk.Discard("no", "No."))(ctx, p)
 	}
@@ -271,5 +273,27 @@ func TestADeathWithinAGroupChangesNothing(t *testing.T) {
 			w.startWith(y, y)
 			inOrder(t, w, y, ids, 1, 2, 3, 4, 5)
 		})
+	}
+}
+
+// Posts that nobody is to receive are numbered with those around them, and nothing goes out.
+func TestPostsForNobodyAreCommittedWithOthers(t *testing.T) {
+	w, ids := waitingPosts(t, "a", "nobody", "b", "nobody", "c")
+	y := newYard(w.store, len(ids))
+	w.startWith(y, y)
+	w.idle()
+	w.stop()
+	if failed := w.entries(spool.Failed); len(failed) > 0 {
+		t.Fatalf("failed has %+v", failed)
+	}
+	out := w.outgoing()
+	for i, id := range ids {
+		r, err := w.store.PeekPost(t.Context(), store.Post{ListID: w.list.ID, Entry: string(id), Digest: []byte(id), At: time.Now()}, time.Hour)
+		if err != nil || r.Number != int64(i+1) {
+			t.Errorf("post %d has number %d: %v", i, r.Number, err)
+		}
+		if got, want := len(out[id]), 1-i%2; got != want {
+			t.Errorf("post %d has %d chunks, want %d", i, got, want)
+		}
 	}
 }
