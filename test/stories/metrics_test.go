@@ -20,22 +20,31 @@ func metricsSocket(dir string) string { return filepath.Join(dir, "run", "metric
 // as they stand on the page.
 func metric(t *testing.T, name string) float64 {
 	t.Helper()
+	v, err := readMetric(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// readMetric is metric, for other goroutines than the test's.
+func readMetric(name string) (float64, error) {
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", metricsSocket(mlist.Dir))
 	}}}
 	res, err := client.Get("http://mlist/metrics")
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
 	defer res.Body.Close()
 	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
 		if text, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
 			v, err := strconv.ParseFloat(text, 64)
 			if err != nil {
-				t.Fatal(fmt.Errorf("%s: %w", name, err))
+				return 0, fmt.Errorf("%s: %w", name, err)
 			}
-			return v
+			return v, nil
 		}
 	}
-	return 0
+	return 0, nil
 }
