@@ -196,11 +196,17 @@ func (c *commander) do(ctx context.Context, cmd command.Command) error {
 			c.say("not_understood", "usage", "leave [address=ADDRESS]")
 			return nil
 		}
-		return c.ask(ctx, store.Request{Want: store.WantLeave, Address: who})
+		member, err := c.member(ctx, who)
+		if err != nil {
+			return err
+		}
+		return c.ask(ctx, store.Request{Want: store.WantLeave, Address: member})
 	case command.Move:
 		return c.move(ctx, cmd)
 	case command.Invite:
 		return c.invite(ctx, cmd)
+	case command.Link, command.Unlink:
+		return c.link(ctx, cmd)
 	case command.Set:
 		return c.set(ctx, cmd)
 	case command.Who:
@@ -262,7 +268,7 @@ func (c *commander) ask(ctx context.Context, r store.Request) error {
 	switch r.Want {
 	case store.WantLeave:
 		policy, refusal = c.p.list.Settings.UnsubscriptionPolicy, "cannot_leave"
-	case store.WantMove, store.WantInvite: // addresses confirm, whatever the policy
+	case store.WantMove, store.WantInvite, store.WantLink, store.WantUnlink: // addresses confirm, whatever the policy
 		policy, refusal = "confirm", "cannot_join"
 	case store.WantChange: // it takes what leaving takes, and no moderator
 		if policy = c.p.list.Settings.UnsubscriptionPolicy; policy != "open" {
@@ -318,7 +324,7 @@ func (c *commander) refused(ctx context.Context, r store.Request, policy string)
 	switch r.Want {
 	case store.WantJoin:
 		return c.banned(ctx, r.Address)
-	case store.WantMove:
+	case store.WantMove, store.WantLink:
 		return c.banned(ctx, *r.More.To)
 	}
 	return false, nil
@@ -358,6 +364,8 @@ func (c *commander) confirm(ctx context.Context, token string) (known bool, err 
 	var except []int64
 	if err == nil && r.Phase == store.PhaseMove {
 		phase = store.PhaseMove
+	}
+	if err == nil && r.Phase == store.PhaseMove && r.Want == store.WantMove {
 		if except, err = c.unwelcome(ctx, r.Address, *r.More.To); err != nil {
 			return false, err
 		}
@@ -430,6 +438,8 @@ func (c *commander) outcome(res store.RequestResult, proven, confirmed bool) {
 			c.asked(r)
 		case r.Want == store.WantJoin:
 			c.say("member_already", "user_address", who)
+		case r.Want == store.WantUnlink:
+			c.say("not_linked", "user_address", who, "new_address", r.More.To.String())
 		case r.Want == store.WantChange:
 			c.say("nothing_changed", "user_address", who)
 		default:
@@ -456,7 +466,7 @@ func (c *commander) askToConfirm(r store.Request) {
 	}
 	values := templates.Values{"confirm_address": confirm.String(), "token": r.Token, "days": inDays(confirmLife)}
 	switch r.Want {
-	case store.WantMove:
+	case store.WantMove, store.WantLink, store.WantUnlink:
 		values["new_address"] = r.More.To.String()
 	case store.WantInvite:
 		var lines []string
@@ -501,8 +511,8 @@ func (d *Daemon) wish(l *list.List, reader string, r store.Request) string {
 		return say("wish_leave", nil)
 	case store.WantInvite:
 		return say("wish_invite", templates.Values{"number": strconv.Itoa(len(r.More.Invite))})
-	case store.WantMove:
-		return say("wish_move", templates.Values{"new_address": r.More.To.String()})
+	case store.WantMove, store.WantLink, store.WantUnlink:
+		return say("wish_"+string(r.Want), templates.Values{"new_address": r.More.To.String()})
 	}
 	var changes []string
 	switch r.Status {
@@ -550,7 +560,13 @@ func (c *commander) done(r store.Request, confirmed bool) {
 		c.say("changed", "user_address", who, "wish", c.wish(c.voice(), r))
 		return
 	}
-	if r.Want == store.WantMove {
+	switch r.Want {
+	case store.WantLink, store.WantUnlink:
+		for _, to := range []address.Address{r.Address, *r.More.To} {
+			c.write(letter{to: to, about: r, text: string(r.Want) + "ed", certain: true, values: templates.Values{"new_address": r.More.To.String()}})
+		}
+		return
+	case store.WantMove:
 		for _, to := range []address.Address{r.Address, *r.More.To} {
 			c.write(letter{to: to, about: r, text: "moved", certain: true, values: templates.Values{"new_address": r.More.To.String(), "number": strconv.Itoa(r.More.Lists)}})
 		}

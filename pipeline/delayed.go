@@ -44,5 +44,9 @@ func (d *Daemon) delayed(ctx context.Context, p *post, r bounce.Report) error {
 	if err != nil {
 		return err
 	}
-	return d.commitNotice(ctx, p, n, "", ownersAndModerators)
+	rules, err := d.lookers(ctx, p.list)
+	if err != nil {
+		return err
+	}
+	return d.commitNotice(ctx, p, n, "", rules)
 }

@@ -31,7 +31,11 @@ func (d *Daemon) forward(ctx context.Context, p *post) error {
 	if p.entry.Sender != "" {
 		sender = address.Sub(p.list.Address, address.RoleBounces).String()
 	}
-	return d.commitAsIs(ctx, p, sender, ownersAndModerators, response...)
+	rules, err := d.lookers(ctx, p.list)
+	if err != nil {
+		return err
+	}
+	return d.commitAsIs(ctx, p, sender, rules, response...)
 }
 
 // commitAsIs makes the entry's own message an outgoing post to those whom the rules

@@ -257,9 +257,9 @@ func (c *commander) invite(ctx context.Context, cmd command.Command) error {
 
 // invited invites those of a request that its author has confirmed.
 func (c *commander) invited(ctx context.Context, r store.Request) error {
-	ms, err := c.d.store.Memberships(ctx, c.p.list.ID, []address.Address{r.Address})
+	ms, err := c.standing(ctx, r.Address)
 	if err != nil {
-		return storeFailed("look the inviter up", err)
+		return err
 	}
 	if !has(ms, list.Owner, list.Moderator) || c.p.list.State == list.Closed {
 		c.say("invite_owners", "user_address", r.Address.String())

@@ -118,7 +118,7 @@ func (c *commander) readers(ctx context.Context, l letter) ([]sdk.Rule, error) {
 		}
 		return addOnly(who...), nil
 	case l.owners:
-		return ownersAndModerators, nil
+		return c.d.lookers(ctx, c.p.list)
 	}
 	return addOnly(l.to.String()), nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/sdk"
@@ -205,9 +206,30 @@ func (d *Daemon) putNotice(ctx context.Context, p *post, n *notice, to string) e
 func (d *Daemon) sendNotice(ctx context.Context, p *post) error {
 	rules := []sdk.Rule{{Kind: sdk.RuleAdd, Addresses: []string{p.entry.Recipient}}}
 	if p.entry.Recipient == "moderators" {
-		rules = ownersAndModerators
+		var err error
+		if rules, err = d.lookers(ctx, p.list); err != nil {
+			return err
+		}
 	}
 	return d.commitAsIs(ctx, p, "", rules)
+}
+
+// lookers are who look after a list: its owners and moderators, or if it has none those of its
+// domain.
+func (d *Daemon) lookers(ctx context.Context, l *list.List) ([]sdk.Rule, error) {
+	roles := []list.Role{list.Moderator, list.Owner}
+	n, err := d.store.CountMembers(ctx, l.ID, store.Filter{Roles: roles})
+	if err != nil {
+		return nil, storeFailed("look for the owners", err)
+	}
+	if n > 0 {
+		return ownersAndModerators, nil
+	}
+	who, err := d.desk().DomainPeople(ctx, l, roles...)
+	if err != nil {
+		return nil, storeFailed("look for the domain's owners", err)
+	}
+	return addOnly(who...), nil
 }
 
 var ownersAndModerators = []sdk.Rule{{Kind: sdk.RuleSelect, Roles: []string{string(list.Moderator), string(list.Owner)}}}

@@ -84,6 +84,7 @@ type Store interface {
 	store.Bounces
 	store.Requests
 	store.Invitations
+	store.People
 	store.Moderation
 	store.Secrets
 }

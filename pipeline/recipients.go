@@ -20,17 +20,26 @@ func (d *Daemon) choose(ctx context.Context, listID int64, rules []sdk.Rule, yie
 	if err != nil {
 		return err
 	}
+	people, err := d.people(ctx, c)
+	if err != nil {
+		return err
+	}
 	for some, err := range d.store.Recipients(ctx, c.sources...) {
 		if err != nil {
 			return storeFailed("read the recipients", err)
 		}
 		for _, r := range some {
-			if c.excluded(r) {
+			if c.excluded(r) || people.waits(r) {
 				continue
 			}
 			if err := yield(r.Address); err != nil {
 				return err
 			}
+		}
+	}
+	for _, addr := range people.first() {
+		if err := yield(addr); err != nil {
+			return err
 		}
 	}
 	for batch := range slices.Chunk(c.adds, lookupBatch) {

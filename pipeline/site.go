@@ -101,7 +101,7 @@ func (c *commander) doSite(ctx context.Context, cmd command.Command, roles []sto
 		return c.which(ctx, roles)
 	case cmd.Verb == command.Lists, cmd.Verb == command.Echo:
 		return c.do(ctx, cmd)
-	case cmd.Verb == command.Move:
+	case cmd.Verb == command.Move, cmd.Verb == command.Link, cmd.Verb == command.Unlink:
 		return c.doAnywhere(ctx, cmd)
 	case cmd.Verb != command.Help:
 		c.say("no_command")

@@ -51,9 +51,11 @@ func (d *Daemon) submit(ctx context.Context, p *post, prep spool.Prepared, submi
 				continue
 			}
 		}
-		rules := ownersAndModerators
-		if s.To != "" {
-			rules = []sdk.Rule{{Kind: sdk.RuleAdd, Addresses: []string{s.To}}}
+		rules := []sdk.Rule{{Kind: sdk.RuleAdd, Addresses: []string{s.To}}}
+		if s.To == "" {
+			if rules, err = d.lookers(ctx, p.list); err != nil {
+				return sum, err
+			}
 		}
 		w, err := d.write(ctx, p, prep, mailing{fmt.Sprintf("submission-%d", i+1), h, b, rules, "", d.ownMail(p, h)})
 		if err != nil {

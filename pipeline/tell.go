@@ -28,7 +28,11 @@ const (
 // set changes how a member receives posts.
 func (c *commander) set(ctx context.Context, cmd command.Command) error {
 	options, bad := cmd.Options("delivery", "digest", "language", "until", "own", "duplicates", "acknowledge", "topics")
-	r := store.Request{Want: store.WantChange, Address: c.from}
+	who, err := c.member(ctx, c.from)
+	if err != nil {
+		return err
+	}
+	r := store.Request{Want: store.WantChange, Address: who}
 	ok := bad == "" && len(options) > 0
 	if digest, given := options["digest"]; given {
 		r.Mode = digestModes[strings.ToLower(digest)]
@@ -91,6 +95,28 @@ func (c *commander) move(ctx context.Context, cmd command.Command) error {
 	return c.ask(ctx, store.Request{Want: store.WantMove, Address: c.from, More: store.More{To: &to}})
 }
 
+// link asks that another address counts as the author's own, on all lists. Both confirm, in the
+// same way as for move.
+func (c *commander) link(ctx context.Context, cmd command.Command) error {
+	to, err := address.Parse(strings.Trim(cmd.Args[0], "<>"))
+	if err != nil || to.Key() == c.from.Key() {
+		c.say("not_understood", "usage", string(cmd.Verb)+" ADDRESS")
+		return nil
+	}
+	if t, err := c.d.isList(ctx, to); err != nil || t {
+		if err != nil {
+			return err
+		}
+		c.say("cannot_join", "user_address", to.String())
+		return nil
+	}
+	want := store.WantLink
+	if cmd.Verb == command.Unlink {
+		want = store.WantUnlink
+	}
+	return c.ask(ctx, store.Request{Want: want, Address: c.from, More: store.More{To: &to}})
+}
+
 // isList tells whether an address is that of a list here, or one of its role addresses.
 func (d *Daemon) isList(ctx context.Context, a address.Address) (bool, error) {
 	is, err := isList(ctx, d.store, a)
@@ -140,11 +166,41 @@ func (c *commander) languages() string {
 
 // roles are what the author is to the list.
 func (c *commander) roles(ctx context.Context) ([]list.Membership, error) {
-	ms, err := c.d.store.Memberships(ctx, c.p.list.ID, []address.Address{c.p.author})
+	return c.standing(ctx, c.p.author)
+}
+
+// standing is what an address is to the list, be it by another one of the same person or in the
+// whole domain.
+func (c *commander) standing(ctx context.Context, a address.Address) ([]list.Membership, error) {
+	all, err := c.d.store.Standings(ctx, c.p.list.ID, []address.Address{a})
 	if err != nil {
-		return nil, storeFailed("look the author up", err)
+		return nil, storeFailed("look an address up", err)
 	}
-	return ms, nil
+	var out []list.Membership
+	for _, s := range all {
+		out = append(out, s.Membership)
+	}
+	return out, nil
+}
+
+// member is the address with which a person is a member: the one that is given, or if that is
+// none another one of theirs.
+func (c *commander) member(ctx context.Context, a address.Address) (address.Address, error) {
+	ms, err := c.standing(ctx, a)
+	if err != nil {
+		return a, err
+	}
+	for _, m := range ms {
+		if m.Role == list.Member && m.Address.Key() == a.Key() {
+			return a, nil
+		}
+	}
+	for _, m := range ms {
+		if m.Role == list.Member {
+			return m.Address, nil
+		}
+	}
+	return a, nil
 }
 
 func has(ms []list.Membership, roles ...list.Role) bool {
@@ -293,13 +349,20 @@ func (c *commander) status(ctx context.Context) error {
 					c.say(more.phrase, "date", m.Until.Format(time.DateOnly), "topics", strings.ReplaceAll(m.Topics, "\n", ", "))
 				}
 			}
-		case list.Owner, list.Moderator:
+		case list.Owner, list.Moderator, list.Sender:
 			told = true
 			c.say("status_"+string(m.Role), "user_address", m.Address.String())
 		}
 	}
 	if !told {
 		c.say("status_none", "user_address", c.p.author.String())
+	}
+	others, err := c.d.store.LinkedAddresses(ctx, c.p.author)
+	if err != nil {
+		return storeFailed("look a person up", err)
+	}
+	for _, a := range others {
+		c.say("status_linked", "user_address", a.String())
 	}
 	return nil
 }

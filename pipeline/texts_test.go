@@ -77,10 +77,10 @@ func TestEveryTextOfThePipelineIsThere(t *testing.T) {
 	for _, s := range list.Statuses {
 		used["delivery_"+string(s)] = true
 	}
-	for _, w := range []store.Want{store.WantJoin, store.WantLeave, store.WantChange, store.WantMove, store.WantInvite} {
+	for _, w := range []store.Want{store.WantJoin, store.WantLeave, store.WantChange, store.WantMove, store.WantInvite, store.WantLink, store.WantUnlink} {
 		used["confirm_"+string(w)] = true
 	}
-	for _, name := range []string{"joined_owners", "left_owners", "status_owner", "status_moderator", "status_no_own_posts", "status_no_duplicates", "status_acknowledge", "status_topics", "status_until", "cannot_join", "cannot_leave"} {
+	for _, name := range []string{"joined_owners", "left_owners", "status_owner", "status_moderator", "status_sender", "linked", "unlinked", "wish_link", "wish_unlink", "wish_move", "status_no_own_posts", "status_no_duplicates", "status_acknowledge", "status_topics", "status_until", "cannot_join", "cannot_leave"} {
 		used[name] = true
 	}
 	for _, o := range []store.InviteOutcome{store.InviteNew, store.InviteAgain, store.InviteMember, store.InviteWaits, store.InviteUnwanted, store.InviteBanned, store.InviteNotHere, store.InviteFull} {

@@ -126,7 +126,7 @@ every member. "mlist serve" runs it, and the other commands administer lists, me
 	for _, c := range a.daemonCommands() {
 		root.AddCommand(c)
 	}
-	root.AddCommand(a.listCommand(), a.memberCommand(), a.queueCommand(), a.failedCommand(), a.heldCommand(), a.requestCommand(), a.banCommand(), a.approvalCommand(), a.traceCommand(), a.tryCommand(), a.messageCommand(), a.configCommand(), a.reloadCommand(), a.pluginCommand(), a.versionCommand())
+	root.AddCommand(a.listCommand(), a.memberCommand(), a.domainCommand(), a.queueCommand(), a.failedCommand(), a.heldCommand(), a.requestCommand(), a.banCommand(), a.approvalCommand(), a.traceCommand(), a.tryCommand(), a.messageCommand(), a.configCommand(), a.reloadCommand(), a.pluginCommand(), a.versionCommand())
 	root.AddCommand(a.authCommand(), a.dkimCommand())
 	root.AddCommand(a.statusCommand(), a.segmentCommand(), a.topCommand(), a.postCommand())
 	root.AddCommand(a.bounceCommand(), a.whyCommand())

@@ -71,12 +71,20 @@ func exportList(cmd *cobra.Command, st store.Store, styles *list.Styles, l *list
 	if out.Aliases, err = st.Aliases(cmd.Context(), l.ID); err != nil {
 		return err
 	}
-	for role, to := range map[list.Role]*[]list.Membership{list.Owner: &out.Owners, list.Moderator: &out.Moderators} {
+	for role, to := range map[list.Role]*[]list.Membership{list.Owner: &out.Owners, list.Moderator: &out.Moderators, list.Sender: &out.Senders} {
 		for m, err := range st.Members(cmd.Context(), l.ID, store.Filter{Roles: []list.Role{role}}) {
 			if err != nil {
 				return err
 			}
 			*to = append(*to, m)
+		}
+	}
+	for m, err := range st.Members(cmd.Context(), l.ID, store.Filter{Roles: []list.Role{list.Member}}) {
+		if err != nil {
+			return err
+		}
+		if isReceiver(m) {
+			out.Receivers = append(out.Receivers, m)
 		}
 	}
 	return listfile.Write(cmd.OutOrStdout(), out)
@@ -200,7 +208,7 @@ func printDiff(w io.Writer, d store.ListDiff) error {
 	fmt.Fprintf(&b, "%s%s\n", sign, printable(d.Address.String(), false))
 	for _, c := range d.Changes {
 		for _, side := range []struct{ sign, text string }{{"-", c.Old}, {"+", c.New}} {
-			isPart := c.What == "alias" || slices.Contains(list.Roles, list.Role(c.What))
+			isPart := c.What == "alias" || c.What == string(list.Receiver) || slices.Contains(list.Roles, list.Role(c.What))
 			if isPart && side.text == "" {
 				continue
 			}

@@ -24,7 +24,7 @@ func (a *app) memberCommand() *cobra.Command {
   mlist member sync staff@lists.example.org staff.csv --dry-run
   mlist member remove dev@lists.example.org bob@example.com`,
 	}, a.memberAdd(), a.memberRemove(), a.memberSet(), a.memberLs(), a.memberSync(), a.memberMove(),
-		a.memberInvite(), a.memberInvitations(), a.memberUninvite())
+		a.memberInvite(), a.memberInvitations(), a.memberUninvite(), a.memberLink(), a.memberUnlink(), a.memberAddresses())
 }
 
 // memberFlags are what a member can be set to; an empty word leaves it as it is.
@@ -40,7 +40,7 @@ type memberFlags struct {
 }
 
 func (f *memberFlags) roleFlag(c *cobra.Command) {
-	c.Flags().StringVar(&f.role, "role", string(list.Member), "what the address is to the list: "+words(list.Roles))
+	c.Flags().StringVar(&f.role, "role", string(list.Member), "what the address is to the list: "+words(list.Roles)+", receiver")
 }
 
 func (f *memberFlags) add(c *cobra.Command) {

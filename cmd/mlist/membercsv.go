@@ -18,7 +18,7 @@ type columns struct {
 
 // columnNames are the names of columns, and other names for the same.
 var columnNames = map[string]string{
-	"address": "address", "email": "address", "e-mail": "address", "mail": "address",
+	"role": "role", "address": "address", "email": "address", "e-mail": "address", "mail": "address",
 	"name": "name", "display_name": "name", "display name": "name",
 	"mode": "mode", "delivery_mode": "mode", "status": "status", "delivery_status": "status", "action": "action", "moderation_action": "action",
 	"no_own_posts": "no_own_posts", "no_duplicates": "no_duplicates", "acknowledge_posts": "acknowledge_posts",
@@ -46,7 +46,7 @@ func columnsOf(text string) (*columns, error) {
 		name := known(f)
 		switch {
 		case name == "":
-			return nil, fmt.Errorf("no column %.60q is known: there are address, name, mode, status, action, no_own_posts, no_duplicates, acknowledge_posts and language", strings.TrimSpace(f))
+			return nil, fmt.Errorf("no column %.60q is known: there are address, role, name, mode, status, action, no_own_posts, no_duplicates, acknowledge_posts and language", strings.TrimSpace(f))
 		case slices.Contains(c.names, name):
 			return nil, fmt.Errorf("the column %s is there twice", name)
 		}
@@ -54,6 +54,9 @@ func columnsOf(text string) (*columns, error) {
 	}
 	return c, nil
 }
+
+// has tells whether there is a column.
+func (c *columns) has(name string) bool { return slices.Contains(c.names, name) }
 
 // split reads one record, which is one line.
 func (c *columns) split(text string) ([]string, error) {
@@ -84,6 +87,8 @@ func (c *columns) member(text string) (list.Membership, error) {
 			m, err = parseMember(f)
 		case "name":
 			name = f
+		case "role":
+			rest.Role = list.Role(f)
 		case "mode":
 			rest.Mode = list.Mode(f)
 		case "status":

@@ -97,7 +97,7 @@ func (in *memberInput) refuse(l line, err error) {
 	}
 }
 
-// members yields what reads as a member; an error is one of reading a file.
+// members yields what reads as a member, with a role only if a column says it; an error is one of reading a file.
 func (in *memberInput) members() iter.Seq2[list.Membership, error] {
 	return func(yield func(list.Membership, error) bool) {
 		each := func(l line) bool {
@@ -105,6 +105,9 @@ func (in *memberInput) members() iter.Seq2[list.Membership, error] {
 			if err != nil {
 				in.refuse(l, err)
 				return true
+			}
+			if l.csv == nil || !l.csv.has("role") {
+				m.Role = "" // it is for the command to say
 			}
 			return yield(m, nil)
 		}

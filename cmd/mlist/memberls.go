@@ -26,7 +26,7 @@ func (a *app) memberLs() *cobra.Command {
   mlist member ls dev@lists.example.org --count`,
 		Args: between(1, 2, "the address of a list, and one member's if wanted"),
 	}
-	c.Flags().StringVar(&role, "role", string(list.Member), words(list.Roles)+", or any")
+	c.Flags().StringVar(&role, "role", string(list.Member), words(list.Roles)+", receiver, or any")
 	c.Flags().StringVar(&mode, "mode", "", "only this delivery mode: "+words(list.Modes))
 	c.Flags().StringVar(&status, "status", "", "only this delivery status: "+words(list.Statuses))
 	c.Flags().BoolVarP(&long, "long", "l", false, "all that is known of each")
@@ -40,10 +40,11 @@ func (a *app) memberLs() *cobra.Command {
 			return usageError{err}
 		}
 		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
+			receivers := role == string(list.Receiver)
 			if only {
-				return a.printCount(cmd, st, l, f)
+				return a.printCount(cmd, st, l, f, receivers)
 			}
-			return a.printMembers(cmd, st, l, f, long || role == "any")
+			return a.printMembers(cmd, st, l, f, receivers, long || role == "any")
 		})
 	}
 	return c
@@ -51,9 +52,11 @@ func (a *app) memberLs() *cobra.Command {
 
 func memberFilter(role, mode, status string) (store.Filter, error) {
 	var f store.Filter
-	if role != "any" {
+	if role == string(list.Receiver) {
+		f.Roles = []list.Role{list.Member}
+	} else if role != "any" {
 		if !slices.Contains(list.Roles, list.Role(role)) {
-			return f, fmt.Errorf("--role %q: want one of %s, any", role, words(list.Roles))
+			return f, fmt.Errorf("--role %q: want one of %s, receiver, any", role, words(list.Roles))
 		}
 		f.Roles = []list.Role{list.Role(role)}
 	}
@@ -72,8 +75,19 @@ func memberFilter(role, mode, status string) (store.Filter, error) {
 	return f, nil
 }
 
-func (a *app) printCount(cmd *cobra.Command, st store.Store, l *list.List, f store.Filter) error {
+func (a *app) printCount(cmd *cobra.Command, st store.Store, l *list.List, f store.Filter, receivers bool) error {
 	n, err := st.CountMembers(cmd.Context(), l.ID, f)
+	if receivers && err == nil {
+		n = 0
+		for m, merr := range st.Members(cmd.Context(), l.ID, f) {
+			if err = merr; err != nil {
+				break
+			}
+			if isReceiver(m) {
+				n++
+			}
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -102,13 +116,16 @@ type memberJSON struct {
 	Until        *time.Time  `json:"until,omitempty"` // of by_user: when delivery is on again
 }
 
-func (a *app) printMembers(cmd *cobra.Command, st store.Store, l *list.List, f store.Filter, long bool) error {
+func (a *app) printMembers(cmd *cobra.Command, st store.Store, l *list.List, f store.Filter, receivers, long bool) error {
 	w := cmd.OutOrStdout()
 	out := array{w: w}
 	n := 0
 	for m, err := range st.Members(cmd.Context(), l.ID, f) {
 		if err != nil {
 			return err
+		}
+		if receivers && !isReceiver(m) {
+			continue
 		}
 		n++
 		if a.json {
@@ -128,6 +145,9 @@ func (a *app) printMembers(cmd *cobra.Command, st store.Store, l *list.List, f s
 	}
 	return nil
 }
+
+// isReceiver tells whether a member may not post.
+func isReceiver(m list.Membership) bool { return m.Action == list.Reject || m.Action == list.Discard }
 
 // until is when delivery is on again; nil is when somebody says so.
 func until(m list.Membership) *time.Time {

@@ -17,22 +17,31 @@ func (a *app) memberRemove() *cobra.Command {
 	var f memberFlags
 	var files []string
 	var token string
+	var s syncFlags
 	c := &cobra.Command{
 		Use:     "remove LIST [ADDRESS...]",
 		Aliases: []string{"rm"},
 		Short:   "remove members, or take another role away",
+		Long: `Removes members, in one transaction; who is not there is counted. Files are read as "member add" reads them. Nothing is changed if, of more than ten, more
+than 20 percent of the members would go: --max-removals and --force say otherwise.`,
 		Example: `  mlist member remove dev@lists.example.org bob@example.com
-  mlist member remove dev@lists.example.org --file gone.txt
+  mlist member remove dev@lists.example.org --file gone.txt --dry-run
   mlist member remove dev@lists.example.org cy@example.net --role moderator
   mlist member remove dev@lists.example.org --token "$TOKEN"     # what stood in the URL of List-Unsubscribe`,
 		Args: between(1, -1, "the address of a list, and members"),
 	}
 	f.roleFlag(c)
 	fileFlag(c, &files)
+	s.rows(c)
+	c.Flags().BoolVar(&s.force, "force", false, "however many would go")
+	c.Flags().IntVar(&s.most, "max-removals", 20, "how many percent of the members may go, if they are more than ten")
 	c.Flags().StringVar(&token, "token", "", "whom this token of one-click unsubscription is for (setting unsubscribe_url); who has left already is no error")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if _, err := f.change(cmd); err != nil {
 			return err
+		}
+		if s.most < 0 || s.most > 100 {
+			return usageError{errMost}
 		}
 		if token != "" {
 			if len(args) > 1 || len(files) > 0 || f.role != string(list.Member) {
@@ -45,7 +54,7 @@ func (a *app) memberRemove() *cobra.Command {
 			return err
 		}
 		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
-			return a.removeMembers(cmd, st, l, list.Role(f.role), in)
+			return a.removeMembers(cmd, st, l, list.Role(f.role), in, s)
 		})
 	}
 	return c
@@ -88,37 +97,59 @@ func (a *app) removeByToken(cmd *cobra.Command, st store.Store, l *list.List, to
 	return err
 }
 
-func (a *app) removeMembers(cmd *cobra.Command, st store.Store, l *list.List, role list.Role, in *memberInput) error {
+// fewRemoved is how many may always go: who names them one by one knows them.
+const fewRemoved = 10
+
+func (a *app) removeMembers(cmd *cobra.Command, st store.Store, l *list.List, role list.Role, in *memberInput, f syncFlags) error {
+	in.measure()
+	p := newProgress(a.err)
+	in.errs = p.writer(a.err)
 	var asked int64
-	addrs := func(yield func(address.Address, error) bool) {
+	members := func(yield func(list.Membership, error) bool) {
 		for m, err := range in.members() {
 			if err == nil {
 				asked++
 			}
-			if !yield(m.Address, err) {
+			if !yield(list.Membership{Address: m.Address}, err) {
 				return
 			}
 		}
 	}
-	removed, err := st.RemoveMembers(cmd.Context(), l.ID, role, addrs)
-	if err != nil {
-		return err
+	how := store.Sync{Kind: store.SyncRemove, Role: storedRole(role), Dry: f.dry, MaxRemoved: float64(f.most) / 100, AlwaysRemoved: fewRemoved, By: operator(), Why: "by mlist member remove"}
+	if f.force {
+		how.MaxRemoved = 1
 	}
-	if a.json {
+	r, rows, err := a.syncRows(cmd, st, l, how, members, p, in, f)
+	if err != nil {
+		return withHint(err, "Nothing was changed.")
+	}
+	if !rows && a.json {
+		removed := r.Removed
+		if r.Refused {
+			removed = 0
+		}
 		err = printJSON(cmd.OutOrStdout(), map[string]any{"list": l.Address.String(), "role": role,
-			"removed": removed, "missing": asked - removed, "bad": in.bad})
-	} else {
-		text := fmt.Sprintf("Removed %s from %s", count(removed, string(role), string(role)+"s"), l.Address)
-		if missing := asked - removed; missing > 0 {
-			text += fmt.Sprintf("; %s not there", count(missing, "was", "were"))
+			"removed": removed, "missing": r.Missing, "bad": in.bad})
+	} else if !a.json && !r.Refused {
+		text := fmt.Sprintf("Removed %s from %s", count(r.Removed, string(role), string(role)+"s"), l.Address)
+		if f.dry {
+			text = fmt.Sprintf("%s would be removed from %s", count(r.Removed, string(role), string(role)+"s"), l.Address)
+		}
+		if r.Missing > 0 {
+			text += fmt.Sprintf("; %s not there", count(r.Missing, "was", "were"))
 		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), text+".")
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if asked > 0 && removed == 0 {
+	case r.Refused:
+		return withHint(fmt.Errorf("%s of %d would be removed, more than %d percent", thousands(r.Removed), r.Before, f.most),
+			"Nothing was changed. --dry-run shows who; --max-removals %d or --force allows it.", (r.Removed*100+r.Before-1)/r.Before)
+	case asked > 0 && r.Removed == 0:
 		return withHint(fmt.Errorf("no such %s on %s", role, l.Address), "`mlist member ls %s --role any` shows everybody.", l.Address)
+	case f.dry && in.bad == 0:
+		return exitDiffers
 	}
 	return in.verdict()
 }

@@ -31,6 +31,9 @@ func (a *app) memberSet() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if list.Role(f.role) == list.Receiver {
+			return usageError{errors.New("--role receiver: a receiver is a member; --action reject makes one, --action default ends it")}
+		}
 		if change == (store.MemberChange{}) {
 			return usageError{errors.New("nothing to set")}
 		}

@@ -47,7 +47,10 @@ otherwise. With --dry-run the status is 0 if nothing differs and 3 if something 
 			return err
 		}
 		if s.most < 0 || s.most > 100 {
-			return usageError{errors.New("--max-removals: want percent, from 0 to 100")}
+			return usageError{errMost}
+		}
+		if list.Role(f.role) == list.Receiver {
+			return usageError{errors.New("--role receiver: receivers are members; synchronise those, with a column action, or the key receivers of `mlist list apply`")}
 		}
 		in, err := a.input(nil, append(args[1:], files...))
 		if err != nil {
@@ -63,10 +66,12 @@ otherwise. With --dry-run the status is 0 if nothing differs and 3 if something 
 	return c
 }
 
+var errMost = errors.New("--max-removals: want percent, from 0 to 100")
+
 // syncRow is one who comes or goes, as `member sync --json` shows them.
 type syncRow struct {
 	Address string `json:"address"`
-	Change  string `json:"change"` // "added" or "removed"
+	Change  string `json:"change"` // added or removed; existing or missing, where who is named needs nothing
 }
 
 // errBadLines ends the reading of members when there are lines that are none.
@@ -78,6 +83,9 @@ func (a *app) syncMembers(cmd *cobra.Command, st store.Store, l *list.List, role
 	in.errs = p.writer(a.err)
 	members := func(yield func(list.Membership, error) bool) {
 		for m, err := range in.members() {
+			if err == nil && m.Role != "" && m.Role != role {
+				err = fmt.Errorf("%s: the file says %s, and what is synchronised are those with the role %s", m.Address, m.Role, role)
+			}
 			apply(&m, change)
 			if !yield(m, err) {
 				return
@@ -88,11 +96,8 @@ func (a *app) syncMembers(cmd *cobra.Command, st store.Store, l *list.List, role
 		}
 	}
 	out := array{w: cmd.OutOrStdout()}
-	row := func(addr address.Address, added bool) error {
-		r := syncRow{addr.String(), "removed"}
-		if added {
-			r.Change = "added"
-		}
+	row := func(addr address.Address, change store.SyncChange) error {
+		r := syncRow{addr.String(), string(change)}
 		if a.json {
 			return out.add(r)
 		}

@@ -33,6 +33,7 @@ type whyJSON struct {
 	Receives bool          `json:"receives"`
 	Why      string        `json:"why"`
 	Roles    []memberJSON  `json:"roles"`
+	Linked   []string      `json:"linked"` // other addresses of the same person
 	Score    *scoreJSON    `json:"score,omitempty"`
 	Ban      *whyBan       `json:"ban,omitempty"`
 	Posts    []whyPost     `json:"posts"`
@@ -111,10 +112,17 @@ whom it did not. It does not tell who was left out, such as the author of a post
 // why gathers what is known.
 func why(cmd *cobra.Command, st store.Store, l *list.List, who address.Address) (*whyJSON, error) {
 	ctx := cmd.Context()
-	out := &whyJSON{Address: who.String(), List: l.Address.String(), Roles: []memberJSON{}, Posts: []whyPost{}, Bounces: []bounceJSON{}, History: []historyJSON{}}
+	out := &whyJSON{Address: who.String(), List: l.Address.String(), Roles: []memberJSON{}, Linked: []string{}, Posts: []whyPost{}, Bounces: []bounceJSON{}, History: []historyJSON{}}
 	memberships, err := st.Memberships(ctx, l.ID, []address.Address{who})
 	if err != nil {
 		return nil, err
+	}
+	linked, err := st.LinkedAddresses(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range linked {
+		out.Linked = append(out.Linked, other.String())
 	}
 	history, err := st.MemberHistory(ctx, l.ID, who, whyHistory)
 	if err != nil {
@@ -129,6 +137,13 @@ func why(cmd *cobra.Command, st store.Store, l *list.List, who address.Address) 
 			NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates, Added: m.Added})
 		if m.Role == list.Member {
 			out.Receives, out.Why = receives(l, m, history)
+			to, other, err := goesTo(cmd, st, l, who, m.Mode, linked)
+			if err != nil {
+				return nil, err
+			}
+			if out.Receives && other {
+				out.Receives, out.Why = false, fmt.Sprintf("it is a member, and so is %s, the same person's, which gets the one copy", to)
+			}
 		}
 	}
 	if out.Why == "it is no member" && len(history) > 0 && history[len(history)-1].What == "removed" {
@@ -225,6 +240,29 @@ func (p whyPost) String() string {
 	return p.Outcome + ": " + p.Reply
 }
 
+// goesTo is the other address at which a person gets the copy of what both would receive; ok is
+// false if it is the one that is asked for.
+func goesTo(cmd *cobra.Command, st store.Store, l *list.List, who address.Address, mode list.Mode, linked []address.Address) (to address.Address, ok bool, err error) {
+	if len(linked) == 0 {
+		return to, false, nil
+	}
+	persons, err := st.Persons(cmd.Context(), []int64{l.ID})
+	if err != nil {
+		return to, false, err
+	}
+	ms, err := st.Memberships(cmd.Context(), l.ID, linked)
+	if err != nil {
+		return to, false, err
+	}
+	place := persons[who.Key()].Place
+	for _, m := range ms {
+		if p := persons[m.Address.Key()].Place; m.Role == list.Member && m.Status == list.Enabled && m.Mode == mode && p < place {
+			to, ok, place = m.Address, true, p
+		}
+	}
+	return to, ok, nil
+}
+
 // receives tells whether posts go to the member, and why.
 func receives(l *list.List, m list.Membership, history []store.HistoryEvent) (bool, string) {
 	if m.Status != list.Enabled {
@@ -264,6 +302,9 @@ func (w *whyJSON) print(out io.Writer) error {
 		verdict = "receives"
 	}
 	line("%s %s %s: %s.", w.Address, verdict, w.List, w.Why)
+	for _, other := range w.Linked {
+		line("  the same person's: %s", other)
+	}
 	for _, m := range w.Roles {
 		text := fmt.Sprintf("%s since %s, %s, %s", m.Role, moment(m.Added), m.Mode, m.Status)
 		if m.Action != "" {

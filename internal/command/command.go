@@ -28,6 +28,8 @@ const (
 	Who     Verb = "who"
 	Move    Verb = "move"
 	Invite  Verb = "invite"
+	Link    Verb = "link"
+	Unlink  Verb = "unlink"
 	Unknown Verb = "" // none of them
 )
 
@@ -35,7 +37,7 @@ const (
 var verbs = map[string]Verb{
 	"confirm": Confirm, "echo": Echo, "end": End, "stop": End, "help": Help,
 	"join": Join, "subscribe": Join, "leave": Leave, "unsubscribe": Leave, "remove": Leave, "signoff": Leave,
-	"info": Info, "lists": Lists, "set": Set, "status": Status, "options": Status, "who": Who, "move": Move, "changeaddress": Move, "review": Who, "invite": Invite,
+	"info": Info, "lists": Lists, "set": Set, "status": Status, "options": Status, "who": Who, "move": Move, "changeaddress": Move, "review": Who, "invite": Invite, "link": Link, "unlink": Unlink,
 }
 
 // Command is one line.
@@ -156,7 +158,7 @@ func fits(v Verb, args []string) bool {
 	switch v {
 	case Confirm:
 		return len(args) == 1
-	case Move:
+	case Move, Link, Unlink:
 		return len(args) == 1 && strings.Contains(args[0], "@")
 	case Invite:
 		return len(args) > 0 && !slices.ContainsFunc(args, func(a string) bool { return !strings.Contains(a, "@") })

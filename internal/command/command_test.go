@@ -239,6 +239,18 @@ func TestParseSite(t *testing.T) {
 	}
 }
 
+func TestLinkTakesAnAddress(t *testing.T) {
+	for line, want := range map[string]Verb{"link a@b.test": Link, "unlink a@b.test": Unlink, "link": Unknown, "link to the page": Unknown, "link a@b.test c@d.test": Unknown} {
+		got := Unknown
+		for _, c := range Parse(line, "") {
+			got = c.Verb
+		}
+		if got != want {
+			t.Errorf("%q is %q, want %q", line, got, want)
+		}
+	}
+}
+
 func TestParseInvitation(t *testing.T) {
 	for _, tt := range []struct {
 		subject, text string

@@ -21,7 +21,7 @@ import (
 
 // Store is what is asked about the list and the senders.
 type Store interface {
-	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
+	Standings(ctx context.Context, listID int64, addrs []address.Address) ([]list.Standing, error)
 	Aliases(ctx context.Context, listID int64) ([]address.Address, error)
 	OpenApprovals(ctx context.Context, listID int64, entry string, at time.Time) ([]string, error)
 	MatchBans(ctx context.Context, listID int64, domain string, addrs []address.Address) (map[string]list.Ban, error)
@@ -145,7 +145,7 @@ func SubmittedBy(flags []string) []string {
 const maxSenders = 10
 
 // senders are the addresses that claim to have sent the post, in the order in which
-// Mailman asks them, with what they are on the list; and the language of the first member
+// Mailman asks them, with what they, or others of the same person, are on the list; and the language of the first member
 // who has one.
 func senders(ctx context.Context, st Store, l *list.List, envelope string, h *message.Header) (out []sdk.Sender, language string, err error) {
 	var addrs []address.Address
@@ -172,7 +172,7 @@ func senders(ctx context.Context, st Store, l *list.List, envelope string, h *me
 	if len(addrs) == 0 {
 		return nil, "", nil
 	}
-	memberships, err := st.Memberships(ctx, l.ID, addrs)
+	standings, err := st.Standings(ctx, l.ID, addrs)
 	if err != nil {
 		return nil, "", fmt.Errorf("look the senders up: %w", err)
 	}
@@ -184,8 +184,8 @@ func senders(ctx context.Context, st Store, l *list.List, envelope string, h *me
 		if b, ok := bans[addrs[i].Key()]; ok {
 			out[i].Ban = b.String()
 		}
-		for _, m := range memberships {
-			if m.Address.Key() == addrs[i].Key() {
+		for _, m := range standings {
+			if m.Of.Key() == addrs[i].Key() {
 				if language == "" && m.Role == list.Member {
 					language = m.Language
 				}

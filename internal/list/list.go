@@ -3,6 +3,7 @@
 package list
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -90,10 +91,14 @@ const (
 	Owner     Role = "owner"
 	Moderator Role = "moderator"
 	Nonmember Role = "nonmember"
+	Sender    Role = "sender" // who may post, and receives nothing
 )
 
+// Receiver is a word for a member whose posts are rejected: who receives, and may not post.
+const Receiver Role = "receiver"
+
 // Roles are all roles, for help texts and checks.
-var Roles = []Role{Member, Owner, Moderator, Nonmember}
+var Roles = []Role{Member, Owner, Moderator, Nonmember, Sender}
 
 // Mode is how a member receives posts.
 type Mode string
@@ -174,10 +179,24 @@ type Membership struct {
 	Added    time.Time
 }
 
+// Standing is a role in which an address acts on a list: its own, one that it has in the
+// list's domain, or one of another address of the same person.
+type Standing struct {
+	Membership                 // Address is whose it is
+	Of         address.Address // who was asked for
+	Domain     bool            // it is the role of the domain
+}
+
 // Validate reports the first field that has no meaning, and fills in defaults.
 func (m *Membership) Validate() error {
 	if m.Role == "" {
 		m.Role = Member
+	}
+	if m.Role == Receiver {
+		if m.Action != "" && !slices.Contains([]Action{Reject, Discard, Hold}, m.Action) {
+			return fmt.Errorf("member %s: the action %s is none of a receiver, who may not post", m.Address, m.Action)
+		}
+		m.Role, m.Action = Member, cmp.Or(m.Action, Reject)
 	}
 	if m.Mode == "" {
 		m.Mode = Regular

@@ -33,10 +33,10 @@ import (
 const MaxSize = 64 << 20
 
 // keys are what a [[list]] may have, in the order in which they are written.
-var keys = []string{"address", "style", "state", "state_reason", "aliases", "owners", "moderators", "settings"}
+var keys = []string{"address", "style", "state", "state_reason", "aliases", "owners", "moderators", "senders", "receivers", "settings"}
 
 // roleKeys are the keys that say who has a role.
-var roleKeys = map[string]list.Role{"owners": list.Owner, "moderators": list.Moderator}
+var roleKeys = map[string]list.Role{"owners": list.Owner, "moderators": list.Moderator, "senders": list.Sender, "receivers": list.Receiver}
 
 // Read reads a file. The error names every list and key that is wrong.
 func Read(r io.Reader) ([]store.ListSpec, error) {
@@ -115,7 +115,7 @@ func readKey(spec *store.ListSpec, key string, value any) (err error) {
 		spec.Why, err = pointer[string](value)
 	case "aliases":
 		spec.Aliases, err = readAliases(value)
-	case "owners", "moderators":
+	case "owners", "moderators", "senders", "receivers":
 		spec.Roles[roleKeys[key]], err = readPeople(value)
 	case "settings":
 		err = readSettings(spec, value)
@@ -234,6 +234,8 @@ type List struct {
 	Aliases    []address.Address
 	Owners     []list.Membership
 	Moderators []list.Membership
+	Senders    []list.Membership
+	Receivers  []list.Membership
 }
 
 // Write writes one list, so that Read reads back the same.
@@ -261,8 +263,10 @@ func Write(w io.Writer, l List) error {
 		Aliases    []string       `toml:"aliases"`
 		Owners     []string       `toml:"owners"`
 		Moderators []string       `toml:"moderators"`
+		Senders    []string       `toml:"senders,omitempty"`
+		Receivers  []string       `toml:"receivers,omitempty"`
 		Settings   map[string]any `toml:"settings"`
-	}{l.Address.String(), style, string(l.State), l.StateWhy, []string{}, people(l.Owners), people(l.Moderators), settings}
+	}{l.Address.String(), style, string(l.State), l.StateWhy, []string{}, people(l.Owners), people(l.Moderators), people(l.Senders), people(l.Receivers), settings}
 	for _, a := range l.Aliases {
 		entry.Aliases = append(entry.Aliases, a.String())
 	}

@@ -14,7 +14,8 @@ func TestWhatIsWrittenReadsBackTheSame(t *testing.T) {
 	l := List{List: &list.List{Address: address.Address{Local: "Dev", Domain: "l.test"}, Settings: list.Defaults(), State: list.Frozen, StateWhy: `"Back" on Monday.`, Style: "private"},
 		Aliases: []address.Address{{Local: "devel", Domain: "l.test"}},
 		Owners: []list.Membership{{Address: address.Address{Local: "ann", Domain: "net.test"}, DisplayName: `Ann "the" Boss, Grüße`},
-			{Address: address.Address{Local: "a b", Domain: "net.test"}}}}
+			{Address: address.Address{Local: "a b", Domain: "net.test"}}},
+		Senders: []list.Membership{{Address: address.Address{Local: "bot", Domain: "net.test"}}}, Receivers: []list.Membership{{Address: address.Address{Local: "cy", Domain: "net.test"}}}}
 	want := map[string]string{"footer": "-- \nx\ty \"q\" \\ é\n", "max_message_size": "0", "bounce_soft_weight": "0.25", "emergency": "true",
 		"accept_these_nonmembers": "ann@net.test\n^.*@corp\\.test$", "topics": "", "reply_goes_to_list": "point_to_list"}
 	for name, text := range want {
@@ -41,7 +42,7 @@ func TestWhatIsWrittenReadsBackTheSame(t *testing.T) {
 	if *got.State != list.Frozen || *got.Why != l.StateWhy || *got.Style != "private" || got.Address.String() != "Dev@l.test" {
 		t.Errorf("read %+v", got)
 	}
-	if !reflect.DeepEqual(*got.Aliases, l.Aliases) || !reflect.DeepEqual(got.Roles[list.Owner], l.Owners) || len(got.Roles[list.Moderator]) != 0 || got.Roles[list.Moderator] == nil {
+	if !reflect.DeepEqual(*got.Aliases, l.Aliases) || !reflect.DeepEqual(got.Roles[list.Owner], l.Owners) || !reflect.DeepEqual(got.Roles[list.Sender], l.Senders) || !reflect.DeepEqual(got.Roles[list.Receiver], l.Receivers) || len(got.Roles[list.Moderator]) != 0 || got.Roles[list.Moderator] == nil {
 		t.Errorf("aliases %v, roles %+v", *got.Aliases, got.Roles)
 	}
 }

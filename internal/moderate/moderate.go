@@ -27,6 +27,7 @@ type Store interface {
 	List(ctx context.Context, addr address.Address) (*list.List, error)
 	Memberships(ctx context.Context, listID int64, addrs []address.Address) ([]list.Membership, error)
 	Members(ctx context.Context, listID int64, f store.Filter) iter.Seq2[list.Membership, error]
+	DomainRoles(ctx context.Context, domain string) iter.Seq2[store.DomainRole, error]
 	store.Moderation
 	store.Secrets
 }

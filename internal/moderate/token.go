@@ -7,6 +7,7 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,6 +126,11 @@ func (d *Desk) Read(ctx context.Context, l *list.List, token string) (Ticket, er
 	if err != nil {
 		return Ticket{}, err
 	}
+	domains, err := d.DomainPeople(ctx, l, list.Moderator, list.Owner)
+	if err != nil {
+		return Ticket{}, err
+	}
+	moderators = append(moderators, domains...)
 	about, mac := token[:store.HandleLen], []byte(token[store.HandleLen:])
 	for _, m := range moderators {
 		if hmac.Equal([]byte(tokens.sum(kindPost, m, about)), mac) {
@@ -138,14 +144,33 @@ func (d *Desk) Read(ctx context.Context, l *list.List, token string) (Ticket, er
 }
 
 // Moderators are whom the list tells what waits: its moderators, or its owners if it has
-// none.
+// none, or else those of its domain.
 func (d *Desk) Moderators(ctx context.Context, l *list.List) ([]address.Address, error) {
 	for _, role := range []list.Role{list.Moderator, list.Owner} {
 		if some, err := d.having(ctx, l, role); err != nil || len(some) > 0 {
 			return some, err
 		}
 	}
+	for _, role := range []list.Role{list.Moderator, list.Owner} {
+		if some, err := d.DomainPeople(ctx, l, role); err != nil || len(some) > 0 {
+			return some, err
+		}
+	}
 	return nil, nil
+}
+
+// DomainPeople are those who have one of the roles in the list's domain, MaxModerators at most.
+func (d *Desk) DomainPeople(ctx context.Context, l *list.List, roles ...list.Role) ([]address.Address, error) {
+	var out []address.Address
+	for r, err := range d.Store.DomainRoles(ctx, l.Address.Domain) {
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(roles, r.Role) && len(out) < MaxModerators {
+			out = append(out, r.Address)
+		}
+	}
+	return out, nil
 }
 
 // having are those who have one of the roles, MaxModerators of each.

@@ -19,8 +19,13 @@ const (
 	WantLeave  Want = "leave"
 	WantChange Want = "change" // how a member receives posts
 	WantMove   Want = "move"   // all that the address is, on all lists, is to be another address's
+	WantLink   Want = "link"   // another address is to count as the same person's, on all lists
+	WantUnlink Want = "unlink" // it is not to, any more
 	WantInvite Want = "invite" // an owner or moderator invites others
 )
+
+// Free tells whether it is for whoever has the address, a member or not.
+func (w Want) Free() bool { return w == WantInvite || w == WantLink || w == WantUnlink }
 
 // Phase says for whom a request waits.
 type Phase int
@@ -56,7 +61,7 @@ type More struct {
 	Until                                 *time.Time `json:",omitempty"`
 	NoOwnPosts, NoDuplicates, Acknowledge *bool      `json:",omitempty"`
 	Topics                                *string    `json:",omitempty"`
-	// Of a move: the new address.
+	// Of a move: the new address; of a link the other one.
 	To *address.Address `json:",omitempty"`
 	// Of an invitation: who is invited, at most MaxInvited.
 	Invite []address.Address `json:",omitempty"`

@@ -24,6 +24,7 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrExists   = errors.New("already exists")
+	ErrTooMany  = errors.New("too many of one person's addresses")
 	ErrNoSender = errors.New("the post does not say who sent it")
 )
 
@@ -304,6 +305,7 @@ type Store interface {
 	Digests
 	Requests
 	Invitations
+	People
 	Moderation
 	// Ping tells whether the store answers.
 	Ping(ctx context.Context) error

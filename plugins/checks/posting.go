@@ -108,6 +108,9 @@ func memberModerated(_ context.Context, v *view) (finding, error) {
 	if !ok {
 		return finding{}, nil
 	}
+	if s, may := v.sender(); may && m.Action == "" {
+		m.Action = cmp.Or(s.Action, "defer")
+	}
 	action := cmp.Or(m.Action, v.List.String("default_member_action"), "defer")
 	if action == "defer" {
 		return finding{}, nil
@@ -120,6 +123,9 @@ func (p *patterns) nonmember(_ context.Context, v *view) (finding, error) {
 		return finding{}, nil
 	}
 	action := p.nonmemberAction(v.List, v.senders[0])
+	if s, may := v.sender(); may {
+		action = cmp.Or(s.Action, "defer")
+	}
 	if action == "defer" {
 		return finding{}, nil
 	}

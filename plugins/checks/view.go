@@ -44,6 +44,16 @@ func (v *view) member() (sdk.Sender, sdk.Membership, bool) {
 	return sdk.Sender{}, sdk.Membership{}, false
 }
 
+// sender is the role of the first of the senders that has it: of who may post, member or not.
+func (v *view) sender() (sdk.Membership, bool) {
+	for _, s := range v.senders {
+		if m, ok := membership(s, "sender"); ok {
+			return m, true
+		}
+	}
+	return sdk.Membership{}, false
+}
+
 // structure is the post's MIME structure.
 func (v *view) structure() (*message.Part, error) {
 	if v.root == nil {

@@ -216,7 +216,7 @@ func (a *applying) aliases(l *list.List, spec store.ListSpec, d *store.ListDiff)
 }
 
 func (a *applying) roles(l *list.List, spec store.ListSpec, d *store.ListDiff) error {
-	for _, role := range list.Roles {
+	for _, role := range append(slices.Clone(list.Roles), list.Receiver) {
 		if people, managed := spec.Roles[role]; managed {
 			if err := a.role(l, role, people, d); err != nil {
 				return fmt.Errorf("%ss: %w", role, err)
@@ -228,12 +228,16 @@ func (a *applying) roles(l *list.List, spec store.ListSpec, d *store.ListDiff) e
 
 // role makes exactly these people have a role.
 func (a *applying) role(l *list.List, role list.Role, people []list.Membership, d *store.ListDiff) error {
-	code, err := roles.code(role)
+	stored, read := role, a.q.inRole
+	if role == list.Receiver { // a member whose posts are not taken
+		stored, read = list.Member, a.q.receivers
+	}
+	code, err := roles.code(stored)
 	if err != nil {
 		return err
 	}
 	have := map[string]address.Address{}
-	rows, err := a.tx.StmtContext(a.ctx, a.q.inRole).QueryContext(a.ctx, l.ID, code)
+	rows, err := a.tx.StmtContext(a.ctx, read).QueryContext(a.ctx, l.ID, code)
 	if err != nil {
 		return err
 	}
@@ -270,8 +274,16 @@ func (a *applying) role(l *list.List, role list.Role, people []list.Membership, 
 		}
 		n := want[k]
 		d.Changes = append(d.Changes, store.Change{What: string(role), New: mailbox(n.key, n.local)})
-		if _, err := a.tx.StmtContext(a.ctx, a.q.addMember).ExecContext(a.ctx, n.args(l.ID, nil)...); err != nil {
+		result, err := a.tx.StmtContext(a.ctx, a.q.addMember).ExecContext(a.ctx, n.args(l.ID, nil)...)
+		if err != nil {
 			return err
+		}
+		if rows, err := result.RowsAffected(); err != nil {
+			return err
+		} else if rows == 0 { // a member becomes one who may not post
+			if _, err := a.tx.StmtContext(a.ctx, a.q.setMember).ExecContext(a.ctx, l.ID, code, n.key, nil, nil, nil, n.action, nil, nil, nil, nil, nil, nil); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

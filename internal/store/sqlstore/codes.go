@@ -10,7 +10,7 @@ import (
 // word may be renamed. Places never change; new words go to the end. What nearly every
 // row has, 0 and 1, SQLite stores in no space at all.
 var (
-	roles    = words[list.Role]{"", list.Member, list.Owner, list.Moderator, list.Nonmember}
+	roles    = words[list.Role]{"", list.Member, list.Owner, list.Moderator, list.Nonmember, list.Sender}
 	modes    = words[list.Mode]{"", list.Regular, list.PlaintextDigest, list.MIMEDigest, list.SummaryDigest}
 	statuses = words[list.Status]{"", list.Enabled, list.ByUser, list.ByBounces, list.ByModerator}
 	states   = words[list.State]{list.Open, list.Frozen, list.Closed}

@@ -71,7 +71,7 @@ func (c *scoring) move(from, to address.Address, except []int64, by, why string)
 			return nil, fmt.Errorf("list %s: %w", all[i].List, err)
 		}
 	}
-	return all, nil
+	return all, c.moveLinks(from, to)
 }
 
 func (c *scoring) moveRole(r *store.ListRole, from, to address.Address, by, why string) error {

@@ -29,7 +29,7 @@ type queries struct {
 	recipientsBack                              *sql.Stmt // on back
 	// on the writer
 	addDomain, addList, listsOf, lockList, setSettings                  *sql.Stmt
-	aliasesOf, inRole                                                   *sql.Stmt
+	aliasesOf, inRole, receivers                                        *sql.Stmt
 	resumeHistory, resumeScores, resumeMembers, moveMember, rolesToMove *sql.Stmt
 	setListState, setAddress, addAlias, countAliases, dropAlias         *sql.Stmt
 	dropAliasOf, dropDeadAlias, deletedList                             *sql.Stmt
@@ -58,6 +58,11 @@ type queries struct {
 	addRequest, requestOf, requestByToken, tellRequest                  *sql.Stmt
 	dropRequest, dropRequestOf, countRequests                           *sql.Stmt
 	clearRequests, pruneRequests                                        *sql.Stmt
+	standings, linkedAddresses, persons                                 *sql.Stmt // on the reader
+	domainRoles                                                         *sql.Stmt // on the stream
+	personOf, addAddress, joinPersons, countAddresses                   *sql.Stmt
+	dropAddress, dropLonely, moveAddress                                *sql.Stmt
+	addDomainRole, removeDomainRole, moveDomainRoles, dropDomainRoles   *sql.Stmt
 	peekInvitation                                                      *sql.Stmt // on the reader
 	invitations                                                         *sql.Stmt // on the stream
 	invitation, invitationOf, countInvitations, addInvitation           *sql.Stmt
@@ -125,7 +130,7 @@ const (
 	part = `DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT 5000)`
 
 	// rolesOf finds address $1 on every list: by its place in each.
-	rolesOf = `SELECT l.id, l.address_key, l.local, m.role FROM lists l JOIN members m ON m.list_id = l.id AND m.role IN (1, 2, 3, 4) AND m.address_key = $1
+	rolesOf = `SELECT l.id, l.address_key, l.local, m.role FROM lists l JOIN members m ON m.list_id = l.id AND m.role IN (1, 2, 3, 4, 5) AND m.address_key = $1
 			WHERE l.address_key >= '' AND l.address_key < $2 ORDER BY l.address_key, m.role`
 
 	// banColumns are what scanBan reads; bansOf are the bans that hold for a list. '_' follows
@@ -170,7 +175,7 @@ func (s *Store) queries() []query {
 		{&s.q.aliases, s.reader, `SELECT address_key, local FROM list_aliases WHERE list_id = $1 ORDER BY address_key`},
 		{&s.q.buriedList, s.reader, `SELECT id FROM lists WHERE address_key >= $1 AND purge_at <= $2 LIMIT 1`},
 		{&s.q.memberships, s.reader, `SELECT ` + memberColumns + ` FROM members
-			WHERE list_id = $1 AND role IN (1, 2, 3, 4) AND address_key IN ($2, $3, $4, $5, $6) ORDER BY role, address_key`},
+			WHERE list_id = $1 AND role IN (1, 2, 3, 4, 5) AND address_key IN ($2, $3, $4, $5, $6) ORDER BY role, address_key`},
 		{&s.q.countMembers, s.reader, `SELECT count(*) ` + chosen},
 		{&s.q.peekPost, s.reader, filed},
 		{&s.q.state, s.reader, `SELECT 0 AS place, CASE WHEN value IS NULL THEN 0 ELSE 1 END, value FROM plugin_state_before WHERE list_id = $1 AND entry = $2 AND plugin = $3 AND name = $4
@@ -227,6 +232,7 @@ func (s *Store) queries() []query {
 		{&s.q.deletedList, s.writer, `SELECT id, local FROM lists WHERE address_key >= $1 AND purge_at > $2 AND domain = $3`},
 		{&s.q.setSettings, s.writer, `UPDATE lists SET settings = $2, style = $3 WHERE id = $1`},
 		{&s.q.aliasesOf, s.writer, `SELECT address_key, local FROM list_aliases WHERE list_id = $1 ORDER BY address_key`},
+		{&s.q.receivers, s.writer, `SELECT address_key, local FROM members WHERE list_id = $1 AND role = $2 AND action IN (4, 5)`},
 		{&s.q.inRole, s.writer, `SELECT address_key, local FROM members WHERE list_id = $1 AND role = $2`},
 		{&s.q.buryList, s.writer, `UPDATE lists SET address_key = CAST($2 AS TEXT) || id, purge_at = $3 WHERE address_key = $1 RETURNING id`},
 		{&s.q.clearMembers, s.writer, fmt.Sprintf(part, "members", "list_id, role, address_key", "list_id = $1")},
@@ -363,6 +369,26 @@ func (s *Store) queries() []query {
 		{&s.q.countRequests, s.writer, `SELECT count(*) FROM requests WHERE list_id = $1`},
 		{&s.q.clearRequests, s.writer, fmt.Sprintf(part, "requests", "token", "list_id = $1")},
 		{&s.q.pruneRequests, s.writer, fmt.Sprintf(part, "requests", "token", "expires < $1")},
+		{&s.q.standings, s.reader, standings},
+		{&s.q.linkedAddresses, s.reader, `SELECT b.address_key, b.local FROM addresses a JOIN addresses b ON b.person = a.person AND b.address_key <> a.address_key
+			WHERE a.address_key = $1 ORDER BY b.linked, b.address_key`},
+		{&s.q.persons, s.reader, `SELECT b.address_key, b.local, b.person, b.linked FROM addresses b WHERE b.person IN (SELECT a.person FROM addresses a
+			JOIN members m ON m.list_id = $1 AND m.role = 1 AND m.address_key = a.address_key) ORDER BY b.person, b.linked, b.address_key`},
+		{&s.q.domainRoles, s.stream, `SELECT domain, role, address_key, local, display_name, added FROM domain_roles
+			WHERE domain >= $1 AND domain <= $2 ORDER BY domain, role, address_key`},
+		{&s.q.personOf, s.writer, `SELECT person FROM addresses WHERE address_key = $1`},
+		{&s.q.addAddress, s.writer, `INSERT INTO addresses (address_key, local, person, linked) VALUES ($1, $2, $3, $4)`},
+		{&s.q.joinPersons, s.writer, `UPDATE addresses SET person = $2 WHERE person = $1`},
+		{&s.q.countAddresses, s.writer, `SELECT count(*) FROM addresses WHERE person = $1`},
+		{&s.q.dropAddress, s.writer, `DELETE FROM addresses WHERE address_key = $1`},
+		{&s.q.dropLonely, s.writer, `DELETE FROM addresses WHERE person = $1 AND (SELECT count(*) FROM addresses WHERE person = $1) = 1`},
+		{&s.q.moveAddress, s.writer, `UPDATE addresses SET address_key = $2, local = $3 WHERE address_key = $1
+			AND NOT EXISTS (SELECT 1 FROM addresses o WHERE o.address_key = $2)`},
+		{&s.q.addDomainRole, s.writer, `INSERT INTO domain_roles (domain, role, address_key, local, display_name, added) VALUES ($1, $2, $3, $4, $5, $6)`},
+		{&s.q.removeDomainRole, s.writer, `DELETE FROM domain_roles WHERE domain = $1 AND role = $2 AND address_key = $3`},
+		{&s.q.moveDomainRoles, s.writer, `UPDATE domain_roles SET address_key = $2, local = $3 WHERE address_key = $1
+			AND NOT EXISTS (SELECT 1 FROM domain_roles o WHERE o.domain = domain_roles.domain AND o.role = domain_roles.role AND o.address_key = $2)`},
+		{&s.q.dropDomainRoles, s.writer, `DELETE FROM domain_roles WHERE address_key = $1`},
 		{&s.q.peekInvitation, s.reader, `SELECT ` + invitationColumns + ` FROM invitations WHERE list_id = $1 AND token = $2`},
 		{&s.q.invitations, s.stream, `SELECT ` + invitationColumns + ` FROM invitations WHERE list_id = $1 ORDER BY invited DESC, address_key`},
 		{&s.q.invitation, s.writer, `SELECT ` + invitationColumns + ` FROM invitations WHERE list_id = $1 AND token = $2`},

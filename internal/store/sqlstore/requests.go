@@ -85,7 +85,7 @@ func (c *requesting) ask(r store.Request, rules store.RequestRules) (store.Reque
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return store.RequestResult{}, err
 	}
-	if isMember := err == nil; r.Want != store.WantInvite && isMember == (r.Want == store.WantJoin) {
+	if isMember := err == nil; !r.Want.Free() && isMember == (r.Want == store.WantJoin) {
 		return store.RequestResult{Outcome: store.OutcomeUnchanged, Request: r}, nil
 	}
 	if !rules.Confirm && !rules.Moderate {
@@ -198,7 +198,7 @@ func (c *requesting) answer(a store.Answer) (store.RequestResult, error) {
 	switch {
 	case a.Refuse:
 		return store.RequestResult{Outcome: store.OutcomeRefused, Request: r}, c.history(key(r.Address), c.step.At, string(r.Want)+" refused", a.By, a.Why)
-	case r.Want == store.WantMove && r.Phase == store.PhaseConfirm:
+	case (r.Want == store.WantMove || r.Want == store.WantLink) && r.Phase == store.PhaseConfirm:
 		r.Phase = store.PhaseMove
 		return c.put(r, r.Expires.Sub(r.Created), told)
 	case r.Moderate && r.Phase == store.PhaseConfirm && !a.Final:
@@ -241,6 +241,8 @@ func (c *requesting) fulfil(r store.Request, by, why string) (store.RequestResul
 		}
 	case store.WantChange:
 		return c.change(r, by, why)
+	case store.WantLink, store.WantUnlink:
+		return c.relink(r)
 	case store.WantInvite: // whoever has it confirmed does it now
 		return store.RequestResult{Outcome: store.OutcomeDone, Request: r}, nil
 	case store.WantMove:
@@ -257,6 +259,28 @@ func (c *requesting) fulfil(r store.Request, by, why string) (store.RequestResul
 		return store.RequestResult{Outcome: store.OutcomeUnchanged, Request: r}, nil
 	}
 	return store.RequestResult{Outcome: store.OutcomeDone, Request: r}, c.history(k, c.step.At, what, by, why)
+}
+
+// relink makes two addresses one person's, or not any more.
+func (c *requesting) relink(r store.Request) (store.RequestResult, error) {
+	res := store.RequestResult{Outcome: store.OutcomeDone, Request: r}
+	if r.Want == store.WantLink {
+		err := c.link(r.Address, *r.More.To, c.step.At)
+		if errors.Is(err, store.ErrTooMany) {
+			res.Outcome, err = store.OutcomeFull, nil
+		}
+		return res, err
+	}
+	var one, other string
+	err := errors.Join(c.row(c.q.personOf, key(r.Address)).Scan(&one), c.row(c.q.personOf, key(*r.More.To)).Scan(&other))
+	if errors.Is(err, sql.ErrNoRows) || err == nil && one != other {
+		res.Outcome, err = store.OutcomeUnchanged, nil
+		return res, err
+	}
+	if err == nil {
+		err = c.unlink(*r.More.To)
+	}
+	return res, err
 }
 
 // change changes how a member receives posts. What a moderator disabled stays so.

@@ -85,6 +85,7 @@ var styleTests = []test{
 
 var applyTests = []test{
 	{"lists are made as they are to be, and then nothing differs", testApply},
+	{"senders and receivers are made those that are named", testApplyRoles},
 	{"a dry run tells the same and changes nothing", func(w *world) {
 		w.list("dev@l.test")
 		specs := []store.ListSpec{
@@ -134,6 +135,42 @@ var applyTests = []test{
 			})
 		}
 	}},
+}
+
+func testApplyRoles(w *world) {
+	l := w.list("dev@l.test")
+	w.add(l, list.Member, "ann@n.test", "bob@n.test")
+	w.add(l, list.Receiver, "old@n.test")
+	w.add(l, list.Sender, "bot@n.test")
+	people := func(addrs ...string) (ms []list.Membership) {
+		for _, a := range addrs {
+			ms = append(ms, list.Membership{Address: w.addr(a)})
+		}
+		return ms
+	}
+	spec := store.ListSpec{Address: l.Address, Roles: map[list.Role][]list.Membership{list.Sender: people("robot@n.test"), list.Receiver: people("bob@n.test", "new@n.test")}}
+	for i, dry := range []bool{true, false, false} {
+		diffs, err := w.ApplyLists(w.ctx, []store.ListSpec{spec}, dry)
+		w.ok(err)
+		var got []string
+		for _, c := range diffs[0].Changes {
+			got = append(got, c.What+":"+c.Old+">"+c.New)
+		}
+		want := []string{"sender:bot@n.test>", "sender:>robot@n.test", "receiver:old@n.test>", "receiver:>bob@n.test", "receiver:>new@n.test"}
+		if i == 2 {
+			want = nil
+		}
+		if !slices.Equal(got, want) {
+			w.Errorf("dry %v: changes %q, want %q", dry, got, want)
+		}
+	}
+	var got []string
+	for _, m := range collect(w, w.Members(w.ctx, l.ID, store.Filter{})) {
+		got = append(got, fmt.Sprint(m.Role, " ", m.Address, " ", m.Action))
+	}
+	if want := []string{"member ann@n.test ", "member bob@n.test reject", "member new@n.test reject", "sender robot@n.test "}; !slices.Equal(got, want) {
+		w.Errorf("it has %q, want %q", got, want)
+	}
 }
 
 func testApply(w *world) {

@@ -238,12 +238,12 @@ func testFilter(w *world) {
 		f    store.Filter
 		want int
 	}{
-		{store.Filter{}, 64},
-		{store.Filter{Roles: list.Roles, Modes: list.Modes, Statuses: list.Statuses}, 64},
+		{store.Filter{}, 80},
+		{store.Filter{Roles: list.Roles, Modes: list.Modes, Statuses: list.Statuses}, 80},
 		{store.Filter{Roles: []list.Role{list.Member}}, 16},
 		{store.Filter{Roles: []list.Role{list.Nonmember, list.Owner, list.Owner}}, 32},
 		{store.Filter{Roles: []list.Role{list.Member}, Modes: []list.Mode{list.Regular}, Statuses: []list.Status{list.Enabled}}, 1},
-		{store.Filter{Modes: []list.Mode{list.Regular, list.SummaryDigest}, Statuses: []list.Status{list.ByUser}}, 8},
+		{store.Filter{Modes: []list.Mode{list.Regular, list.SummaryDigest}, Statuses: []list.Status{list.ByUser}}, 10},
 		{store.Filter{Address: w.addr(`"1 2 3"@N.test`)}, 1},
 		{store.Filter{Address: w.addr(`"1 2 3"@n.test`), Roles: []list.Role{list.Member}}, 0},
 	} {

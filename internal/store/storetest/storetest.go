@@ -43,6 +43,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"bounces", bounceTests},
 		{"requests", requestTests},
 		{"invitations", invitationTests},
+		{"people", peopleTests},
 		{"moderation", moderationTests},
 		{"together", togetherTests},
 	} {

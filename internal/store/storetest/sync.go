@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
@@ -22,8 +23,8 @@ var syncTests = []test{
 		for i, dry := range []bool{true, false, false} {
 			var rows []string
 			r, err := w.SyncMembers(w.ctx, l.ID, store.Sync{Role: list.Member, Dry: dry, MaxRemoved: 0.7, By: "root", Why: "sync"}, seq(wanted...), nil,
-				func(a address.Address, added bool) error {
-					rows = append(rows, fmt.Sprint(a, added))
+				func(a address.Address, change store.SyncChange) error {
+					rows = append(rows, fmt.Sprint(a, change == store.SyncAdded))
 					return nil
 				})
 			w.ok(err)
@@ -85,7 +86,7 @@ var syncTests = []test{
 		}{{3, 0.2, true}, {0, 0.99, true}, {4, 0.2, false}, {3, 0, true}, {0, 1, false}, {5, 0, false}} {
 			before, err := w.CountMembers(w.ctx, l.ID, store.Filter{})
 			w.ok(err)
-			r, err := w.SyncMembers(w.ctx, l.ID, store.Sync{Role: list.Member, MaxRemoved: tt.share}, seq(keep(tt.keep)...), nil, func(address.Address, bool) error {
+			r, err := w.SyncMembers(w.ctx, l.ID, store.Sync{Role: list.Member, MaxRemoved: tt.share}, seq(keep(tt.keep)...), nil, func(address.Address, store.SyncChange) error {
 				if tt.refused {
 					w.Errorf("%+v: a row of what was refused", tt)
 				}
@@ -97,6 +98,49 @@ var syncTests = []test{
 			if r.Refused != tt.refused || tt.refused && after != before || !tt.refused && after != int64(tt.keep) {
 				w.Errorf("%+v: %+v, %d members", tt, r, after)
 			}
+		}
+	}},
+	{"those who are named are added, or removed, and no others", func(w *world) {
+		l := w.list("dev@l.test")
+		w.add(l, list.Member, "ann@n.test", "bob@n.test", "cy@n.test", "dan@n.test")
+		run := func(how store.Sync, members ...list.Membership) (store.SyncResult, string) {
+			w.Helper()
+			var rows []string
+			r, err := w.SyncMembers(w.ctx, l.ID, how, seq(members...), nil, func(a address.Address, change store.SyncChange) error {
+				rows = append(rows, fmt.Sprint(a, " ", change))
+				return nil
+			})
+			w.ok(err)
+			return r, strings.Join(rows, ", ")
+		}
+		who := func(addr string, role list.Role) list.Membership {
+			return list.Membership{Address: w.addr(addr), Role: role}
+		}
+		added := []list.Membership{who("ANN@n.test", ""), who("Eve@n.test", ""), who("eve@n.test", list.Member), who("bot@n.test", list.Sender), who("ann@n.test", list.Owner), who("in@n.test", list.Receiver)}
+		for _, dry := range []bool{true, false} {
+			r, rows := run(store.Sync{Kind: store.SyncAdd, Role: list.Member, Dry: dry, By: "root", Why: "x"}, added...)
+			if want := (store.SyncResult{Before: 4, Added: 4, Unchanged: 1, Twice: 1}); r != want || rows != "ann@n.test added, bot@n.test added, Eve@n.test added, in@n.test added, ANN@n.test existing" {
+				w.Errorf("dry %v: added %+v: %s", dry, r, rows)
+			}
+		}
+		if m, ok := w.membership(l, list.Member, "in@n.test"); !ok || m.Action != list.Reject {
+			w.Errorf("the receiver is %+v", m)
+		}
+		w.history(l, "eve@n.test", "joined")
+		w.history(l, "bot@n.test")
+		removed := []list.Membership{who("bob@n.test", ""), who("CY@n.test", ""), who("zoe@n.test", "")}
+		r, rows := run(store.Sync{Kind: store.SyncRemove, Role: list.Member, MaxRemoved: 0.2}, removed...)
+		if !r.Refused || r.Removed != 2 || rows != "" {
+			w.Errorf("too many: %+v: %s", r, rows)
+		}
+		for _, dry := range []bool{true, false} {
+			r, rows := run(store.Sync{Kind: store.SyncRemove, Role: list.Member, Dry: dry, MaxRemoved: 0.5}, removed...)
+			if want := (store.SyncResult{Before: 6, Removed: 2, Missing: 1, Unchanged: 4}); r != want || rows != "bob@n.test removed, cy@n.test removed, zoe@n.test missing" {
+				w.Errorf("dry %v: removed %+v: %s", dry, r, rows)
+			}
+		}
+		if got := names(collect(w, w.Members(w.ctx, l.ID, store.Filter{Roles: []list.Role{list.Member}}))); !slices.Equal(got, []string{"ann@n.test", "dan@n.test", "Eve@n.test", "in@n.test"}) {
+			w.Errorf("members %v", got)
 		}
 	}},
 	{"an error of those who are named changes nothing", func(w *world) {
