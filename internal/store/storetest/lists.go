@@ -52,8 +52,8 @@ var listTests = []test{
 		all := &list.List{Address: w.addr("all@l.test"), Settings: list.Defaults()}
 		n, err = w.CopyList(w.ctx, dev.Address, all, list.Roles)
 		w.ok(err)
-		if n != 12 || count(all) != 12 || count(dev) != 12 {
-			w.Errorf("%d of 12 are on the copy, it says %d", count(all), n)
+		if n != 15 || count(all) != 15 || count(dev) != 15 {
+			w.Errorf("%d of 15 are on the copy, it says %d", count(all), n)
 		}
 		m, err := w.Memberships(w.ctx, all.ID, []address.Address{w.addr("member1@net.test")})
 		w.ok(err)
