@@ -44,6 +44,7 @@ type outcome struct {
 // partial remembers, between two transactions of one chunk, what must not be tried
 // again in the second. A crash loses it, and with it only some waiting.
 type partial struct {
+	tries    int // of the chunk, as it was settled: with others, another daemon has had it meanwhile
 	rounds   int // settlements that were no failed tries
 	deferred map[string]refusal
 }

@@ -3,6 +3,7 @@ package outbound
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -106,6 +107,25 @@ func TestALostLeaseIsTakenAnew(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("one whose segments are another's goes on")
+	}
+}
+
+// What is remembered of a chunk between two transactions holds no longer when another daemon has
+// had it.
+func TestAChunkThatComesBackIsTriedWhole(t *testing.T) {
+	d := New(testConfig("127.0.0.1:1"), newMemory(), slog.New(slog.DiscardHandler))
+	c := chunk(1, "ann@net.test", "bob@net.test")
+	d.partial[c.ID()] = &partial{tries: 1, rounds: 1, deferred: map[string]refusal{"ann@net.test": {recipient: "ann@net.test"}}}
+	c.Tries = 1
+	if now, _, before := d.plan(c); len(now) != 1 || len(before) != 1 {
+		t.Errorf("the same chunk: now %v, deferred %v", now, before)
+	}
+	c.Tries = 2
+	if now, _, before := d.plan(c); len(now) != 2 || len(before) != 0 {
+		t.Errorf("after another's try: now %v, deferred %v", now, before)
+	}
+	if p := d.takePartial(c); p.rounds != 0 {
+		t.Errorf("its rounds are taken for those of now: %+v", p)
 	}
 }
 

@@ -14,7 +14,7 @@ func (d *Daemon) plan(c *spool.Chunk) (now, rest []string, before []refusal) {
 	d.mu.Lock()
 	p := d.partial[c.ID()]
 	d.mu.Unlock()
-	if p != nil && len(p.deferred) > 0 {
+	if p != nil && p.tries == c.Tries && len(p.deferred) > 0 {
 		now = nil
 		for _, r := range c.Recipients {
 			if ref, ok := p.deferred[r]; ok {

@@ -35,7 +35,9 @@ func (d *Daemon) takePartial(c *spool.Chunk) partial {
 	delete(d.strikes, id)
 	if p := d.partial[id]; p != nil {
 		delete(d.partial, id)
-		return *p
+		if p.tries == c.Tries {
+			return *p
+		}
 	}
 	return partial{}
 }
@@ -55,7 +57,7 @@ func (d *Daemon) settlement(c *spool.Chunk, out *outcome, tries int, p partial) 
 		s.Due = d.due(c, tries)
 		return s
 	}
-	next := &partial{rounds: p.rounds + 1, deferred: make(map[string]refusal, len(out.deferred))}
+	next := &partial{tries: c.Tries + 1, rounds: p.rounds + 1, deferred: make(map[string]refusal, len(out.deferred))}
 	for _, r := range out.deferred {
 		next.deferred[r.recipient] = r
 	}
