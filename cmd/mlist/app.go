@@ -132,7 +132,7 @@ every member. "mlist serve" runs it, and the other commands administer lists, me
 	root.AddCommand(a.bounceCommand(), a.whyCommand())
 	root.AddCommand(a.styleCommand(), a.archiveCommand(), a.digestCommand())
 	root.AddCommand(a.templateCommand())
-	root.AddCommand(a.postfixCommand(), a.doctorCommand(), a.backupCommand(), a.restoreCommand(), a.manCommand())
+	root.AddCommand(a.postfixCommand(), a.doctorCommand(), a.backupCommand(), a.restoreCommand(), a.storeCommand(), a.manCommand())
 	return root
 }
 

@@ -66,7 +66,7 @@ func (b *bench) shared(ctx context.Context, server *postgres.Server) error {
 	if err := b.cost(ctx, "PostgreSQL", server, conn); err != nil {
 		return err
 	}
-	if err := b.many100k(ctx, server); err != nil {
+	if err := b.many100k(ctx, server, conn); err != nil {
 		return err
 	}
 	for _, q := range []queue{
@@ -96,13 +96,16 @@ func (b *bench) cost(ctx context.Context, what string, server *postgres.Server, 
 	b.out.Reset()
 	var begun time.Time
 	var cpu, serverCPU time.Duration
-	var commits int64
+	var commits, wal int64
 	for _, posts := range []int{costPosts / 10, costPosts} { // the first ones warm up
 		begun, cpu = time.Now(), cpuOf(b.mlist.PID())
 		if server != nil {
 			serverCPU = cpuOf(server.PID())
 			var err error
-			if commits, err = transactions(ctx, conn); err != nil {
+			if commits, err = transactions(ctx, conn); err == nil {
+				wal, err = written(ctx, conn)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -133,6 +136,11 @@ func (b *bench) cost(ctx context.Context, what string, server *postgres.Server, 
 		if err != nil {
 			return err
 		}
+		upTo, err := written(ctx, conn)
+		if err != nil {
+			return err
+		}
+		b.add(figure{Name: "write-ahead log for each", Value: float64(upTo-wal) / costPosts / 1024, Unit: "KiB"})
 		b.add(figure{Name: "transactions for each, reads included", Value: float64(after-commits) / costPosts, Unit: "transactions"})
 	}
 	return b.mlist.Stop()
@@ -144,8 +152,14 @@ func transactions(ctx context.Context, conn *pgx.Conn) (n int64, err error) {
 	return n, err
 }
 
+// written is how much write-ahead log the server has written, in octets.
+func written(ctx context.Context, conn *pgx.Conn) (n int64, err error) {
+	err = conn.QueryRow(ctx, `SELECT (pg_current_wal_lsn() - '0/0')::bigint`).Scan(&n)
+	return n, err
+}
+
 // many100k measures one post to 100,000 members, end to end.
-func (b *bench) many100k(ctx context.Context, server *postgres.Server) error {
+func (b *bench) many100k(ctx context.Context, server *postgres.Server, conn *pgx.Conn) error {
 	const members, rounds = 100_000, 3
 	limit, err := sinkRate(ctx, b.out.Addr().String(), clients)
 	if err != nil {
@@ -154,7 +168,16 @@ func (b *bench) many100k(ctx context.Context, server *postgres.Server) error {
 	if _, err := b.list(ctx, "large@lists.test", members); err != nil {
 		return err
 	}
+	var octets int64
+	if err := conn.QueryRow(ctx, `SELECT pg_total_relation_size('members')`).Scan(&octets); err != nil {
+		return err
+	}
+	b.add(figure{Name: "disk for each member, indexes included", Value: float64(octets) / members, Unit: "octets"})
 	if err := b.mlist.Start(ctx); err != nil {
+		return err
+	}
+	wal, err := written(ctx, conn)
+	if err != nil {
 		return err
 	}
 	var times []time.Duration
@@ -177,6 +200,11 @@ func (b *bench) many100k(ctx context.Context, server *postgres.Server) error {
 		Beside: "the sink, fed by a client that does nothing else", Limit: limit, Least: 100_000})
 	b.add(figure{Name: "CPU of mlist for each of these deliveries", Value: per(cpuOf(b.mlist.PID()) - cpu), Unit: "µs", Target: 3})
 	b.add(figure{Name: "CPU of the server for each of these deliveries", Value: per(cpuOf(server.PID()) - serverCPU), Unit: "µs"})
+	upTo, err := written(ctx, conn)
+	if err != nil {
+		return err
+	}
+	b.add(figure{Name: "write-ahead log for each of these deliveries", Value: float64(upTo-wal) / (members * (rounds + 1)), Unit: "octets"})
 	return b.mlist.Stop()
 }
 

@@ -28,8 +28,9 @@ var jobs = map[string]func(ctx context.Context, url, name string) error{
 		defer s.Close()
 		return s.Ping(ctx)
 	},
-	"file":   filePosts,
-	"import": importMembers,
+	"file":     filePosts,
+	"import":   importMembers,
+	"transfer": transferTo,
 }
 
 const jobVariable = "SQLSTORE_TEST_JOB"

@@ -137,6 +137,9 @@ func (s *Store) SetStyles(ctx context.Context, styles *list.Styles) error {
 	return nil
 }
 
+// URL is where the store is, without a password.
+func (s *Store) URL() string { return s.url }
+
 // Ping reads a row, so that a database that is gone or broken is noticed.
 func (s *Store) Ping(ctx context.Context) error {
 	have, err := schemaVersion(ctx, s.reader, s.dialect)
