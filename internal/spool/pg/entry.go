@@ -101,6 +101,8 @@ func (d *draft) insert(ctx context.Context, e spool.Entry) (body int64, err erro
 
 // insertSmall adds entry and bytes by one statement, and so in one round trip.
 func (d *draft) insertSmall(ctx context.Context, e spool.Entry) (body int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, d.s.opts.Answer)
+	defer cancel()
 	env, err := encode(e.Envelope)
 	if err != nil {
 		return 0, err

@@ -46,6 +46,9 @@ type Options struct {
 	Migrate bool
 	// Lease is how long an owner that is not heard of keeps its segments. Default 10 s.
 	Lease time.Duration
+	// Answer is how long a change may take: a server that hangs, or from which this machine was
+	// cut off, is an error then. Default 1 min.
+	Answer time.Duration
 	// Host names this machine where segments are shared. Default: os.Hostname.
 	Host string
 	// Rescan is how often an owner looks, whatever it was told. Default 2 s.
@@ -90,6 +93,7 @@ const (
 	defaultLease  = 10 * time.Second
 	defaultRescan = 2 * time.Second
 	connectTime   = 10 * time.Second
+	defaultAnswer = time.Minute
 	// hangs is how long a change may wait for its client, at least.
 	hangs = 2 * time.Second
 	// quiet is the least time between two NOTIFYs for one queue.
@@ -115,6 +119,9 @@ func Open(ctx context.Context, url string, opts Options) (*Spool, error) {
 	}
 	if s.opts.Rescan <= 0 {
 		s.opts.Rescan = defaultRescan
+	}
+	if s.opts.Answer <= 0 {
+		s.opts.Answer = defaultAnswer
 	}
 	if s.opts.Host == "" {
 		s.opts.Host, _ = os.Hostname() // a machine without a name is one of its own all the same
@@ -254,6 +261,8 @@ func (s *Spool) Close() error {
 
 // change runs f in a transaction.
 func (s *Spool) change(ctx context.Context, f func(tx pgx.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Answer)
+	defer cancel()
 	return pgx.BeginFunc(ctx, s.pool, f)
 }
 

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -390,4 +393,112 @@ func TestNobodyIsTold(t *testing.T) {
 	reader.mu.Lock()
 	reader.bells[spool.Outgoing] = bells
 	reader.mu.Unlock()
+}
+
+// hanging forwards connections to a server until it hangs: then it still takes what comes, as
+// a network does that loses it.
+func hanging(t *testing.T, to string) (addr string, hang func(bool)) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hangs atomic.Bool
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	var conns []net.Conn
+	copyTo := func(to, from net.Conn) {
+		defer to.Close()
+		b := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(b)
+			if err != nil {
+				return
+			}
+			if hangs.Load() {
+				continue
+			}
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+	}
+	group.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("unix", to)
+			if err != nil {
+				c.Close()
+				continue
+			}
+			mu.Lock()
+			conns = append(conns, c, s)
+			mu.Unlock()
+			group.Go(func() { copyTo(s, c) })
+			group.Go(func() { copyTo(c, s) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, c := range conns {
+			c.Close()
+		}
+		mu.Unlock()
+		group.Wait()
+	})
+	return l.Addr().String(), hangs.Store
+}
+
+// A server that answers no more is an error, which is a 4xx at LMTP, and all goes on when it
+// answers again.
+func TestTheServerHangs(t *testing.T) {
+	u, err := url.Parse(freshSchema(t, startServer(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	addr, hang := hanging(t, filepath.Join(q.Get("host"), ".s.PGSQL."+q.Get("port")))
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Set("host", host)
+	q.Set("port", port)
+	q.Set("sslmode", "disable")
+	q.Set("connect_timeout", "2")
+	u.RawQuery = q.Encode()
+	s := open(t, u.String(), Options{Answer: 500 * time.Millisecond})
+	write(t, s, "dev@l.test", "before")
+	put := func(size int) error {
+		d, err := s.Create(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if _, err := d.Write(make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		_, err = d.Put(t.Context(), spool.Incoming, "", spool.Envelope{List: "dev@l.test", Key: segment.KeyOf("dev@l.test"), Received: time.Now()})
+		return err
+	}
+	hang(true)
+	for _, size := range []int{10, partSize + 1} {
+		if err := put(size); err == nil {
+			t.Errorf("a message of %d octets was kept by a server that hangs", size)
+		}
+	}
+	hang(false)
+	for tries := 0; ; tries++ { // connections that were made meanwhile may still have to end
+		err := put(10)
+		if err == nil {
+			break
+		}
+		if tries == 20 {
+			t.Fatal(err)
+		}
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -37,8 +36,6 @@ const (
 	whole = -1
 	// notesOnce is how many notes a statement takes.
 	notesOnce = 256
-	// noteTime is how long a statement may take: it is tried again.
-	noteTime = 30 * time.Second
 )
 
 func newNotes(o *outgoing) *notes {
@@ -94,7 +91,7 @@ func (n *notes) gather(first *note) []*note {
 }
 
 func (n *notes) together(all []*note) {
-	ctx, cancel := context.WithTimeout(n.o.s.work, noteTime)
+	ctx, cancel := context.WithTimeout(n.o.s.work, n.o.s.opts.Answer)
 	defer cancel()
 	err := n.o.put(ctx, all)
 	if isState(err, foreignKey) { // an operator removed a post at this moment
