@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -240,6 +241,42 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.start(ctx)
 }
 
+// Standby starts a server that follows this one, under a name by which this one may wait for
+// it (synchronous_standby_names).
+func (s *Server) Standby(ctx context.Context, name string) (*Server, error) {
+	opts := Options{Durable: true, Settings: map[string]string{"cluster_name": name}}
+	return create(ctx, opts, func(b *Server) error {
+		out, err := b.command(ctx, "pg_basebackup", "--pgdata="+b.data(), "--host="+s.dir, "--port="+s.port(), "--username=mlist",
+			"--write-recovery-conf", "--checkpoint=fast", "--no-sync").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("pg_basebackup: %w: %s", err, bytes.TrimSpace(out))
+		}
+		return nil
+	})
+}
+
+// Promote has a standby take writes.
+func (s *Server) Promote(ctx context.Context) error { return s.Run(ctx, "SELECT pg_promote()") }
+
+// URLOf is how to reach whichever of some servers takes writes.
+func URLOf(schema string, servers ...*Server) string {
+	var hosts, ports []string
+	for _, s := range servers {
+		hosts, ports = append(hosts, s.dir), append(ports, s.port())
+	}
+	u := url.URL{Scheme: "postgres", User: url.User("mlist"), Path: "/postgres"}
+	u.RawQuery = url.Values{"host": {strings.Join(hosts, ",")}, "port": {strings.Join(ports, ",")}, "search_path": {schema}, "target_session_attrs": {"read-write"}}.Encode()
+	return u.String()
+}
+
+// Kill ends the server as a crash does.
+func (s *Server) Kill() error {
+	err := s.server.Process.Kill()
+	<-s.ended
+	s.server = nil
+	return err
+}
+
 // PID is the server's process, whose children serve the connections.
 func (s *Server) PID() int { return s.server.Process.Pid }
 
@@ -258,6 +295,9 @@ func (s *Server) Stop() error {
 
 // end stops the server as for a fast shutdown: clients are cut off.
 func (s *Server) end() error {
+	if s.server == nil {
+		return nil // it was killed
+	}
 	if err := s.server.Process.Signal(os.Interrupt); err != nil {
 		return err
 	}
