@@ -242,9 +242,9 @@ func (s *Server) Restart(ctx context.Context) error {
 }
 
 // Standby starts a server that follows this one, under a name by which this one may wait for
-// it (synchronous_standby_names).
-func (s *Server) Standby(ctx context.Context, name string) (*Server, error) {
-	opts := Options{Durable: true, Settings: map[string]string{"cluster_name": name}}
+// it (synchronous_standby_names). listen is as in Options.
+func (s *Server) Standby(ctx context.Context, name, listen string) (*Server, error) {
+	opts := Options{Durable: true, Listen: listen, Settings: map[string]string{"cluster_name": name}}
 	return create(ctx, opts, func(b *Server) error {
 		out, err := b.command(ctx, "pg_basebackup", "--pgdata="+b.data(), "--host="+s.dir, "--port="+s.port(), "--username=mlist",
 			"--write-recovery-conf", "--checkpoint=fast", "--no-sync").CombinedOutput()

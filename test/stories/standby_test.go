@@ -35,7 +35,7 @@ func TestAStandbyTakesOver(t *testing.T) {
 		}
 	}
 	defer stop(primary)
-	standby, err := primary.Standby(t.Context(), "second")
+	standby, err := primary.Standby(t.Context(), "second", "")
 	if err != nil {
 		t.Fatal(err)
 	}
