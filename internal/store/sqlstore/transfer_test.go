@@ -46,6 +46,8 @@ func fillAll(t *testing.T, s *Store, members int) *list.List {
 			row := make([]any, len(types))
 			for i, column := range shape.columns {
 				switch {
+				case column == "domain":
+					row[i] = l.Address.Domain
 				case column == "list_id":
 					row[i] = l.ID
 				case types[i] == "TEXT":
