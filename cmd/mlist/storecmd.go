@@ -19,9 +19,10 @@ import (
 
 func (a *app) storeCommand() *cobra.Command {
 	return group(&cobra.Command{
-		Use:   "store",
-		Short: "the database of lists and members",
-		Long:  "What the database of lists, members and counters is kept in.",
+		Use:     "store",
+		Short:   "the database of lists and members",
+		Long:    "What the database of lists, members and counters is kept in.",
+		Example: "  mlist store migrate --to postgres://mlist@db.example.org/mlist --dry-run",
 	}, a.storeMigrate())
 }
 
