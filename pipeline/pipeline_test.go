@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,6 +59,24 @@ type world struct {
 	stop       func()
 }
 
+// newStore is the file of a new store: to make one takes longer than most tests do.
+var newStore = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "mlist-pipeline")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "m.db")
+	s, err := sqlstore.Open(context.Background(), "sqlite:"+path, sqlstore.Options{Migrate: true})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
 func newWorld(t *testing.T, stages Stages) *world {
 	t.Helper()
 	ctx := t.Context()
@@ -67,7 +86,15 @@ func newWorld(t *testing.T, stages Stages) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.spool.Close() })
-	if w.store, err = sqlstore.Open(ctx, "sqlite:"+filepath.Join(t.TempDir(), "m.db"), sqlstore.Options{Migrate: true}); err != nil {
+	path := filepath.Join(t.TempDir(), "m.db")
+	empty, err := newStore()
+	if err == nil {
+		err = os.WriteFile(path, empty, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.store, err = sqlstore.Open(ctx, "sqlite:"+path, sqlstore.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.store.Close() })

@@ -31,7 +31,7 @@ func TestBouncesEndAMembership(t *testing.T) {
 	for _, h := range said.History {
 		steps = append(steps, h.What)
 	}
-	if got := strings.Join(steps, " "); said.Receives || len(said.Roles) > 0 || got != "score probe disabled warning warning warning removed" {
+	if got := strings.Join(steps, " "); said.Receives || len(said.Roles) > 0 || got != "joined score probe disabled warning warning warning removed" {
 		t.Errorf("why says %+v, the steps were %s", said, got)
 	}
 	if text := command(t, "why", "ann@net.test", "--list", list); !strings.HasPrefix(text, "ann@net.test receives ") {
