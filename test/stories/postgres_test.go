@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,22 +17,51 @@ import (
 	"github.com/mlist/mlist/test/tools/sink"
 )
 
-// A site keeps lists and queues in PostgreSQL. Its daemons are killed under load, and the
-// database is restarted, and every post reaches every member.
-func TestASiteOnPostgreSQL(t *testing.T) {
-	server, err := postgres.Start(t.Context(), postgres.Options{Durable: true})
+// database starts a PostgreSQL server, which ends with the test.
+func database(t *testing.T, what string, opts postgres.Options) *postgres.Server {
+	t.Helper()
+	server, err := postgres.Start(t.Context(), opts)
 	if errors.Is(err, postgres.ErrMissing) {
-		fmt.Fprintf(os.Stderr, "A SITE ON POSTGRESQL IS NOT TESTED: %v\n", err)
+		fmt.Fprintf(os.Stderr, "%s IS NOT TESTED: %v\n", what, err)
 		t.Skip(err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	stopped(t, server)
+	return server
+}
+
+func stopped(t *testing.T, server *postgres.Server) {
+	t.Cleanup(func() {
 		if err := server.Stop(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+}
+
+// dues are the posts that were taken, each due to all three; several clients add to them.
+type dues struct {
+	mu  sync.Mutex
+	all []checker.Accepted
+}
+
+func (d *dues) add(id, _ string, _ time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.all = append(d.all, checker.Accepted{MessageID: strings.Trim(id, "<>"), Recipients: three})
+}
+
+func (d *dues) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.all)
+}
+
+// siteOn starts a site of its own whose lists and queues are in a database, and the sink that
+// its mail goes to. Both end with the test.
+func siteOn(t *testing.T, url string) (*harness.Mlist, *sink.Server) {
+	t.Helper()
 	dist, err := harness.Build(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -40,9 +70,9 @@ func TestASiteOnPostgreSQL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer mta.Close()
+	t.Cleanup(func() { mta.Close() })
 	dir := t.TempDir()
-	url := fmt.Sprintf("%q", server.URL("public"))
+	url = fmt.Sprintf("%q", url)
 	site, err := harness.Install(dir, dist, harness.Options{MTA: mta.Addr().String(), Set: map[string]string{
 		"store.url": url, "spool.url": url, "trace.dir": fmt.Sprintf("%q", filepath.Join(dir, "trace")), "milter.listen": "[]",
 	}})
@@ -52,14 +82,22 @@ func TestASiteOnPostgreSQL(t *testing.T) {
 	if err := site.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := site.Stop(); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {
 			t.Log(site.Log())
 		}
-	}()
+	})
+	return site, mta
+}
+
+// A site keeps lists and queues in PostgreSQL. Its daemons are killed under load, and the
+// database is restarted, and every post reaches every member.
+func TestASiteOnPostgreSQL(t *testing.T) {
+	server := database(t, "A SITE ON POSTGRESQL", postgres.Options{Durable: true})
+	site, mta := siteOn(t, server.URL("public"))
 	do := func(input string, args ...string) {
 		t.Helper()
 		if text, err := site.Command(t.Context(), strings.NewReader(input), args...); err != nil {
@@ -70,14 +108,12 @@ func TestASiteOnPostgreSQL(t *testing.T) {
 	do("", "list", "create", list, "default_nonmember_action=accept")
 	do(strings.Join(three, "\n")+"\n", "member", "add", list, "--file", "-")
 
-	var due []checker.Accepted
+	var due dues
 	load := func(tag string) {
 		t.Helper()
 		_, err := inject.Run(t.Context(), inject.Options{
 			Addr: "unix:" + site.LMTP, Lists: []string{list}, Sender: "eve@else.test", Tag: tag, Messages: 40, Connections: 2, Size: 2000,
-			Accepted: func(id, _ string, _ time.Duration) {
-				due = append(due, checker.Accepted{MessageID: strings.Trim(id, "<>"), Recipients: three})
-			},
+			Accepted: due.add,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -95,7 +131,7 @@ func TestASiteOnPostgreSQL(t *testing.T) {
 	load("third")
 	var report checker.Report
 	eventually(t, "every post at every member", func() bool {
-		report = checker.Compare(due, mta.Transactions())
+		report = checker.Compare(due.all, mta.Transactions())
 		return len(report.Lost) == 0
 	})
 	for _, wrong := range report.Unexpected {
