@@ -80,27 +80,24 @@ func (c *commander) set(ctx context.Context, cmd command.Command) error {
 // author's address confirms, and then the new one: neither can be had by who reads only the
 // other's mail.
 func (c *commander) move(ctx context.Context, cmd command.Command) error {
-	to, err := address.Parse(strings.Trim(cmd.Args[0], "<>"))
-	if err != nil || to.Key() == c.from.Key() {
-		c.say("not_understood", "usage", "move NEW-ADDRESS")
-		return nil
-	}
-	if t, err := c.d.isList(ctx, to); err != nil || t {
-		if err != nil {
-			return err
-		}
-		c.say("cannot_join", "user_address", to.String())
-		return nil
-	}
-	return c.ask(ctx, store.Request{Want: store.WantMove, Address: c.from, More: store.More{To: &to}})
+	return c.askWithOther(ctx, store.WantMove, cmd.Args[0], "move NEW-ADDRESS")
 }
 
 // link asks that another address counts as the author's own, on all lists. Both confirm, in the
 // same way as for move.
 func (c *commander) link(ctx context.Context, cmd command.Command) error {
-	to, err := address.Parse(strings.Trim(cmd.Args[0], "<>"))
+	want := store.WantLink
+	if cmd.Verb == command.Unlink {
+		want = store.WantUnlink
+	}
+	return c.askWithOther(ctx, want, cmd.Args[0], string(cmd.Verb)+" ADDRESS")
+}
+
+// askWithOther asks for what is about another address as well, which must be one of a person.
+func (c *commander) askWithOther(ctx context.Context, want store.Want, other, usage string) error {
+	to, err := address.Parse(strings.Trim(other, "<>"))
 	if err != nil || to.Key() == c.from.Key() {
-		c.say("not_understood", "usage", string(cmd.Verb)+" ADDRESS")
+		c.say("not_understood", "usage", usage)
 		return nil
 	}
 	if t, err := c.d.isList(ctx, to); err != nil || t {
@@ -109,10 +106,6 @@ func (c *commander) link(ctx context.Context, cmd command.Command) error {
 		}
 		c.say("cannot_join", "user_address", to.String())
 		return nil
-	}
-	want := store.WantLink
-	if cmd.Verb == command.Unlink {
-		want = store.WantUnlink
 	}
 	return c.ask(ctx, store.Request{Want: want, Address: c.from, More: store.More{To: &to}})
 }

@@ -33,15 +33,7 @@ func (a *app) failedLs() *cobra.Command {
 	}
 	c.Flags().StringVar(&only, "list", "", "only what is of this list")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		key := ""
-		if only != "" {
-			addr, err := listAddress(only)
-			if err != nil {
-				return err
-			}
-			key = addr.Key()
-		}
-		return a.withSpool(cmd.Context(), func(sp spool.Admin) error { return a.printQueues(cmd, sp, []spool.Queue{spool.Failed}, key) })
+		return a.printQueues(cmd, []spool.Queue{spool.Failed}, only)
 	}
 	return c
 }

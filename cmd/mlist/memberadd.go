@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
 )
@@ -103,14 +102,7 @@ func (a *app) addMembers(cmd *cobra.Command, st store.Store, l *list.List, role 
 // for, which it tells.
 func (a *app) syncRows(cmd *cobra.Command, st store.Store, l *list.List, how store.Sync, members iter.Seq2[list.Membership, error], p *progress, in *memberInput, f syncFlags) (store.SyncResult, bool, error) {
 	out := array{w: cmd.OutOrStdout()}
-	row := func(addr address.Address, change store.SyncChange) error {
-		r := syncRow{addr.String(), string(change)}
-		if a.json {
-			return out.add(r)
-		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%-8s %s\n", r.Change, printable(r.Address, false))
-		return err
-	}
+	row := a.printRow(cmd, &out)
 	rows := f.long || f.dry
 	if !rows {
 		row = nil

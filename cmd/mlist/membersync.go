@@ -74,6 +74,18 @@ type syncRow struct {
 	Change  string `json:"change"` // added or removed; existing or missing, where who is named needs nothing
 }
 
+// printRow prints one who comes or goes: a line, or an item of out.
+func (a *app) printRow(cmd *cobra.Command, out *array) func(address.Address, store.SyncChange) error {
+	return func(addr address.Address, change store.SyncChange) error {
+		r := syncRow{addr.String(), string(change)}
+		if a.json {
+			return out.add(r)
+		}
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%-8s %s\n", r.Change, printable(r.Address, false))
+		return err
+	}
+}
+
 // errBadLines ends the reading of members when there are lines that are none.
 var errBadLines = errors.New("nothing was changed")
 
@@ -96,14 +108,7 @@ func (a *app) syncMembers(cmd *cobra.Command, st store.Store, l *list.List, role
 		}
 	}
 	out := array{w: cmd.OutOrStdout()}
-	row := func(addr address.Address, change store.SyncChange) error {
-		r := syncRow{addr.String(), string(change)}
-		if a.json {
-			return out.add(r)
-		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%-8s %s\n", r.Change, printable(r.Address, false))
-		return err
-	}
+	row := a.printRow(cmd, &out)
 	if !a.json && !f.long && !f.dry {
 		row = nil
 	}

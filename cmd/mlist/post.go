@@ -33,7 +33,7 @@ func (a *app) postLs() *cobra.Command {
 		Example: "  mlist post ls --json",
 		Args:    between(0, 0, "nothing"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withSpool(cmd.Context(), func(sp spool.Admin) error { return a.printQueues(cmd, sp, []spool.Queue{spool.Outgoing}, "") })
+			return a.printQueues(cmd, []spool.Queue{spool.Outgoing}, "")
 		},
 	}
 }

@@ -156,20 +156,25 @@ func (a *app) queueLs() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		key := ""
-		if only != "" {
-			addr, err := listAddress(only)
-			if err != nil {
-				return err
-			}
-			key = addr.Key()
-		}
-		return a.withSpool(cmd.Context(), func(sp spool.Admin) error { return a.printQueues(cmd, sp, queues, key) })
+		return a.printQueues(cmd, queues, only)
 	}
 	return c
 }
 
-func (a *app) printQueues(cmd *cobra.Command, sp spool.Admin, queues []spool.Queue, list string) error {
+// printQueues prints what is in the queues, of one list or of all if none is named.
+func (a *app) printQueues(cmd *cobra.Command, queues []spool.Queue, only string) error {
+	key := ""
+	if only != "" {
+		addr, err := listAddress(only)
+		if err != nil {
+			return err
+		}
+		key = addr.Key()
+	}
+	return a.withSpool(cmd.Context(), func(sp spool.Admin) error { return a.printEntries(cmd, sp, queues, key) })
+}
+
+func (a *app) printEntries(cmd *cobra.Command, sp spool.Admin, queues []spool.Queue, list string) error {
 	w := cmd.OutOrStdout()
 	out := array{w: w}
 	n, now := 0, time.Now()
