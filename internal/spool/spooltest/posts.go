@@ -314,8 +314,10 @@ func testTurns(t *testing.T, st Storage) {
 		large = append(large, fmt.Sprintf("r%d@x.test", i))
 	}
 	publish(t, s, large...)
-	small := publish(t, s, "a@x.test")
 	out := ownOutgoing(t, s, segment.All)
+	first := nextChunk(t, out)
+	small := publish(t, s, "a@x.test")
+	waitForOthers(t, out, first)
 	for i := range 61 {
 		c := nextChunk(t, out)
 		if c.Post == small {
@@ -328,6 +330,18 @@ func testTurns(t *testing.T, st Storage) {
 	t.Fatal("the small post never came")
 }
 
+// waitForOthers waits until the owner of out knows that a post other than c's has something
+// to do: what was just put is seen a little later.
+func waitForOthers(t *testing.T, out spool.OutgoingOwner, c *spool.Chunk) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !out.Others(c); {
+		if time.Now().After(end) {
+			t.Fatal("another post is not seen to wait")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func testOthers(t *testing.T, st Storage) {
 	s := st.Open(t)
 	publish(t, s, "a@x.test", "b@x.test", "c@x.test")
@@ -338,13 +352,7 @@ func testOthers(t *testing.T, st Storage) {
 	}
 	small := publish(t, s, "d@x.test")
 	for c := first; c.Post != small; c = nextChunk(t, out) {
-		// What another process put is seen a little later.
-		for end := time.Now().Add(10 * time.Second); !out.Others(first); {
-			if time.Now().After(end) {
-				t.Fatal("another post is not seen to wait")
-			}
-			time.Sleep(time.Millisecond)
-		}
+		waitForOthers(t, out, first)
 	}
 	if out.Others(first) {
 		t.Fatal("what is handed out does not wait")
