@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/mlist/mlist/internal/address"
@@ -36,6 +37,15 @@ func (l letter) same(other letter) bool {
 	return (l.by == nil) == (other.by == nil) && (l.by == nil || l.by.p.list.ID == other.by.p.list.ID) &&
 		l.to == other.to && l.owners == other.owners && l.replyTo == other.replyTo && l.text == other.text && l.about.Address == other.about.Address && maps.Equal(l.values, other.values)
 }
+
+func (c *commander) write(l letter) {
+	// Two commands of one entry may ask for the same.
+	if !slices.ContainsFunc(c.letters, l.same) {
+		c.letters = append(c.letters, l)
+	}
+}
+
+func (c *commander) owner() string { return address.Sub(c.p.list.Address, address.RoleOwner).String() }
 
 // send makes all that people are to be told the outgoing post of the entry: one commit.
 func (c *commander) send(ctx context.Context) error {
