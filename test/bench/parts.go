@@ -111,8 +111,13 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // post hands over one message.
 func (b *bench) post(ctx context.Context, list, tag string, size int) error {
+	return b.posts(ctx, list, tag, 1, size)
+}
+
+// posts are n posts in a row.
+func (b *bench) posts(ctx context.Context, list, tag string, n, size int) error {
 	_, err := inject.Run(ctx, inject.Options{
-		Addr: "unix:" + b.mlist.LMTP, Lists: []string{list}, Sender: "author@net.test", Messages: 1, Connections: 1, Size: size, Tag: tag,
+		Addr: "unix:" + b.mlist.LMTP, Lists: []string{list}, Sender: "author@net.test", Messages: n, Connections: 1, Size: size, Tag: tag,
 	})
 	return err
 }
