@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // beHost is this test program as an mlist: it starts the plugins that it finds, prints
@@ -107,7 +106,6 @@ func TestNoPluginOutlivesAHostThatIsKilled(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	killed := time.Now()
 	_ = cmd.Wait() // it was killed
 	eventually(t, "all plugins are gone", func() bool {
 		for _, pid := range pids {
@@ -117,12 +115,6 @@ func TestNoPluginOutlivesAHostThatIsKilled(t *testing.T) {
 		}
 		return true
 	})
-	// On an idle machine it is milliseconds; this one may be busy with other tests.
-	took := time.Since(killed)
-	t.Logf("it took %s", took)
-	if took > 3*time.Second {
-		t.Errorf("that is too long")
-	}
 	left, err := os.ReadDir(run)
 	if err != nil || len(left) != 1 || !strings.HasPrefix(left[0].Name(), "h-") {
 		t.Fatalf("the killed host left %v %v in its run directory; the next check would prove nothing", left, err)

@@ -60,15 +60,15 @@ func judgeBody(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	return sdk.Discard("body", string(text)+"; "+p.Notes["j1"]), p.Body.Splice(message.Splice{Insert: []byte("x")})
 }
 
-func consultant(t *testing.T) (*Host, *crowd) {
+func consultant(t *testing.T, limit time.Duration) (*Host, *crowd) {
 	c := &crowd{initial: "41"}
 	cfg := askerConfig(t, c, []string{"later", "j1", "a", "j2"}, "judge", "good")
-	cfg.ConsultTimeout = 700 * time.Millisecond
+	cfg.ConsultTimeout = limit
 	return start(t, cfg), c
 }
 
 func TestAConsultationJudgesAndLeavesThePostAlone(t *testing.T) {
-	h, _ := consultant(t)
+	h, _ := consultant(t, patience)
 	for _, c := range []struct {
 		subject string
 		body    bool
@@ -111,15 +111,11 @@ func TestAConsultationJudgesAndLeavesThePostAlone(t *testing.T) {
 }
 
 func TestAConsultationIsShort(t *testing.T) {
-	h, _ := consultant(t)
-	begun := time.Now()
+	h, _ := consultant(t, 700*time.Millisecond)
 	_, err := h.Consult(t.Context(), post(t, "wait"))
 	var at *Error
 	if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &at) || !strings.Contains(err.Error(), "no answer within 700ms") {
 		t.Errorf("the error is %v", err)
-	}
-	if took := time.Since(begun); took > 3*time.Second {
-		t.Errorf("it took %s", took)
 	}
 	if _, err := h.Consult(t.Context(), post(t, "exit")); !errors.As(err, &at) {
 		t.Errorf("of one that kills the plugin: %v", err)
@@ -184,7 +180,7 @@ func TestAtRCPTTheFirstStagesAreAskedThatCanTell(t *testing.T) {
 	} {
 		t.Run(strings.Join(tt.stages, "-")+" "+tt.sender, func(t *testing.T) {
 			cfg := askerConfig(t, &crowd{}, tt.stages, "envelope", "good")
-			cfg.ConsultTimeout = 10 * time.Second
+			cfg.ConsultTimeout = patience
 			h := start(t, cfg)
 			p := &Post{List: sdk.List{Address: "dev@l.test", Settings: map[string]string{}}, Envelope: sdk.Envelope{Sender: tt.sender}, Header: message.ParseHeader(nil), Notes: map[string]string{}}
 			res, err := h.ConsultEnvelope(t.Context(), p)

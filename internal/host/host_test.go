@@ -21,10 +21,14 @@ import (
 	"github.com/mlist/mlist/sdk/message"
 )
 
+// patience is how long tests wait for what is to happen. It bounds what never does, and measures
+// nothing: the machine may be busy with other tests.
+const patience = time.Minute
+
 // hasty is a timing for tests.
-var hasty = timing{start: 10 * time.Second, health: 200 * time.Millisecond, answer: 2 * time.Second,
+var hasty = timing{start: patience, health: 200 * time.Millisecond, answer: 10 * time.Second,
 	minPause: 20 * time.Millisecond, maxPause: 200 * time.Millisecond, settled: time.Minute,
-	grace: 200 * time.Millisecond, drain: 2 * time.Second, term: 500 * time.Millisecond}
+	grace: 500 * time.Millisecond, drain: 2 * time.Second, term: 500 * time.Millisecond}
 
 // pluginDir makes a plugin directory with animals of the zoo.
 func pluginDir(t testing.TB, animals ...string) string {
@@ -76,7 +80,7 @@ func start(t testing.TB, cfg Config) *Host {
 		t.Fatalf("start: %v", err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := h.Close(ctx); err != nil {
 			t.Errorf("close: %v", err)
@@ -130,10 +134,10 @@ func text(t testing.TB, p *Post) string {
 // eventually waits until something holds.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !holds() {
 		if time.Now().After(deadline) {
-			t.Fatalf("after 10 s still not: %s", what)
+			t.Fatalf("after %s still not: %s", patience, what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -253,8 +257,9 @@ func TestAProgramThatDoesNotStartSaysWhy(t *testing.T) {
 		t.Run(animal, func(t *testing.T) {
 			defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 			cfg := config(t, []string{animal}, animal)
-			cfg.timing.start = 1500 * time.Millisecond
-			begun := time.Now()
+			if want == "not ready after" {
+				cfg.timing.start = 500 * time.Millisecond
+			}
 			h, err := Start(t.Context(), cfg)
 			if err == nil {
 				_ = h.Close(t.Context())
@@ -262,9 +267,6 @@ func TestAProgramThatDoesNotStartSaysWhy(t *testing.T) {
 			}
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("the error is %v, want %q", err, want)
-			}
-			if took := time.Since(begun); took > 6*time.Second {
-				t.Errorf("it took %s", took)
 			}
 		})
 	}

@@ -16,14 +16,12 @@ import (
 )
 
 // deadline is the deadline of a call in these tests. Beside it a post may wait as long
-// for a plugin that is down, and be at it twice if it dies under both: see handle.
+// for a plugin that is down, and be at it twice if it dies under both: see handle. The
+// rest of tooLong is for a busy machine; what hangs does so for longer.
 const (
-	deadline = time.Second
-	tooLong  = 3*deadline + time.Second // the last one is for a busy machine
+	deadline = 2 * time.Second
+	tooLong  = patience / 2
 )
-
-// closing is how long Close may take: drain, term and a little.
-const closing = 5 * time.Second
 
 // neighbour is another list, whose posts go through the same plugins.
 type neighbour struct {
@@ -61,7 +59,7 @@ func (n *neighbour) send(t *testing.T, h *Host) {
 	for charged := 0; charged < 5; {
 		p := post(t, "hello")
 		p.List.Address = "other@lists.example.org"
-		ctx, cancel := context.WithTimeout(context.Background(), 2*tooLong)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		begun := time.Now()
 		r, err := h.Run(ctx, p)
 		took := time.Since(begun)
@@ -112,7 +110,7 @@ func processes(t *testing.T, dir string) []string {
 	return found
 }
 
-// closeFast closes a host in time, and checks that no process of a directory is left.
+// closeFast closes a host, within patience, and checks that no process of a directory is left.
 func closeFast(t *testing.T, h *Host, dir string) {
 	t.Helper()
 	if len(processes(t, dir)) == 0 {
@@ -122,7 +120,7 @@ func closeFast(t *testing.T, h *Host, dir string) {
 	if err := h.Close(t.Context()); err != nil {
 		t.Errorf("close: %v", err)
 	}
-	if took := time.Since(begun); took > closing {
+	if took := time.Since(begun); took > patience {
 		t.Errorf("close took %s", took)
 	}
 	if left := processes(t, dir); len(left) > 0 {
@@ -162,7 +160,7 @@ func fails(t *testing.T, h *Host, subject, want string) {
 func impatient(t *testing.T, stages []string, animals ...string) Config {
 	cfg := config(t, stages, animals...)
 	cfg.Logger = (&counter{}).logger() // a flood is no reading
-	cfg.Timeout, cfg.timing.answer, cfg.timing.drain = deadline, 500*time.Millisecond, 500*time.Millisecond
+	cfg.Timeout, cfg.timing.answer, cfg.timing.drain = deadline, time.Second, 500*time.Millisecond
 	return cfg
 }
 

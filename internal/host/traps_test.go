@@ -80,7 +80,7 @@ func TestTroubleOfOneListIsNotThatOfAnother(t *testing.T) {
 		}},
 		{"it crashes at every fifth post", "nth", []string{"nth"}, func(t *testing.T, h *Host) { restarted(t, h, 3) }},
 		{"a post hangs", "wild", []string{"wild"}, func(t *testing.T, h *Host) {
-			fails(t, h, "hang", "no answer within 1s")
+			fails(t, h, "hang", "no answer within 2s")
 			restarted(t, h, 1)
 		}},
 		{"it leaks memory", "eater", []string{"wild"}, func(t *testing.T, h *Host) {
@@ -185,13 +185,11 @@ func TestAReloadThatFailsDisturbsNobody(t *testing.T) {
 			addAnimal(t, cfg.Dir, animal)
 			next := cfg
 			next.Stages = append([]string{animal}, cfg.Stages...)
-			next.timing.start = 1500 * time.Millisecond
-			begun := time.Now()
+			if want == "not ready after" {
+				next.timing.start = 500 * time.Millisecond
+			}
 			if err := h.Reload(t.Context(), next); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), animal) {
 				t.Errorf("reload: %v, want %q", err, want)
-			}
-			if took := time.Since(begun); took > 6*time.Second {
-				t.Errorf("it took %s", took)
 			}
 			if got := len(processes(t, cfg.Dir)); got != 2 || bad(h).PID != first {
 				t.Errorf("%d processes, want the 2 of before; pid %d, before %d", got, bad(h).PID, first)
