@@ -33,6 +33,8 @@ type Options struct {
 	// MaxReady bounds how many entries (or posts) each owner knows by name at a time.
 	// Default 16384. The rest stay on disk until there is room.
 	MaxReady int
+	// Moving opens a spool whose mail was moved elsewhere, or is on its way here.
+	Moving bool
 	// Log is told of foreign and damaged files. Default slog.Default().
 	Log *slog.Logger
 }
@@ -87,6 +89,13 @@ func open(path string, opts Options, fs files) (*Spool, error) {
 		owners: map[io.Closer]struct{}{}, odd: map[string]struct{}{}}
 	if err := s.layout(); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
+	}
+	m, err := s.moves()
+	if err == nil && !opts.Moving {
+		err = m.Check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open spool %s: %w", s.Name(), err)
 	}
 	return s, nil
 }

@@ -55,6 +55,8 @@ type Options struct {
 	Rescan time.Duration
 	// Temp is where messages that are open are kept as files. Default: os.TempDir.
 	Temp string
+	// Moving opens a spool whose mail was moved elsewhere, or is on its way here.
+	Moving bool
 	// Log is told of what nobody else is. Default slog.Default().
 	Log *slog.Logger
 
@@ -163,6 +165,11 @@ func (s *Spool) open(ctx context.Context, url string) error {
 		return err
 	}
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return err
+	}
+	if m, err := moves(ctx, s.pool); err != nil {
+		return err
+	} else if err := m.Check(); err != nil && !s.opts.Moving {
 		return err
 	}
 	soon := config.Copy()

@@ -91,19 +91,21 @@ func (c *content) Close() error {
 	defer c.buffer.Close()
 	c.p.stored = true
 	ctx := c.p.o.s.work // io.Closer has none; the lease's end, or Close, ends it
-	err := c.p.o.change(ctx, func(tx pgx.Tx) error {
-		body, err := addBody(ctx, tx, &c.buffer)
-		if err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, `INSERT INTO spool_contents (post, variant, body, made) VALUES ($1, $2, $3, $4)`, c.p.number, c.variant, body, time.Now().UnixMicro())
-		return err
-	})
+	err := c.p.o.change(ctx, func(tx pgx.Tx) error { return addContent(ctx, tx, c.p.number, c.variant, &c.buffer) })
 	if err != nil {
 		return fmt.Errorf("write content %s of entry %s: %w", c.variant, c.p.e.ID, err)
 	}
 	c.p.variants[c.variant] = true
 	return nil
+}
+
+// addContent stores what was written as a content of a post.
+func addContent(ctx context.Context, tx pgx.Tx, post int64, variant string, b *buffer) error {
+	body, err := addBody(ctx, tx, b)
+	if err == nil {
+		_, err = tx.Exec(ctx, `INSERT INTO spool_contents (post, variant, body, made) VALUES ($1, $2, $3, $4)`, post, variant, body, time.Now().UnixMicro())
+	}
+	return err
 }
 
 // chunkHead is what a chunk has beside its recipients and what columns tell.
@@ -114,6 +116,10 @@ type chunkHead struct {
 	ReturnKey, UnsubscribeKey string
 	Slots                     []spool.Slot
 	Sign                      []spool.SignKey
+}
+
+func headOf(c *spool.Chunk) chunkHead {
+	return chunkHead{c.List, c.Variant, c.Sender, c.Flags, c.Created, c.ReturnKey, c.UnsubscribeKey, c.Slots, c.Sign}
 }
 
 // people are the recipients of a chunk, and their names or none.
@@ -129,7 +135,7 @@ func (p *prepared) AddChunk(ctx context.Context, c spool.Chunk) error {
 	}
 	p.chunks++
 	name := fmt.Sprintf("%06d", p.chunks)
-	head, err1 := encode(chunkHead{c.List, c.Variant, c.Sender, c.Flags, c.Created, c.ReturnKey, c.UnsubscribeKey, c.Slots, c.Sign})
+	head, err1 := encode(headOf(&c))
 	to, err2 := encode(people{c.Recipients, c.Names})
 	if err := errors.Join(err1, err2); err != nil {
 		return err
