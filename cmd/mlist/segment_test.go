@@ -24,6 +24,7 @@ import (
 // each.
 type sharing struct {
 	t       *testing.T
+	server  *postgres.Server
 	url     string
 	spool   *pg.Spool
 	hosts   map[string]*sharer
@@ -38,8 +39,8 @@ type sharer struct {
 	*process
 }
 
-func newSharing(t *testing.T) *sharing {
-	server, err := postgres.Start(t.Context(), postgres.Options{})
+func newSharing(t *testing.T, opts postgres.Options) *sharing {
+	server, err := postgres.Start(t.Context(), opts)
 	if errors.Is(err, postgres.ErrMissing) {
 		fmt.Fprintf(os.Stderr, "DAEMONS THAT SHARE SEGMENTS ARE NOT TESTED: %v\n", err)
 		t.Skip(err)
@@ -55,7 +56,7 @@ func newSharing(t *testing.T) *sharing {
 	if err := server.Run(t.Context(), "CREATE SCHEMA shared"); err != nil {
 		t.Fatal(err)
 	}
-	s := &sharing{t: t, url: server.URL("shared"), hosts: map[string]*sharer{}, wanted: map[string]bool{}, excused: map[string]bool{}}
+	s := &sharing{t: t, server: server, url: server.URL("shared"), hosts: map[string]*sharer{}, wanted: map[string]bool{}, excused: map[string]bool{}}
 	if s.spool, err = pg.Open(t.Context(), s.url, pg.Options{Migrate: true, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +200,7 @@ func (s *sharing) excuse(h *sharer) {
 // flight.
 func TestOutboundsShareSegments(t *testing.T) {
 	t.Parallel() // it mostly waits for leases to end
-	s := newSharing(t)
+	s := newSharing(t, postgres.Options{})
 	a, b, c := s.start("a", "outbound"), s.start("b", "outbound"), s.start("c", "outbound")
 	s.until("each has a part", func() bool { return s.part("a") > 5 && s.part("b") > 5 && s.part("c") > 5 })
 
@@ -269,7 +270,7 @@ func TestOutboundsShareSegments(t *testing.T) {
 // when one of them dies.
 func TestTwoHostsServeOneDatabase(t *testing.T) {
 	t.Parallel()
-	s := newSharing(t)
+	s := newSharing(t, postgres.Options{})
 	a := s.start("a", "serve")
 	b := s.start("b", "serve")
 	command(t, a.dir, "list", "create", "dev@lists.test")

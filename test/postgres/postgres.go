@@ -231,6 +231,14 @@ func (s *Server) Run(ctx context.Context, statements string) error {
 	return nil
 }
 
+// Set changes a setting of the server that runs.
+func (s *Server) Set(ctx context.Context, name, value string) error {
+	if err := s.Run(ctx, fmt.Sprintf("ALTER SYSTEM SET %s = '%s'", name, value)); err != nil { // alone in its transaction
+		return err
+	}
+	return s.Run(ctx, "SELECT pg_reload_conf()")
+}
+
 // Restart stops the server, which ends all connections, and starts it again. What it has
 // written lasts from then on.
 func (s *Server) Restart(ctx context.Context) error {
@@ -275,6 +283,32 @@ func (s *Server) Kill() error {
 	<-s.ended
 	s.server = nil
 	return err
+}
+
+// Hang stops all processes of the server where they are, or has them go on. Its machine still
+// takes connections meanwhile, and what is sent over those that there are.
+func (s *Server) Hang(hang bool) error {
+	sig := syscall.SIGCONT
+	if hang {
+		sig = syscall.SIGSTOP
+	}
+	if err := s.server.Process.Signal(sig); err != nil { // first: then there are no new ones
+		return err
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", s.server.Process.Pid))
+	if err != nil {
+		return err
+	}
+	for _, child := range strings.Fields(string(text)) {
+		pid, err := strconv.Atoi(child)
+		if err == nil {
+			err = syscall.Kill(pid, sig)
+		}
+		if err != nil && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+	}
+	return nil
 }
 
 // PID is the server's process, whose children serve the connections.

@@ -224,6 +224,11 @@ func (s *Spool) reap(until <-chan struct{}) {
 }
 
 func (s *Spool) reapOnce(ctx context.Context, now time.Time) error {
+	conn, err := pgx.ConnectConfig(ctx, s.patient)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // each statement is a transaction that has ended
 	old := now.Add(-leftFor).UnixMicro()
 	for _, step := range []struct {
 		text string
@@ -236,7 +241,7 @@ func (s *Spool) reapOnce(ctx context.Context, now time.Time) error {
 			AND NOT EXISTS (SELECT 1 FROM spool_contents c WHERE c.body = b.id)`, old},
 		{`DELETE FROM spool_finished WHERE at < $1`, now.Add(-finishedFor).UnixMicro()},
 	} {
-		if _, err := s.pool.Exec(ctx, step.text, step.arg); err != nil {
+		if _, err := conn.Exec(ctx, step.text, step.arg); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"time"
@@ -99,7 +100,8 @@ func addBody(ctx context.Context, tx pgx.Tx, b *buffer) (id int64, err error) {
 	}
 }
 
-// copyBody writes the parts of a body behind its first, of which so much is there.
+// copyBody writes the parts of a body behind its first, of which so much is there: all of them,
+// or it is an error.
 func (s *Spool) copyBody(ctx context.Context, to *os.File, id, have, size int64) error {
 	for n := 1; have < size; n++ {
 		var part []byte
@@ -110,13 +112,22 @@ func (s *Spool) copyBody(ctx context.Context, to *os.File, id, have, size int64)
 		if err != nil {
 			return err
 		}
+		if len(part) == 0 {
+			break
+		}
 		if _, err := to.Write(part); err != nil {
 			return err
 		}
 		have += int64(len(part))
 	}
+	if have != size {
+		return fmt.Errorf("%w: %d octets are there of %d", errBody, have, size)
+	}
 	return nil
 }
+
+// errBody: the parts do not make what was stored. Nothing shorter, or longer, is taken for it.
+var errBody = errors.New("the body is broken")
 
 // message implements spool.Message.
 type message struct {

@@ -24,7 +24,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/url"
 	"os"
 	"strconv"
 	"sync"
@@ -37,6 +36,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/mlist/mlist/internal/balance"
+	"github.com/mlist/mlist/internal/postgres"
 	"github.com/mlist/mlist/internal/spool"
 )
 
@@ -46,8 +46,8 @@ type Options struct {
 	Migrate bool
 	// Lease is how long an owner that is not heard of keeps its segments. Default 10 s.
 	Lease time.Duration
-	// Answer is how long a change may take: a server that hangs, or from which this machine was
-	// cut off, is an error then. Default 1 min.
+	// Answer is how long a change may take altogether. A server that hangs, or from which this
+	// machine was cut off, is an error before that. Default 1 min.
 	Answer time.Duration
 	// Host names this machine where segments are shared. Default: os.Hostname.
 	Host string
@@ -60,17 +60,19 @@ type Options struct {
 	// Log is told of what nobody else is. Default slog.Default().
 	Log *slog.Logger
 
-	policy balance.Policy // balance.Default
+	policy  balance.Policy // balance.Default
+	silence time.Duration  // postgres.Silence
 }
 
 // Spool is a spool in a schema of a database. It implements spool.Spool.
 type Spool struct {
-	url  string // without a password
-	opts Options
-	pool *pgxpool.Pool
-	soon *pgxpool.Pool // of what need not wait for the disk
-	temp string        // a directory of this process
-	lock *os.File      // on it
+	url     string // without a password
+	opts    Options
+	pool    *pgxpool.Pool
+	soon    *pgxpool.Pool   // of what need not wait for the disk
+	patient *pgx.ConnConfig // of what may take its time
+	temp    string          // a directory of this process
+	lock    *os.File        // on it
 
 	lastID atomic.Int64 // microseconds in the newest id
 
@@ -94,7 +96,6 @@ var (
 const (
 	defaultLease  = 10 * time.Second
 	defaultRescan = 2 * time.Second
-	connectTime   = 10 * time.Second
 	defaultAnswer = time.Minute
 	// hangs is how long a change may wait for its client, at least.
 	hangs = 2 * time.Second
@@ -113,7 +114,7 @@ const (
 // there.
 func Open(ctx context.Context, url string, opts Options) (*Spool, error) {
 	s := &Spool{
-		url: withoutPassword(url), opts: opts,
+		url: postgres.WithoutPassword(url), opts: opts,
 		owners: map[io.Closer]struct{}{}, bells: map[spool.Queue]map[chan struct{}]struct{}{}, pending: map[spool.Queue]bool{},
 	}
 	if s.opts.Lease <= 0 {
@@ -124,6 +125,9 @@ func Open(ctx context.Context, url string, opts Options) (*Spool, error) {
 	}
 	if s.opts.Answer <= 0 {
 		s.opts.Answer = defaultAnswer
+	}
+	if s.opts.silence <= 0 {
+		s.opts.silence = postgres.Silence
 	}
 	if s.opts.Host == "" {
 		s.opts.Host, _ = os.Hostname() // a machine without a name is one of its own all the same
@@ -150,20 +154,25 @@ func (s *Spool) open(ctx context.Context, url string) error {
 	if s.temp, s.lock, err = makeTemp(s.opts.Temp); err != nil {
 		return fmt.Errorf("a directory for messages that are open: %w", err)
 	}
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = connectTime
-	}
-	if _, ok := config.ConnConfig.RuntimeParams["application_name"]; !ok {
-		config.ConnConfig.RuntimeParams["application_name"] = "mlist"
-	}
-	// A process that hangs in the middle of a change must not keep others from its segments.
-	if _, ok := config.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"]; !ok {
-		config.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = strconv.FormatInt(max(s.opts.Lease/2, hangs).Milliseconds(), 10)
-	}
-	config.MaxConns = connections
-	if err := migrate(ctx, config.ConnConfig, s.opts.Migrate); err != nil {
+	if err := postgres.Prepare(config.ConnConfig, url); err != nil {
 		return err
 	}
+	s.patient = config.ConnConfig.Copy()
+	if err := migrate(ctx, s.patient, s.opts.Migrate); err != nil {
+		return err
+	}
+	config.ConnConfig = postgres.Within(config.ConnConfig, s.opts.silence)
+	for name, limit := range map[string]time.Duration{
+		// A process that hangs in the middle of a change must not keep others from its segments.
+		"idle_in_transaction_session_timeout": max(s.opts.Lease/2, hangs),
+		// Nor must a statement whose client has gone.
+		"statement_timeout": s.opts.silence,
+	} {
+		if _, given := config.ConnConfig.RuntimeParams[name]; !given {
+			config.ConnConfig.RuntimeParams[name] = strconv.FormatInt(limit.Milliseconds(), 10)
+		}
+	}
+	config.MaxConns = connections
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
@@ -299,22 +308,6 @@ func fromMicros(us int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMicro(us).UTC()
-}
-
-// withoutPassword is a URL as it may be printed.
-func withoutPassword(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return "postgres://…"
-	}
-	q := u.Query()
-	for _, secret := range []string{"password", "sslpassword"} {
-		if q.Has(secret) {
-			q.Set(secret, "xxxxx")
-		}
-	}
-	u.RawQuery = q.Encode()
-	return u.Redacted()
 }
 
 // channel is where NOTIFY tells of a queue: schemas of one database do not wake each other.

@@ -72,6 +72,7 @@ func (url storage) Open(t *testing.T) spool.Spool {
 func TestSuite(t *testing.T) {
 	server := startServer(t)
 	spooltest.Run(t, func(t *testing.T) spooltest.Storage { return storage(freshSchema(t, server)) })
+	t.Run("a broken body", func(t *testing.T) { testABrokenBody(t, freshSchema(t, server)) })
 }
 
 // write puts an entry for a list.
@@ -472,8 +473,27 @@ func TestTheServerHangs(t *testing.T) {
 	q.Set("sslmode", "disable")
 	q.Set("connect_timeout", "2")
 	u.RawQuery = q.Encode()
-	s := open(t, u.String(), Options{Answer: 500 * time.Millisecond})
-	write(t, s, "dev@l.test", "before")
+	s := open(t, u.String(), Options{silence: 500 * time.Millisecond})
+	long := strings.Repeat("x", 3*partSize)
+	before := write(t, s, "dev@l.test", long)
+	in, err := s.Own(t.Context(), spool.Incoming, segment.All, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, in, "a@x.test")
+	write(t, s, "dev@l.test", long)
+	e, err := in.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.OwnOutgoing(t.Context(), segment.All, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := out.Next(t.Context())
+	if err != nil || c.Post != before {
+		t.Fatal(c, err)
+	}
 	put := func(size int) error {
 		d, err := s.Create(t.Context())
 		if err != nil {
@@ -492,6 +512,24 @@ func TestTheServerHangs(t *testing.T) {
 			t.Errorf("a message of %d octets was kept by a server that hangs", size)
 		}
 	}
+	// Nothing that reads has a deadline of its own here.
+	for what, read := range map[string]func() error{
+		"an entry":   func() error { _, err := in.Open(t.Context(), e); return err },
+		"a content":  func() error { _, err := out.Content(t.Context(), c); return err },
+		"the next":   func() error { _, err := in.Next(t.Context()); return err },
+		"the chunks": func() error { _, err := out.Next(t.Context()); return err },
+		"a queue": func() error {
+			for _, err := range s.Entries(t.Context(), spool.Incoming) {
+				return err
+			}
+			return nil
+		},
+		"the owners": func() error { _, err := s.Owners(t.Context()); return err },
+	} {
+		if err := read(); err == nil {
+			t.Errorf("%s was read from a server that hangs", what)
+		}
+	}
 	hang(false)
 	for tries := 0; ; tries++ { // connections that were made meanwhile may still have to end
 		err := put(10)
@@ -500,6 +538,36 @@ func TestTheServerHangs(t *testing.T) {
 		}
 		if tries == 20 {
 			t.Fatal(err)
+		}
+	}
+	m, err := in.Open(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if got, err := io.ReadAll(io.NewSectionReader(m, 0, m.Size())); err != nil || string(got) != long {
+		t.Errorf("%d octets are read, %v", len(got), err)
+	}
+}
+
+// A body of which a part is missing is an error, never a shorter message.
+func testABrokenBody(t *testing.T, url string) {
+	s := open(t, url, Options{})
+	for _, breaks := range []string{
+		`DELETE FROM spool_body_parts WHERE part = 2`, `DELETE FROM spool_body_parts WHERE part = 0`,
+		`UPDATE spool_body_parts SET bytes = '' WHERE part = 1`, `UPDATE spool_body_parts SET bytes = bytes || '1' WHERE part = 2`,
+	} {
+		id := write(t, s, "dev@l.test", strings.Repeat("x", 3*partSize))
+		if _, err := s.pool.Exec(t.Context(), breaks); err != nil {
+			t.Fatal(err)
+		}
+		e, err := s.Find(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := s.Read(t.Context(), e); err == nil {
+			t.Errorf("%s: %d octets are read", breaks, m.Size())
+			m.Close()
 		}
 	}
 }

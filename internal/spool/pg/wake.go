@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/mlist/mlist/internal/spool"
 )
@@ -85,7 +86,7 @@ func (s *Spool) hear() {
 }
 
 func (s *Spool) hearOn(ctx context.Context) error {
-	conn, err := pgx.ConnectConfig(ctx, s.pool.Config().ConnConfig)
+	conn, err := pgx.ConnectConfig(ctx, s.patient)
 	if err != nil {
 		return err
 	}
@@ -98,12 +99,29 @@ func (s *Spool) hearOn(ctx context.Context) error {
 		return err
 	}
 	for {
-		n, err := conn.WaitForNotification(ctx)
+		n, err := s.nextNotice(ctx, conn)
 		if err != nil {
 			return err
+		}
+		if n == nil {
+			continue
 		}
 		s.mu.Lock()
 		s.ringHere(spool.Queue(n.Payload))
 		s.mu.Unlock()
 	}
+}
+
+// nextNotice waits for a notification. When there was none for a while it asks whether the
+// server is still there, and returns none: one that hangs may have a successor by now.
+func (s *Spool) nextNotice(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
+	waiting, cancel := context.WithTimeout(ctx, s.opts.silence)
+	defer cancel()
+	n, err := conn.WaitForNotification(waiting)
+	if err == nil || ctx.Err() != nil || waiting.Err() == nil {
+		return n, err
+	}
+	asking, cancel := context.WithTimeout(ctx, s.opts.silence)
+	defer cancel()
+	return nil, conn.Ping(asking)
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"runtime"
 	"time"
 
@@ -13,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+
+	"github.com/mlist/mlist/internal/postgres"
 )
 
 var postgresDialect = dialect{
@@ -43,11 +44,9 @@ const (
 	writeLock   = 0x6d6c697374 << 8
 	migrateLock = writeLock + 1
 
-	// statementTime ends a statement that no write and no look-up of mlist's takes. Streams
-	// have no such bound: they last as long as their reader.
-	statementTime = time.Minute
-	// connectTime bounds the wait for a server that does not answer.
-	connectTime = 10 * time.Second
+	// statementTime ends a statement that takes longer than any write or look-up of mlist's.
+	// Streams have no such bound: they last as long as their reader.
+	statementTime = postgres.Silence * 3 / 4
 	// idleTime is how long a connection that nobody uses stays open.
 	idleTime = 5 * time.Minute
 )
@@ -59,11 +58,11 @@ func (s *Store) openPostgres(ctx context.Context, text string, opts Options) err
 	if err != nil {
 		return err // without the password
 	}
-	if config.ConnectTimeout == 0 {
-		config.ConnectTimeout = connectTime
+	if err := postgres.Prepare(config, text); err != nil {
+		return err
 	}
 	given := config.RuntimeParams
-	pool := func(defaults map[string]string) *sql.DB {
+	pool := func(config *pgx.ConnConfig, defaults map[string]string) *sql.DB {
 		c := config.Copy()
 		for name, value := range defaults {
 			if _, ok := given[name]; !ok {
@@ -75,21 +74,21 @@ func (s *Store) openPostgres(ctx context.Context, text string, opts Options) err
 		return db
 	}
 	bounded := map[string]string{
-		"application_name":  "mlist",
 		"lock_timeout":      milliseconds(busyTimeout),
 		"statement_timeout": milliseconds(statementTime),
 	}
-	s.writer = pool(bounded)
+	answering := postgres.Within(config, postgres.Silence)
+	s.writer = pool(answering, bounded)
 	s.writer.SetMaxOpenConns(1)
-	s.reader = pool(bounded)
+	s.reader = pool(answering, bounded)
 	readers := max(2, min(runtime.GOMAXPROCS(0), 4))
 	s.reader.SetMaxOpenConns(readers)
 	s.reader.SetMaxIdleConns(readers)
-	s.stream = pool(map[string]string{"application_name": "mlist"})
+	s.stream = pool(answering, nil)
 	s.stream.SetMaxOpenConns(streams)
 	s.stream.SetMaxIdleConns(2)
 
-	migrator := pool(map[string]string{"application_name": "mlist"})
+	migrator := pool(config, nil) // it may have large tables to change
 	return errors.Join(migratePostgres(ctx, migrator, s.dialect, opts.Migrate), migrator.Close())
 }
 
@@ -110,19 +109,3 @@ func migratePostgres(ctx context.Context, db *sql.DB, d *dialect, may bool) erro
 }
 
 func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
-
-// withoutPassword is a URL as it may be printed.
-func withoutPassword(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return "postgres://…"
-	}
-	q := u.Query()
-	for _, secret := range []string{"password", "sslpassword"} {
-		if q.Has(secret) {
-			q.Set(secret, "xxxxx")
-		}
-	}
-	u.RawQuery = q.Encode()
-	return u.Redacted()
-}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/postgres"
 	"github.com/mlist/mlist/internal/store"
 )
 
@@ -83,7 +84,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if scheme == "sqlite" {
 		err = s.openSQLite(ctx, rest, opts)
 	} else {
-		s.url, s.dialect = withoutPassword(url), &postgresDialect
+		s.url, s.dialect = postgres.WithoutPassword(url), &postgresDialect
 		err = s.openPostgres(ctx, url, opts)
 	}
 	if err == nil {
