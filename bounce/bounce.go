@@ -155,7 +155,11 @@ func (m *mail) report(nested int) (Report, error) {
 	report := Report{Scope: ScopeRecipients}
 	switch m.reportType() {
 	case "disposition-notification":
-		return report, ErrReceipt
+		if !m.refusedBySieve() || !m.freeText(&report) {
+			return report, ErrReceipt
+		}
+		m.finish(&report)
+		return report, nil
 	case "feedback-report":
 		report.Complaints = m.complaints()
 		return report, nil
@@ -163,6 +167,7 @@ func (m *mail) report(nested int) (Report, error) {
 	system := m.fromSystem()
 	if system || m.reportType() == "delivery-status" {
 		if m.statusParts(&report) {
+			m.explain(&report)
 			m.finish(&report)
 			return report, nil
 		}
@@ -173,11 +178,17 @@ func (m *mail) report(nested int) (Report, error) {
 	if !system {
 		return report, ErrNoReport
 	}
-	if m.statusText(&report) || m.freeText(&report) {
+	if m.statusText(&report) {
+		m.explain(&report)
 		m.finish(&report)
 		return report, nil
 	}
-	if inner := m.attached(); inner != nil && nested > 0 && !m.saysFailed() {
+	if m.freeText(&report) {
+		m.finish(&report)
+		return report, nil
+	}
+	// A report within, unless this one is about that: a bounce that came back.
+	if inner := m.attached(); inner != nil && nested > 0 && (!m.saysFailed() || !m.namesAnybody()) {
 		return inner.report(nested - 1)
 	}
 	return report, ErrNoReport
@@ -212,7 +223,11 @@ func (m *mail) statusParts(report *Report) bool {
 		if p.Type != "message/delivery-status" && p.Type != "message/global-delivery-status" {
 			continue
 		}
-		parseStatus(m.content(p), report)
+		text := m.content(p)
+		if bytes.Contains(text, []byte("\x1b$")) { // Japanese, where ASCII is to be
+			text = []byte(toUTF8(text, "iso-2022-jp"))
+		}
+		parseStatus(text, report)
 	}
 	if scope := m.header.Get(ScopeField); strings.EqualFold(scope, string(ScopeMessage)) {
 		report.Scope = ScopeMessage

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"io"
 	"mime/quotedprintable"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -46,6 +47,8 @@ func (m *mail) text() string {
 		switch {
 		case p.Type == "text/html" && rich.Len() < maxBodyText:
 			rich.WriteString(stripHTML(toUTF8(m.content(p), p.Params["charset"])) + "\n\n")
+		case strings.HasPrefix(p.Type, "multipart/") && plain.Len() < maxBodyText:
+			plain.WriteString(unwrapped(toUTF8(m.content(p), "")) + "\n\n")
 		case (strings.HasPrefix(p.Type, "text/") || p == m.root) && p.Type != "text/html" && plain.Len() < maxBodyText:
 			plain.WriteString(toUTF8(m.content(p), p.Params["charset"]) + "\n\n")
 		}
@@ -58,6 +61,26 @@ func (m *mail) text() string {
 		text = strings.ToValidUTF8(text[:maxBodyText], "")
 	}
 	return strings.ReplaceAll(text, "\r\n", "\n")
+}
+
+// unwrapped is the text of a multipart whose boundary is wrong: without its boundaries and the
+// fields of its parts.
+func unwrapped(text string) string {
+	var b strings.Builder
+	head := false
+	for line := range strings.Lines(text) {
+		bare := strings.TrimRight(line, "\r\n")
+		switch {
+		case strings.HasPrefix(bare, "--") && len(bare) > 4 && !strings.Contains(bare, " "):
+			head = true
+			b.WriteString("\n")
+		case head && (strings.HasPrefix(strings.ToLower(bare), "content-") || strings.HasPrefix(bare, "boundary=") || strings.HasPrefix(bare, "\t") || strings.HasPrefix(bare, " ")):
+		default:
+			head = false
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 // toUTF8 decodes octets; without a charset, or with a wrong one, they are UTF-8 or else
@@ -82,8 +105,13 @@ func toUTF8(octets []byte, charset string) string {
 	return string(text)
 }
 
+var tag = regexp.MustCompile(`(?i)</?(html|body|div|p|br|table|td|span|pre|font|a|b|h[1-6])[ />]`)
+
 // stripHTML is the text of a page, a line for each block.
 func stripHTML(page string) string {
+	if !strings.Contains(page, "<") || !tag.MatchString(page) {
+		return page // it is only called so
+	}
 	var b strings.Builder
 	skip := 0
 	for z := html.NewTokenizer(strings.NewReader(page)); ; {
@@ -150,18 +178,35 @@ func (m *mail) returned() *message.Header {
 	return message.ParseHeader(nil)
 }
 
-// ours are the addresses that cannot be the recipient: to whom the bounce came, who
-// wrote it, and who sent the message that came back.
-func (m *mail) ours() map[string]bool {
-	out := map[string]bool{}
-	add := func(h *message.Header, fields ...string) {
+// ours are the addresses that cannot be the recipient: to whom the bounce came, who wrote it,
+// and of which list the message is that came back. Of authors it is unlikely only: they wrote
+// that message, or are what the far end's mail system calls the address of the bounce.
+func (m *mail) ours() (ours, authors map[string]bool) {
+	add := func(to map[string]bool, h *message.Header, fields ...string) {
 		for _, box := range h.Mailboxes(fields...) {
-			if a, err := address.Parse(box.Address); err == nil && len(out) < maxRecipients {
-				out[a.Key()] = true
+			a, err := address.Parse(box.Address)
+			if err != nil || len(to) >= maxRecipients {
+				continue
+			}
+			to[a.Key()] = true
+			for _, c := range address.Candidates(a) { // dev-bounces@ is of dev@
+				to[c.List.Key()] = true
 			}
 		}
 	}
-	add(m.header, "To", "Cc", "Delivered-To", "X-Original-To", "Envelope-To", "From", "Sender", "Reply-To", "Return-Path", "Errors-To")
-	add(m.returned(), "From", "Sender", "Return-Path", "Reply-To", "Errors-To", "X-BeenThere", "X-Mailing-List", "List-Post", "List-Unsubscribe", "List-Help", "List-Subscribe", "List-Owner")
-	return out
+	ours, authors = map[string]bool{}, map[string]bool{}
+	returned := m.returned()
+	add(authors, m.header, "Delivered-To", "X-Original-To", "Envelope-To")
+	add(authors, returned, "From", "Reply-To")
+	kept := map[string]bool{}
+	add(kept, m.header, "To", "Cc", "From", "Sender", "Reply-To", "Return-Path", "Errors-To")
+	add(kept, returned, "Sender", "Return-Path", "Errors-To", "X-BeenThere", "X-Mailing-List", "List-Post", "List-Unsubscribe", "List-Help", "List-Subscribe", "List-Owner")
+	for key := range kept {
+		delete(authors, key)
+		ours[key] = true
+	}
+	for key := range authors {
+		ours[key] = true
+	}
+	return ours, authors
 }

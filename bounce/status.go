@@ -42,6 +42,7 @@ type parser struct {
 	original string // Original-Recipient
 	final    bool   // current has a Final-Recipient
 	about    bool   // current has anything about a recipient
+	expired  bool   // its Action says that it was tried for too long
 }
 
 func (p *parser) field(name, value string) {
@@ -65,6 +66,7 @@ func (p *parser) field(name, value string) {
 		p.original, p.about = mailbox(value), true
 	case "action":
 		p.current.Action, p.about = action(value), true
+		p.expired = strings.HasPrefix(strings.ToLower(value), "expire")
 	case "status":
 		p.current.Status, p.about = statusCode.FindString(value), true
 	case "diagnostic-code":
@@ -82,13 +84,21 @@ func action(value string) string {
 			return map[string]string{"fail": "failed", "delay": "delayed", "deliver": "delivered", "relay": "relayed", "expand": "expanded"}[known]
 		}
 	}
+	for _, failed := range []string{"expire", "undeliver", "reject", "bounce", "drop", "return"} {
+		if strings.HasPrefix(word, failed) {
+			return "failed"
+		}
+	}
 	return "" // another word: the status says what it means
 }
 
 // group ends a group of fields, and keeps it if it is about a recipient.
 func (p *parser) group() {
 	r, about, original := p.current, p.about, p.original
-	p.current, p.original, p.final, p.about = Recipient{}, "", false, false
+	if p.expired && r.Status == "" {
+		r.Status = "4.4.7"
+	}
+	p.current, p.original, p.final, p.about, p.expired = Recipient{}, "", false, false, false
 	if !about && r.Message {
 		p.report.Scope = ScopeMessage
 	}
@@ -140,7 +150,7 @@ func (report *Report) add(r Recipient) {
 	if r.Failed() || r.Delayed() {
 		r.Class = Classify(r.Status, r.Diagnostic)
 	}
-	if !strings.Contains(r.Address, "@") { // a name without its host, or an address of X.400
+	if !strings.Contains(r.Address, "@") || strings.ContainsAny(r.Address[:1], "|/@") { // a name without its host, a command or file, or an address of X.400
 		if report.Unnamed.Action == "" && (r.Failed() || r.Delayed()) {
 			r.Address, r.Final = "", ""
 			report.Unnamed = r

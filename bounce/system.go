@@ -14,7 +14,13 @@ var systemSenders = []string{
 	"maildeliverysubsystem", "mailmaster", "mailadmin", "mailadministrator", "mailsystem", "mailserver", "mailer", "smtp",
 	"smtpd", "systemadministrator", "bouncehandler", "deliverysubsystem", "deliverystatus",
 	"nondelivery", "ndr", "dsn", "mta", "mxdaemon", "interscan", "mailmarshal", "mailgateway", "mimesweeper",
-	"internetmaildelivery", "pmdf", "uucp", "masmailer", "autoreplymailer",
+	"internetmaildelivery", "pmdf", "uucp", "masmailer", "autoreplymailer", "imss",
+}
+
+// daemons are those of them under which no person writes.
+var daemons = []string{
+	"mailerdaemon", "mailerdemon", "maildaemon", "mdaemon", "daemon", "mxdaemon", "maildeliverysystem", "maildeliverysubsystem",
+	"deliverysubsystem", "bouncehandler", "interscan", "imss", "pmdf", "masmailer",
 }
 
 // shared are local parts under which mail systems write, and people too: the subject
@@ -47,6 +53,7 @@ var failedSubjects = []string{
 	"недоставленное", "не удается доставить", "не удалось доставить", "не доставлено", "сообщение не доставлено", "недоставлено",
 	"配信不能", "配信エラー", "配信できません", "配信失敗", "未配信", "エラーメール", "メールの配信", "配送不能",
 	"系统退信", "退信", "无法送达", "未送达", "無法傳遞", "退件", "传递失败", "无法传递", "邮件退回", "传送失败",
+	"メールエラー", "メールを配信でき", "メッセージを配信でき", "メール配信エラー", "メール送信エラー", "エラー通知", "送信エラー",
 	"배달되지 않음", "전송 실패", "배달 실패", "반송", "teslim edilemedi", "iletilemedi",
 }
 
@@ -67,17 +74,40 @@ func (m *mail) fromSystem() bool {
 	if m.header.Has("X-Failed-Recipients") {
 		return true
 	}
-	returnPath := m.header.Values("Return-Path")
-	if len(returnPath) > 0 && strings.Trim(returnPath[0], " <>") == "" {
-		return true
-	}
-	if m.systemFrom() {
+	if m.nullPath() || m.systemFrom() {
 		return true
 	}
 	// Else it may be one if it says so and brings the message back, or the mail system says
 	// that no person wrote it.
 	auto := strings.ToLower(firstWord(m.header.Get("Auto-Submitted")))
 	return m.failedSubject() && (m.returned().Has("Message-ID") || m.returned().Has("Subject") || strings.HasPrefix(auto, "auto-"))
+}
+
+// nullPath tells whether the reverse-path is the null one, or that of a daemon: where an MTA
+// on the way writes its own name for it.
+func (m *mail) nullPath() bool {
+	path := m.header.Values("Return-Path")
+	if len(path) == 0 {
+		return false
+	}
+	bare := strings.Trim(path[0], " <>")
+	return bare == "" || isDaemon(bare)
+}
+
+// isDaemon tells whether nobody but a mail system writes under an address.
+func isDaemon(addr string) bool {
+	local := bareLocal(addr)
+	return slices.Contains(daemons, local) || strings.HasPrefix(local, "mailerdaemon")
+}
+
+// bareLocal is the local part of an address, as the tables above have it.
+func bareLocal(addr string) string {
+	local := strings.ToLower(addr)
+	if at := strings.LastIndexByte(local, '@'); at >= 0 {
+		local = local[:at]
+	}
+	local, _, _ = strings.Cut(local, "+")
+	return strings.NewReplacer("-", "", "_", "", ".", "", " ", "", `"`, "").Replace(local)
 }
 
 // systemFrom tells whether From is a mail system.
@@ -92,9 +122,7 @@ func (m *mail) systemFrom() bool {
 		}
 	}
 	for _, box := range from {
-		local, _, _ := strings.Cut(strings.ToLower(box.Address), "@")
-		local, _, _ = strings.Cut(local, "+")
-		local = strings.NewReplacer("-", "", "_", "", ".", "").Replace(local)
+		local := bareLocal(box.Address)
 		if slices.Contains(systemSenders, local) || slices.Contains(shared, local) && m.failedSubject() {
 			return true
 		}
@@ -115,6 +143,21 @@ func (m *mail) failedSubject() bool {
 	for _, s := range failedSubjects {
 		if strings.HasPrefix(subject, s) {
 			return true
+		}
+	}
+	return false
+}
+
+// refusedBySieve tells whether a receipt says that the message was not even filed: LDAs and
+// the reject of Sieve (RFC 5429) answer so, in the name of the mail system.
+func (m *mail) refusedBySieve() bool {
+	auto := strings.ToLower(m.header.Get("Auto-Submitted"))
+	if !m.systemFrom() || !strings.HasPrefix(auto, "auto-replied") || !strings.Contains(auto, "reject") {
+		return false
+	}
+	for _, p := range m.parts {
+		if strings.HasSuffix(p.Type, "disposition-notification") {
+			return strings.Contains(strings.ToLower(string(m.content(p))), "mdn-sent-automatically; deleted")
 		}
 	}
 	return false

@@ -33,7 +33,7 @@ func (m *mail) statusText(report *Report) bool {
 var (
 	statusStart  = regexp.MustCompile(`(?im)^(Reporting-MTA|Final-Recipient|Original-Recipient)[ \t]*:`)
 	statusFields = regexp.MustCompile(`(?im)^(Action|Status|Diagnostic-Code)[ \t]*:`)
-	headerLine   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*:( |$)`)
+	headerLine   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*:([^/]|$)`)
 	// returnedLine is a line that says that the message, or its header, follows.
 	returnedLine = regexp.MustCompile(`(?i)^[ \t]*(` +
 		`[-=_*+|>#]{2,}.*\b(original|returned|unsent|undelivered|bounced) ((e-?)?mail )?message\b|` +
@@ -92,19 +92,24 @@ const (
 
 var (
 	anyAddress = regexp.MustCompile(addr)
-	// atStart is a line that begins with an address: an item of a list of recipients.
-	atStart = regexp.MustCompile(`^(?:[-*>•·+|#]+\s*|\d+[.)]\s+)?(?:\(?(?:smtp|mailto|rfc822)[:; ]\s*)?[<\["'(“«]*(` + addr + `)[>\]"')”»]*\s*(?:$|[:;,.|=–—-]|\(|\[|\t|\s(?:on|am|le|el|il|em|at|:|-|–|\.\.\.|…|is|was|has|does|could|cannot|user|unknown|not|failed|mailbox|no|smtp|host|error|because|因|，)|\s{2,}|\s\d{3}[ -])`)
+	// atStart is a line that begins with an address, and afterItem what may stand behind it: an
+	// item of a list of recipients. Apart, so that no address is cut short to fit.
+	atStart   = regexp.MustCompile(`^(?:[-*>•·+|#]+\s*|\d+[.)]\s+)?(?:\(?(?:smtp|mailto|rfc822)[:; ]\s*)?[<\["'(“«]*(` + addr + `)`)
+	afterItem = regexp.MustCompile(`(?i)^[>\]"')”»]*\s*(?:$|[<:;,|=–—]|-|\.+(?:\s|$)|\(|\[|\t|\s(?:on|am|le|el|il|em|at|:|-|–|\.\.\.|…|is|was|has|does|could|cannot|user|unknown|invalid|not|failed|mailbox|no|smtp|host|error|because|因|，)|\s{2,}|\s\d{3}[ -])`)
 	// labelled is a line that says of whom it is.
 	labelled = regexp.MustCompile(`(?i)^[-*•\s]*(?:\w+ )?(?:failed|final|original|intended|invalid|undeliverable|bad|unknown|rejected|bounced|failing)?[ -]?` +
 		`(?:recipients?|receivers?|address(?:es)?|recipient address(?:es)?|receiver address|e-?mail address|recipient e-?mail|rcpt to|rcpt|mailbox|user|username|users?|userid|delivery userid|local user|to|for|account|member|` +
 		`empfänger|empfängeradresse|adresse|destinataire|adresse du destinataire|destinatarios?|dirección|indirizzo|destinatário|endereço|geadresseerde|ontvanger|mottagare|modtager|mottaker|vastaanottaja|adresat|odbiorca|příjemce|получатель|адрес|кому|` +
 		`宛先|受信者|送信先|メールアドレス|收件人|收信人|收件人地址|收件人邮箱|收件者|收件地址|받는 사람|수신자|alıcı)(?:\(s\)|\(es\)|\(en\)|s)?\s*(?:[:=：]|is|was|ist)\s*[<\["']*(` + addr + `)`)
 	// tagged finds recipients where the MTA wrote them for machines.
-	tagged = regexp.MustCompile(`(?i)\b(?:rcpt|recipient|to)\s*=\s*[\[<"']+(` + addr + `)`)
+	tagged = regexp.MustCompile(`(?i)(?:\b(?:rcpt|recipient|to)\s*=\s*[\[<"']+|\bdda:smtp[=:])(` + addr + `)`)
 	// command is the SMTP dialogue.
 	command = regexp.MustCompile(`(?i)\brcpt to:\s*<?(` + addr + `)`)
+	// answered is the reply in a transcript of Sendmail's, and asked is who is named to be asked.
+	answered = regexp.MustCompile(`(?m)^\d{3} (?:\d\.\d+\.\d+ )?<(` + addr + `)>\.\.\. `)
+	asked    = regexp.MustCompile(`(?i)\b(?:contact|assistance to|e-?mail to|write to|questions to|forward (?:it|this)[^@.]{0,20} to|kontaktieren sie|contactez|contattare) (?:the |your |our |us |at |to )*[<("'\[]*(` + addr + `)`)
 	// expanded is the address behind an alias, as the sender wrote it.
-	expanded = regexp.MustCompile(`(?i)\(?(?:expanded from|generated from|originally addressed to|original recipient)[: ]\s*<?(` + addr + `)`)
+	expanded = regexp.MustCompile(`(?i)\(?(?:expanded from|generated (?:from|by)|originally addressed to|original recipient)[: ]\s*<?(` + addr + `)`)
 	// sentence is a recipient within a sentence.
 	sentence = regexp.MustCompile(`(?i)(?:deliver\w*|undeliverable|reach|sent?|send|message|mail|e-mail|addressed|copy|msg|failed|attempts?:?)\s(?:[^.@]{0,60}?\s)?(?:to|for|reach)[: ]\s*(?:the )?(?:following )?(?:\w+ ){0,3}?[<\["'(]*(` + addr + `)`)
 	// further is one more recipient behind another.
@@ -128,6 +133,12 @@ func (m *mail) saysFailed() bool {
 	return m.failedSubject() || contains(flat, failed) || contains(flat, delayed)
 }
 
+// namesAnybody tells whether there is an address in the text.
+func (m *mail) namesAnybody() bool {
+	said, _ := cutReturned(m.text())
+	return anyAddress.MatchString(said)
+}
+
 func flatten(s string) string {
 	return strings.NewReplacer("’", "'", "‘", "'", "`", "'").Replace(strings.ToLower(strings.TrimSpace(blank.ReplaceAllString(s, " "))))
 }
@@ -144,6 +155,7 @@ func contains(s string, phrases []string) bool {
 // item is one recipient found in a text, with the lines that say why.
 type item struct {
 	addr    string
+	final   string // where it led, if the text says so
 	why     []string
 	delayed bool
 }
@@ -152,6 +164,8 @@ type item struct {
 type reader struct {
 	ours    map[string]bool
 	strict  bool // only items of lists count
+	back    bool // and sentences: the message is attached, and no person's address is in the reverse-path
+	named   bool // not those that are guessed: behind a label, or the only one there
 	items   []item
 	fails   bool // something was said to have failed
 	delays  bool // or to be late
@@ -161,10 +175,16 @@ type reader struct {
 // freeText reads what an MTA says in words: a phrase that something failed or is late, and
 // then those whom it is about, one a line; or one of them within a sentence.
 func (m *mail) freeText(report *Report) bool {
-	text := m.text()
-	said, _ := cutReturned(text)
+	said, _ := cutReturned(m.text())
 	subject := strings.ToLower(m.header.Text("Subject"))
-	r := &reader{ours: m.ours(), current: -1, strict: m.doubtful()}
+	ours, authors := m.ours()
+	for _, c := range asked.FindAllStringSubmatch(blank.ReplaceAllString(said, " "), 20) {
+		if a, err := address.Parse(strings.TrimRight(c[1], ".")); err == nil {
+			ours[a.Key()] = true
+		}
+	}
+	r := &reader{ours: ours, current: -1, strict: m.doubtful()}
+	r.back = m.nullPath() && m.attached() != nil
 	warning := contains(subject, lateSubjects) || contains(flatten(said), onlyLate)
 
 	if r.strict && !m.returned().Has("Message-ID") && !m.returned().Has("Subject") && !reply.MatchString(said) && !enhanced.MatchString(said) {
@@ -180,11 +200,21 @@ func (m *mail) freeText(report *Report) bool {
 	}
 	if len(r.items) == 0 && !r.strict {
 		r.fallback(said)
+	} else if len(r.items) == 0 && reply.MatchString(said) {
+		r.dialogue(said)
 	}
 	if len(r.items) == 0 && !r.strict {
 		if one := r.single([]string{m.header.Text("Subject")}); one != "" {
 			r.items = append(r.items, item{addr: one})
 		}
+	}
+	if len(r.items) == 0 {
+		// Who wrote the message that came back may be the one whom it did not reach, too.
+		for key := range authors {
+			delete(r.ours, key)
+		}
+		r.named = true
+		r.paragraphs(said)
 	}
 	if len(r.items) == 0 && !r.strict {
 		if named, ok := m.returnPath(); ok {
@@ -194,17 +224,23 @@ func (m *mail) freeText(report *Report) bool {
 	if len(r.items) == 0 && !r.strict {
 		r.barenames(m, said)
 	}
-	permanent := permanentWords.MatchString(flatten(said))
 	if len(r.items) == 0 && !r.strict {
-		report.add(inText("", strings.Join(strings.Fields(said), " "), late, permanent))
+		if to := m.sentToOne(); to != "" && r.usable(to) {
+			r.items = append(r.items, item{addr: to})
+		}
+	}
+	permanent := permanentWords.MatchString(flatten(said))
+	whole := strings.Join(strings.Fields(said), " ")
+	if len(r.items) == 0 && !r.strict {
+		report.add(inText("", whole, late, permanent))
 	}
 	for _, it := range r.items {
 		if len(report.Recipients) >= maxRecipients {
 			break
 		}
-		why := strings.Join(it.why, " ")
-		if len(r.items) == 1 {
-			why = strings.TrimSpace(why + " " + strings.Join(strings.Fields(said), " "))
+		why := strings.TrimSpace(strings.Join(it.why, " "))
+		if len(r.items) == 1 && !reply.MatchString(why) && !enhanced.MatchString(why) && (reply.MatchString(whole) || !tells(why)) {
+			why = strings.TrimSpace(why + " " + whole)
 		} else if why == "" {
 			why = mentions(said, it.addr)
 		}
@@ -216,18 +252,89 @@ func (m *mail) freeText(report *Report) bool {
 	return len(report.Recipients) > 0
 }
 
+// explain adds to what a report says of recipients what only the text beside it has: the
+// reason, and which address the sender wrote that led to the one of the report.
+func (m *mail) explain(report *Report) {
+	said, _ := cutReturned(m.text())
+	led := expanded.MatchString(said)
+	var r *reader
+	for i := range report.Recipients {
+		x := &report.Recipients[i]
+		wanted := x.Diagnostic == "" || x.Class == ClassUnknown
+		if !x.Failed() && !x.Delayed() || !wanted && !led {
+			continue
+		}
+		if r == nil {
+			r = &reader{current: -1}
+			r.paragraphs(said)
+		}
+		for _, it := range r.items {
+			if x.Address == x.Final && strings.EqualFold(it.final, x.Final) {
+				x.Address = it.addr
+			}
+		}
+		if !wanted {
+			continue
+		}
+		why := ""
+		for _, it := range r.items {
+			if strings.EqualFold(it.addr, x.Address) || strings.EqualFold(it.addr, x.Final) || strings.EqualFold(it.final, x.Final) {
+				why = strings.TrimSpace(strings.Join(it.why, " "))
+			}
+		}
+		if at := reply.FindStringIndex(said); why == "" && at != nil && len(report.Recipients) == 1 {
+			why = strings.Join(strings.Fields(said[at[0]:]), " ")
+		}
+		if why == "" {
+			continue
+		}
+		if x.Diagnostic == "" {
+			x.Diagnostic = clean(why)
+		}
+		if status := statusInText(why, x.Action == "delayed", false); strings.HasSuffix(x.Status, ".0.0") && enhanced.MatchString(why) && status[0] == x.Status[0] {
+			x.Status = status
+		}
+		if class := Classify(x.Status, why); x.Class == ClassUnknown {
+			x.Class = class
+		}
+	}
+}
+
+// sentToOne is to whom the message went that came back, if it was no list's: who gets the
+// bounce wrote it himself, to one address.
+func (m *mail) sentToOne() string {
+	h := m.returned()
+	if h.Has("List-Id") || h.Has("List-Post") || h.Has("Mailing-List") || h.Has("X-BeenThere") || h.Has("Cc") {
+		return ""
+	}
+	to, from := h.Mailboxes("To"), h.Mailboxes("From")
+	if len(to) != 1 || len(from) != 1 {
+		return ""
+	}
+	for _, box := range m.header.Mailboxes("To") {
+		if strings.EqualFold(box.Address, from[0].Address) {
+			return to[0].Address
+		}
+	}
+	return ""
+}
+
 // doubtful tells whether a person may have written the message after all: only what is plain
 // counts then.
 func (m *mail) doubtful() bool {
-	if m.header.Has("X-Failed-Recipients") || m.failedSubject() {
+	if m.header.Has("X-Failed-Recipients") || m.failedSubject() || m.reportType() == "delivery-status" {
 		return false
+	}
+	for _, box := range m.header.Mailboxes("From") {
+		if isDaemon(box.Address) {
+			return false
+		}
 	}
 	if !m.systemFrom() {
 		return true
 	}
-	path := m.header.Values("Return-Path")
 	auto := strings.ToLower(firstWord(m.header.Get("Auto-Submitted")))
-	return len(path) > 0 && strings.Trim(path[0], " <>") != "" && !strings.HasPrefix(auto, "auto-")
+	return m.header.Has("Return-Path") && !m.nullPath() && !strings.HasPrefix(auto, "auto-")
 }
 
 // inText is what became of a recipient according to words.
@@ -255,8 +362,8 @@ func (r *reader) only(named []string) {
 	for _, a := range named {
 		it := item{addr: a}
 		for _, found := range r.items {
-			if strings.EqualFold(found.addr, a) {
-				it.why, it.delayed = found.why, found.delayed
+			if strings.EqualFold(found.addr, a) || strings.EqualFold(found.final, a) {
+				it = found
 			}
 		}
 		items = append(items, it)
@@ -288,7 +395,7 @@ func (r *reader) paragraphs(text string) {
 		if active {
 			r.list(lines[from:], late)
 		}
-		if (f >= 0 || d >= 0) && len(r.items) == before && !r.strict {
+		if (f >= 0 || d >= 0) && len(r.items) == before && (!r.strict || r.back) {
 			r.inSentence(lines, late)
 		}
 		lines = lines[:0]
@@ -337,11 +444,11 @@ func (r *reader) list(lines []string, late bool) {
 			if own || r.current < 0 {
 				r.item(m[1], line, late)
 			} else if r.current >= 0 && r.usable(m[1]) {
-				r.items[r.current].addr = m[1]
+				r.items[r.current].addr, r.items[r.current].final = m[1], r.items[r.current].addr
 			}
 			continue
 		}
-		if m := atStart.FindStringSubmatch(line); m != nil && r.item(m[1], line, late) {
+		if addr := leading(line); addr != "" && r.item(addr, line, late) {
 			for _, more := range others(line) {
 				r.item(more, line, late)
 			}
@@ -350,7 +457,7 @@ func (r *reader) list(lines []string, late bool) {
 		if m := tagged.FindStringSubmatch(line); m != nil && r.item(m[1], line, late) {
 			continue
 		}
-		if m := labelled.FindStringSubmatchIndex(line); m != nil && !notRecipient.MatchString(line[:m[2]]) && r.item(line[m[2]:m[3]], line, late) {
+		if m := labelled.FindStringSubmatchIndex(line); m != nil && !r.named && !notRecipient.MatchString(line[:m[2]]) && r.item(line[m[2]:m[3]], line, late) {
 			r.more(line, m[3], late)
 			continue
 		}
@@ -358,6 +465,15 @@ func (r *reader) list(lines []string, late bool) {
 			r.items[r.current].why = append(r.items[r.current].why, line)
 		}
 	}
+}
+
+// leading is the address that a line begins with as an item of a list; "" if it does not.
+func leading(line string) string {
+	m := atStart.FindStringSubmatchIndex(line)
+	if m == nil || !afterItem.MatchString(line[m[1]:]) {
+		return ""
+	}
+	return line[m[2]:m[3]]
 }
 
 // others are the further addresses of a line that is nothing but addresses.
@@ -370,9 +486,15 @@ func others(line string) []string {
 	return found[1:]
 }
 
+// inX400 stands before an address of the Internet in one of X.400.
+const inX400 = "smtp="
+
 // item makes addr the recipient that the lines are now about.
 func (r *reader) item(addr, line string, late bool) bool {
 	addr = strings.TrimRight(addr, ".")
+	if len(addr) > len(inX400) && strings.EqualFold(addr[:len(inX400)], inX400) {
+		addr = addr[len(inX400):]
+	}
 	if !r.usable(addr) {
 		return false
 	}
@@ -423,6 +545,9 @@ func (r *reader) inSentence(lines []string, late bool) {
 	if found {
 		return
 	}
+	if r.named || r.strict {
+		return
+	}
 	if one := r.single(lines); one != "" {
 		r.item(one, flat, late)
 	}
@@ -460,9 +585,7 @@ func (r *reader) single(lines []string) string {
 // fallback is for texts in no known form: the SMTP dialogue, or the one address that is
 // there at all.
 func (r *reader) fallback(text string) {
-	for _, m := range command.FindAllStringSubmatch(text, maxRecipients) {
-		r.item(m[1], "", false)
-	}
+	r.dialogue(text)
 	for _, m := range tagged.FindAllStringSubmatch(text, maxRecipients) {
 		r.item(m[1], "", false)
 	}
@@ -482,6 +605,17 @@ func (r *reader) fallback(text string) {
 	}
 	for i := range r.items {
 		r.items[i].why = []string{mentions(text, r.items[i].addr)}
+	}
+}
+
+// dialogue reads whom commands and replies of SMTP name.
+func (r *reader) dialogue(text string) {
+	for _, form := range []*regexp.Regexp{command, answered} {
+		for _, m := range form.FindAllStringSubmatch(text, maxRecipients) {
+			if r.item(m[1], "", false) {
+				r.items[r.current].why = []string{mentions(text, m[1])}
+			}
+		}
 	}
 }
 
