@@ -7,6 +7,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"sync"
 )
 
 //go:embed builtin
@@ -21,7 +22,8 @@ type catalog struct {
 	reasons   []reasonForm
 }
 
-var built = readBuiltin()
+// builtIn is read when a text is first wanted: most commands want none.
+var builtIn = sync.OnceValue(readBuiltin)
 
 // handlerPhrases are those that handlers get, too, or what they begin with.
 var handlerPhrases = regexp.MustCompile(`^(digest_.*|no_subject|attachment_removed|dmarc_via)$`)

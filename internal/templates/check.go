@@ -86,7 +86,7 @@ func (s *Set) sampleOf(l *list.List, reader, placeholder string) string {
 		return sample
 	}
 	v := Values{}
-	for _, p := range built.phrases[phrase].Values {
+	for _, p := range builtIn().phrases[phrase].Values {
 		v[p] = placeholders[p].Sample
 		if inner := inWords[p]; inner != "" {
 			v[p] = s.Phrase(l, reader, inner, nil)
@@ -144,7 +144,7 @@ func (s *Set) Check(l *list.List) []Problem {
 func (s *Set) Missing(language string) []string {
 	var out []string
 	for _, name := range Names() {
-		if built.files[key{"", language, name}] != nil || s != nil && (s.files[key{"site", language, name}] != nil || s.files[key{"site", "", name}] != nil) {
+		if builtIn().files[key{"", language, name}] != nil || s != nil && (s.files[key{"site", language, name}] != nil || s.files[key{"site", "", name}] != nil) {
 			continue
 		}
 		out = append(out, name)
@@ -179,7 +179,7 @@ func (t Text) Placeholders() []string {
 }
 
 // IsPhrase tells whether a text is one of phrases.txt.
-func (t Text) IsPhrase() bool { _, ok := built.phrases[t.Name]; return ok }
+func (t Text) IsPhrase() bool { _, ok := builtIn().phrases[t.Name]; return ok }
 
 // scopeWord is "list" of "list dev@…".
 func scopeWord(scope string) string {

@@ -180,7 +180,7 @@ func (l *loader) file(name string, k key) {
 		}
 		return
 	}
-	if err := built.addFile(l.set.files, k, filepath.Join(l.dir, name), base, string(content)); err != nil && len(l.errs) < 100 {
+	if err := builtIn().addFile(l.set.files, k, filepath.Join(l.dir, name), base, string(content)); err != nil && len(l.errs) < 100 {
 		l.errs = append(l.errs, err)
 	}
 }

@@ -154,7 +154,7 @@ var manyLines = values("report", "reasons", "beginning", "ways", "missed", "addr
 
 // Describe returns the description of a text or a phrase; ok is false if there is none of the
 // name. A phrase may have the placeholders that it has in English.
-func Describe(name string) (t Text, ok bool) { return built.describe(name) }
+func Describe(name string) (t Text, ok bool) { return builtIn().describe(name) }
 
 // DescribePlaceholder returns what a placeholder stands for; ok is false if there is none.
 func DescribePlaceholder(name string) (p Placeholder, ok bool) {

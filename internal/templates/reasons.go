@@ -52,7 +52,7 @@ func (s *Set) Reason(l *list.List, reader, reason string) string {
 	if len(reason) > 4*maxValue {
 		return reason
 	}
-	for _, f := range built.reasons {
+	for _, f := range builtIn().reasons {
 		m := f.form.FindStringSubmatch(reason)
 		if m == nil {
 			continue

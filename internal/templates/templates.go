@@ -62,12 +62,12 @@ type Source struct {
 }
 
 // Names are all names, phrases included.
-func Names() []string { return built.names() }
+func Names() []string { return builtIn().names() }
 
 // Languages are those of which something is there for the list (nil: for any).
 func (s *Set) Languages(l *list.List) []string {
 	have := map[string]bool{}
-	for _, language := range built.languages {
+	for _, language := range builtIn().languages {
 		have[language] = true
 	}
 	if s != nil {
@@ -154,7 +154,7 @@ func (v view) find(name string) (*entry, key) {
 		}
 		for _, language := range languages {
 			k := key{"", language, name}
-			if e := built.files[k]; e != nil {
+			if e := builtIn().files[k]; e != nil {
 				return e, k
 			}
 		}
@@ -261,8 +261,8 @@ const Prefix = "text."
 func (s *Set) Settings(l *list.List, author string) map[string]string {
 	m := l.Settings.Map()
 	ours, theirs := s.view(l, ""), s.view(l, author)
-	for i := range built.handled {
-		t := &built.handled[i]
+	for i := range builtIn().handled {
+		t := &builtIn().handled[i]
 		if _, set := setting(l, *t); set {
 			continue
 		}
@@ -290,8 +290,8 @@ func hand(to map[string]string, t Text, e *entry) {
 // ForHandlers are the built-in texts of a language as handlers get them, for their tests.
 func ForHandlers(language string) map[string]string {
 	m := map[string]string{}
-	for _, t := range built.handled {
-		hand(m, t, built.files[key{language: language, name: t.Name}])
+	for _, t := range builtIn().handled {
+		hand(m, t, builtIn().files[key{language: language, name: t.Name}])
 	}
 	return m
 }

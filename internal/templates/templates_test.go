@@ -72,7 +72,7 @@ func TestEveryLanguageHasEveryText(t *testing.T) {
 	for _, language := range []string{"de", "en", "fr"} {
 		have := placeholdersIn(t, language)
 		for _, name := range Names() {
-			e := built.files[key{language: language, name: name}]
+			e := builtIn().files[key{language: language, name: name}]
 			if e == nil {
 				t.Errorf("%s: no %s", language, name)
 				continue
@@ -80,13 +80,13 @@ func TestEveryLanguageHasEveryText(t *testing.T) {
 			if !slices.Equal(have[name], english[name]) {
 				t.Errorf("%s: %s has the placeholders %q, in English %q", language, name, have[name], english[name])
 			}
-			if language != English && e.body != "" && e.body == built.files[key{language: English, name: name}].body && name != "wish_both" && name != "dmarc_via" { // French says via, too
+			if language != English && e.body != "" && e.body == builtIn().files[key{language: English, name: name}].body && name != "wish_both" && name != "dmarc_via" { // French says via, too
 				t.Errorf("%s: %s is not translated", language, name)
 			}
 		}
 	}
-	if !slices.Equal(built.languages, []string{"de", "en", "fr"}) {
-		t.Errorf("languages %q", built.languages)
+	if !slices.Equal(builtIn().languages, []string{"de", "en", "fr"}) {
+		t.Errorf("languages %q", builtIn().languages)
 	}
 }
 
@@ -94,7 +94,7 @@ func TestEveryLanguageHasEveryText(t *testing.T) {
 func placeholdersIn(t *testing.T, language string) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
-	for k, e := range built.files {
+	for k, e := range builtIn().files {
 		if k.language != language {
 			continue
 		}
@@ -110,7 +110,7 @@ func placeholdersIn(t *testing.T, language string) map[string][]string {
 
 func TestEveryTextIsWrittenInEveryLanguage(t *testing.T) {
 	l := newList(t, "dev@lists.example.org", "display_name=Dev", "description=How we build it")
-	for _, language := range built.languages {
+	for _, language := range builtIn().languages {
 		for _, name := range Names() {
 			d, _ := Describe(name)
 			for _, v := range []Values{samples(d), {}} {
@@ -144,7 +144,7 @@ func TestPlaceholdersAreDescribed(t *testing.T) {
 		if d.Setting != "" {
 			if s, err := list.Describe(d.Setting); err != nil {
 				t.Error(err)
-			} else if e := built.files[key{language: English, name: name}]; s.Default != "" && s.Default != e.body {
+			} else if e := builtIn().files[key{language: English, name: name}]; s.Default != "" && s.Default != e.body {
 				t.Errorf("%s is %q in English, and the setting's default is %q", name, e.body, s.Default)
 			}
 		}
@@ -161,7 +161,7 @@ func TestPlaceholdersAreDescribed(t *testing.T) {
 		}
 	}
 	for i, d := range Texts {
-		if _, ok := built.phrases[d.Name]; ok || slices.ContainsFunc(Texts[:i], func(o Text) bool { return o.Name == d.Name }) {
+		if _, ok := builtIn().phrases[d.Name]; ok || slices.ContainsFunc(Texts[:i], func(o Text) bool { return o.Name == d.Name }) {
 			t.Errorf("%s is there twice", d.Name)
 		}
 	}
@@ -227,7 +227,7 @@ func TestAnotherListGetsNothingOfIt(t *testing.T) {
 	s := load(t, map[string]string{"list/dev@a.test/footer.txt": "dev\n", "domain/a.test/header.txt": "a\n"}, "")
 	for addr, want := range map[string]string{"dev@a.test": "dev\na\n", "ops@a.test": "a\n", "dev@b.test": ""} {
 		m := s.Settings(newList(t, addr), "")
-		if got := strings.TrimPrefix(m["footer"]+m["header"], built.files[key{"", English, "footer"}].body); got != want {
+		if got := strings.TrimPrefix(m["footer"]+m["header"], builtIn().files[key{"", English, "footer"}].body); got != want {
 			t.Errorf("%s: %q, want %q", addr, got, want)
 		}
 	}
@@ -283,7 +283,7 @@ func TestValuesShapeNoNotice(t *testing.T) {
 	l := newList(t, "dev@a.test")
 	l.Settings.DisplayName, l.Settings.Description = "Dev\r\nBcc: eve@x.test", "a\n%(owner_address)s"
 	evil := "x\r\nBcc: eve@x.test\n\n%(list_address)s\x00\x1b[2J\u202e" + strings.Repeat("é", 1000)
-	for _, language := range built.languages {
+	for _, language := range builtIn().languages {
 		for _, name := range Names() {
 			d, _ := Describe(name)
 			v := Values{}
@@ -439,7 +439,7 @@ func TestSamplesAreInOneLanguage(t *testing.T) {
 		}
 	}
 	for p, phrase := range inWords {
-		if _, ok := built.phrases[phrase]; !ok || placeholders[p].Sample == "" {
+		if _, ok := builtIn().phrases[phrase]; !ok || placeholders[p].Sample == "" {
 			t.Errorf("%s stands for %s", p, phrase)
 		}
 	}
@@ -468,7 +468,7 @@ func FuzzFile(f *testing.F) {
 	f.Add("phrases.txt", "joined = %(user_address)s\n# x\n\nleft=y")
 	f.Fuzz(func(t *testing.T, name, content string) {
 		to := map[key]*entry{}
-		err := built.addFile(to, key{scope: "site"}, "site/"+name, name, content)
+		err := builtIn().addFile(to, key{scope: "site"}, "site/"+name, name, content)
 		if err != nil {
 			if !strings.Contains(err.Error(), "site/"+name) {
 				t.Fatalf("%q: %v", content, err)
