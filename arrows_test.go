@@ -64,7 +64,7 @@ var rules = []struct {
 	{"internal/postfix", []string{"internal/address"}, nil, "what Postfix is told, and asked: no mail, no store"},
 	{"internal/socketmap", []string{"internal/address", "internal/listen", "internal/store"}, nil, "a daemon that tells whose an address is: no mail, no queue"},
 	{"internal/listen", nil, nil, "a leaf: sockets to serve on"},
-	{"internal/metrics", nil, []string{"github.com/prometheus/client_golang"}, "a leaf: daemons say what they count in interfaces of their own"},
+	{"internal/metrics", []string{"internal/listen"}, []string{"github.com/prometheus/client_golang"}, "daemons say what they count in interfaces of their own; it is served as all is"},
 	{"internal/control", []string{"internal/listen", "internal/metrics"}, nil, "knows no daemon: what a running mlist says of itself, whichever daemons it runs"},
 	{"internal/trace", nil, nil, "a leaf: outbound writes to it, which knows neither store nor lists"},
 	{"packaging", []string{"internal/config"}, nil, "what packages are made of, and tests that it fits together"},

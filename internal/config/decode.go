@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/mlist/mlist/internal/list"
 )
 
 // decode reads text over the defaults. The TOML library reads into a tree, and the tree
@@ -116,11 +118,11 @@ func suggest(section, name string) string {
 			if s.name != section && k.name == name {
 				return "; did you mean " + k.String() + "?"
 			}
-			if d := editDistance(strings.ToLower(name), k.name); s.name == section && d < distance {
+			if d := list.Distance(strings.ToLower(name), k.name); s.name == section && d < distance {
 				best, distance = k.String(), d
 			}
 		}
-		if d := editDistance(strings.ToLower(name), s.name); section == "" && s.name != "" && d < distance {
+		if d := list.Distance(strings.ToLower(name), s.name); section == "" && s.name != "" && d < distance {
 			best, distance = "["+s.name+"]", d
 		}
 	}
@@ -128,28 +130,4 @@ func suggest(section, name string) string {
 		return ""
 	}
 	return "; did you mean " + best + "?"
-}
-
-// editDistance is how many letters to add, take out or replace.
-func editDistance(a, b string) int {
-	if len(a) > 64 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, diagonal+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"net/http"
 	"time"
@@ -16,7 +14,6 @@ import (
 const (
 	requestTime = 5 * time.Second // to send a request
 	maxRequest  = 1 << 10
-	grace       = time.Second // for answers under way at the end
 )
 
 // Listen makes the socket, with mode 0600 from the first moment. One that is there is
@@ -34,22 +31,11 @@ func Listen(path string) (net.Listener, error) {
 func Serve(ctx context.Context, l net.Listener, do Operations) error {
 	s := &http.Server{
 		Handler: do.handler(), ReadTimeout: requestTime, WriteTimeout: ReloadTime + requestTime, IdleTimeout: requestTime,
-		MaxHeaderBytes: maxRequest, ErrorLog: log.New(io.Discard, "", 0),
+		MaxHeaderBytes: maxRequest,
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(l) }()
-	select {
-	case err := <-ended:
-		_ = s.Close() // it listens no more
+	if err := listen.HTTP(ctx, l, s); err != nil {
 		return fmt.Errorf("control socket: %w", err)
-	case <-ctx.Done():
 	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	if s.Shutdown(end) != nil {
-		_ = s.Close() // who did not finish a request gets no answer
-	}
-	<-ended
 	return nil
 }
 

@@ -76,7 +76,7 @@ func Describe(name string) (Setting, error) {
 func unknown(name string) error {
 	best, distance := "", 4
 	for _, s := range All {
-		if d := editDistance(name, s.Name); d < distance {
+		if d := Distance(name, s.Name); d < distance {
 			best, distance = s.Name, d
 		}
 	}
@@ -84,26 +84,6 @@ func unknown(name string) error {
 		return fmt.Errorf("no setting %q: did you mean %s?", name, best)
 	}
 	return fmt.Errorf("no setting %q", name)
-}
-
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // Defaults returns the settings of a list that sets nothing.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"net/http"
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"github.com/mlist/mlist/internal/listen"
 )
 
 const (
@@ -18,7 +18,6 @@ const (
 	answerTime  = 30 * time.Second // to make and take the answer
 	maxRequest  = 8 << 10
 	maxAtOnce   = 20 // connections
-	grace       = time.Second
 )
 
 // Check is one thing that was looked at.
@@ -55,22 +54,11 @@ type Pages struct {
 func Serve(ctx context.Context, l net.Listener, p Pages) error {
 	s := &http.Server{
 		Handler: p.handler(), ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: time.Minute,
-		MaxHeaderBytes: maxRequest, ErrorLog: log.New(io.Discard, "", 0),
+		MaxHeaderBytes: maxRequest,
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(netutil.LimitListener(l, maxAtOnce)) }()
-	select {
-	case err := <-ended:
-		_ = s.Close() // it listens no more
+	if err := listen.HTTP(ctx, netutil.LimitListener(l, maxAtOnce), s); err != nil {
 		return fmt.Errorf("metrics: %w", err)
-	case <-ctx.Done():
 	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	if s.Shutdown(end) != nil {
-		_ = s.Close() // who did not finish a request gets no answer
-	}
-	<-ended
 	return nil
 }
 
