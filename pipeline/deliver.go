@@ -93,28 +93,15 @@ func (d *Daemon) deliver(ctx context.Context, p *post, hp *host.Post, filing sto
 func (r *ready) toNobody() bool { return r.written.recipients+r.others == 0 && len(r.new) == 0 }
 
 // commit commits posts of one list, in their order, and ends them all. It returns how many
-// were committed; the error is that of the one after them. The journal comes before the
-// spool, whose commit alone makes anything visible.
+// were committed; the error is that of the one after them.
 func (d *Daemon) commit(ctx context.Context, owner spool.Owner, group []*ready) (int, error) {
-	filed, stop := d.journal(ctx, group)
-	preps := make([]spool.Prepared, filed)
-	for i, r := range group[:filed] {
-		preps[i] = r.prep
-		if r.toNobody() {
-			continue
-		}
-		d.notePrepared(r.p, r.p.entry.Role, r.number, r.sender, r.written)
-		d.noteEntries(r.p, r.new)
-	}
-	for _, r := range group[filed:] {
-		r.abort()
-	}
-	n, err := owner.Commit(ctx, preps...)
+	whole, stop := whole(group)
+	n, err := d.step(ctx, owner, group[:whole])
 	if err == nil {
 		err = stop
 	}
-	for _, r := range group[:filed] {
-		r.p.msg.Close()
+	for _, r := range group[whole:] {
+		r.abort()
 	}
 	if n > 0 {
 		d.meter.Trouble(nil)
@@ -136,21 +123,79 @@ func (d *Daemon) commit(ctx context.Context, owner spool.Owner, group []*ready) 
 	return n, err
 }
 
-// journal enters posts into the journal, once they are in the archive, and returns how many
-// have the numbers that they were prepared with; the error is that of the one after them.
-func (d *Daemon) journal(ctx context.Context, group []*ready) (int, error) {
-	var stop error
+// whole waits until posts are in the archive and written, and returns how many are; the error is
+// that of the one after them.
+func whole(group []*ready) (int, error) {
 	for i, r := range group {
-		if stop = r.keep.Wait(); stop != nil {
-			group = group[:i]
-			break
+		if err := r.keep.Wait(); err != nil {
+			return i, err
 		}
 	}
+	return len(group), nil
+}
+
+// step makes posts visible, and enters them into the journal: together, where that is possible.
+// Else, or if that fails, the journal comes before the spool, whose commit alone makes anything visible. A
+// post that is in the journal already keeps its number when it is tried again.
+func (d *Daemon) step(ctx context.Context, owner spool.Owner, group []*ready) (n int, err error) {
+	preps := make([]spool.Prepared, len(group))
+	for i, r := range group {
+		preps[i] = r.prep
+		defer r.p.msg.Close()
+	}
+	if d.together != nil && len(group) > 0 {
+		d.notePosts(group)
+		if err := d.asOne(ctx, owner, group, preps); err == nil {
+			return len(group), nil
+		} else if ctx.Err() == nil {
+			d.log.Warn("posts are not committed as one transaction, but step by step", "list", group[0].p.entry.List, "posts", len(group), "err", err)
+		}
+	}
+	filed, stop := d.journal(ctx, group)
+	if d.together == nil {
+		d.notePosts(group[:filed])
+	}
+	for _, r := range group[filed:] {
+		_ = r.prep.Abort()
+	}
+	if n, err = owner.Commit(ctx, preps[:filed]...); err == nil {
+		err = stop
+	}
+	return n, err
+}
+
+// asOne commits posts and what the journal says of them as one transaction.
+func (d *Daemon) asOne(ctx context.Context, owner spool.Owner, group []*ready, preps []spool.Prepared) error {
+	filings, numbers := make([]store.Post, len(group)), make([]int64, len(group))
+	for i, r := range group {
+		filings[i], numbers[i] = r.filing, r.number
+	}
+	if group[0].p.isDigest() { // which comes alone
+		d.issues.Lock()
+		defer d.issues.Unlock()
+	}
+	return d.together(ctx, owner, preps, filings, numbers, duplicateWindow)
+}
+
+// notePosts notes posts that are about to be visible.
+func (d *Daemon) notePosts(group []*ready) {
+	for _, r := range group {
+		if r.toNobody() {
+			continue
+		}
+		d.notePrepared(r.p, r.p.entry.Role, r.number, r.sender, r.written)
+		d.noteEntries(r.p, r.new)
+	}
+}
+
+// journal enters posts into the journal, and returns how many have the numbers that they were
+// prepared with; the error is that of the one after them.
+func (d *Daemon) journal(ctx context.Context, group []*ready) (int, error) {
 	var records []store.PostRecord
 	var err error
 	switch len(group) {
 	case 0:
-		return 0, stop
+		return 0, nil
 	case 1:
 		var record store.PostRecord
 		if record, err = d.fileAs(ctx, group[0].p, group[0].filing, group[0].number > 0); err == nil {
@@ -168,9 +213,6 @@ func (d *Daemon) journal(ctx context.Context, group []*ready) (int, error) {
 		if record.Number != group[i].number || record.Duplicate {
 			return i, fmt.Errorf("post number %d was taken while the post was prepared", group[i].number)
 		}
-	}
-	if err == nil {
-		err = stop
 	}
 	return len(records), err
 }

@@ -216,6 +216,7 @@ func (s *server) open(ctx context.Context, set *settings) error {
 		return err
 	}
 	s.trace = openTrace(s.cfg, s.log)
+	var together pipeline.Together
 	if s.which.lmtpd || s.which.milter || s.which.pipeline {
 		styles, err := list.ReadStyles(s.cfg.Styles)
 		if err != nil {
@@ -230,6 +231,9 @@ func (s *server) open(ctx context.Context, set *settings) error {
 		if err := s.store.SetStyles(ctx, styles); err != nil {
 			s.log.Error("mail to lists with a style that is not configured waits", "err", err)
 		}
+		if together, err = oneDatabase(ctx, s.spool, st); err != nil {
+			return err
+		}
 	}
 	if s.which.pipeline || s.which.milter {
 		set.host.Members, set.host.State = members{s.store}, s.store
@@ -239,6 +243,7 @@ func (s *server) open(ctx context.Context, set *settings) error {
 	}
 	if s.which.pipeline {
 		s.pipeline = pipeline.New(set.pipeline, s.spool, s.store, s.host, s.log)
+		s.pipeline.SetTogether(together)
 		s.pipeline.SetTracer(s.trace)
 		s.pipeline.SetMeter(s.metrics.Pipeline)
 		if a := openArchive(s.cfg); a != nil {

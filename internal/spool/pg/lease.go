@@ -223,17 +223,29 @@ func (l *lease) change(ctx context.Context, f func(tx pgx.Tx) error) error {
 		return spool.ErrFenced
 	}
 	return l.s.change(ctx, func(tx pgx.Tx) error {
-		var one int
-		err := tx.QueryRow(ctx, `SELECT 1 FROM spool_owners WHERE epoch = $1 FOR KEY SHARE`, l.epoch).Scan(&one)
-		if errors.Is(err, pgx.ErrNoRows) {
-			l.end()
-			return spool.ErrFenced
-		}
-		if err != nil {
+		if err := l.inForce(tx.QueryRow(ctx, fence, l.epoch)); err != nil {
 			return err
 		}
 		return f(tx)
 	})
+}
+
+const fence = `SELECT 1 FROM spool_owners WHERE epoch = $1 FOR KEY SHARE`
+
+// inForce reads the answer to fence.
+func (l *lease) inForce(row pgx.Row) error {
+	var one int
+	err := row.Scan(&one)
+	if errors.Is(err, pgx.ErrNoRows) {
+		l.end()
+		return spool.ErrFenced
+	}
+	return err
+}
+
+// fence is what change begins with, for a transaction that is a batch: its first answer.
+func (l *lease) fence(all *pgx.Batch) {
+	all.Queue(fence, l.epoch).QueryRow(func(row pgx.Row) error { return l.inForce(row) })
 }
 
 // giveUp ends the lease, so that another may take the segments at once.

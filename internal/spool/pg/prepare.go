@@ -194,15 +194,11 @@ func (p *prepared) Commit(ctx context.Context) error {
 
 // Commit implements spool.Owner: all that can be are one transaction.
 func (o *owner) Commit(ctx context.Context, posts ...spool.Prepared) (int, error) {
-	all := make([]*prepared, len(posts))
-	for i, post := range posts {
-		p, ours := post.(*prepared)
-		if !ours || p.o != o {
-			return 0, errors.New("commit a post that another owner prepared")
-		}
-		all[i] = p
+	all, err := o.own(posts)
+	if err != nil {
+		return 0, err
 	}
-	good, err := len(all), error(nil)
+	good := len(all)
 	for i, p := range all {
 		if err = p.check(); err != nil {
 			good = i
@@ -210,11 +206,38 @@ func (o *owner) Commit(ctx context.Context, posts ...spool.Prepared) (int, error
 		}
 	}
 	done := all[:good]
-	if together := o.commitAll(ctx, done); together != nil {
+	if together := o.commitAll(ctx, done, nil); together != nil {
 		done, err = o.commitEach(ctx, done, together)
 	}
+	o.committed(ctx, done)
+	for i, p := range all[len(done):] {
+		// Of a commit that failed nobody knows whether it is under way still, and will make a
+		// post of what is there: that is for the reaper.
+		p.end(ctx, len(done)+i >= good)
+	}
+	if err != nil {
+		err = fmt.Errorf("commit entry %s: %w", all[len(done)].e.ID, err)
+	}
+	return len(done), err
+}
+
+// own are posts as what they are.
+func (o *owner) own(posts []spool.Prepared) ([]*prepared, error) {
+	all := make([]*prepared, len(posts))
+	for i, post := range posts {
+		p, ours := post.(*prepared)
+		if !ours || p.o != o {
+			return nil, errors.New("commit a post that another owner prepared")
+		}
+		all[i] = p
+	}
+	return all, nil
+}
+
+// committed ends posts of which a commit has been made.
+func (o *owner) committed(ctx context.Context, posts []*prepared) {
 	chunks, entries := 0, 0
-	for _, p := range done {
+	for _, p := range posts {
 		p.ended = true
 		p.closeEntries()
 		chunks, entries = chunks+p.chunks, entries+len(p.entries)
@@ -223,21 +246,12 @@ func (o *owner) Commit(ctx context.Context, posts ...spool.Prepared) (int, error
 			p.clean(ctx) // contents that nobody gets
 		}
 	}
-	for i, p := range all[len(done):] {
-		// Of a commit that failed nobody knows whether it is under way still, and will make a
-		// post of what is there: that is for the reaper.
-		p.end(ctx, len(done)+i >= good)
-	}
 	if chunks > 0 {
 		o.s.ring(spool.Outgoing)
 	}
 	if entries > 0 {
 		o.s.ring(spool.Incoming)
 	}
-	if err != nil {
-		err = fmt.Errorf("commit entry %s: %w", all[len(done)].e.ID, err)
-	}
-	return len(done), err
 }
 
 // check tells what is wrong with a post before anything is done.
@@ -253,12 +267,22 @@ func (p *prepared) check() error {
 	return nil
 }
 
-func (o *owner) commitAll(ctx context.Context, posts []*prepared) error {
+// commitAll commits all posts or none, and what join does with them.
+func (o *owner) commitAll(ctx context.Context, posts []*prepared, join Join) error {
 	if len(posts) == 0 {
 		return nil
 	}
-	return o.change(ctx, func(tx pgx.Tx) error {
+	if o.over() {
+		return spool.ErrFenced
+	}
+	return o.s.change(ctx, func(tx pgx.Tx) error {
 		var all pgx.Batch // one round trip, whatever there is to do
+		o.fence(&all)
+		if join != nil {
+			if err := join(ctx, tx, &all); err != nil {
+				return err
+			}
+		}
 		for _, p := range posts {
 			if err := p.commit(ctx, tx, &all); err != nil {
 				return err
@@ -270,15 +294,34 @@ func (o *owner) commitAll(ctx context.Context, posts []*prepared) error {
 
 // commitEach finds the one that failed, and commits those before it.
 func (o *owner) commitEach(ctx context.Context, posts []*prepared, together error) (done []*prepared, err error) {
-	if len(posts) == 1 || errors.Is(together, spool.ErrFenced) || ctx.Err() != nil {
+	if errors.Is(together, spool.ErrFenced) || ctx.Err() != nil {
 		return nil, together
 	}
 	for i := range posts {
-		if err := o.commitAll(ctx, posts[i:i+1]); err != nil {
+		if err = together; len(posts) > 1 {
+			err = o.commitAll(ctx, posts[i:i+1], nil)
+		}
+		if err != nil && !o.went(ctx, posts[i:i+1]) {
 			return posts[:i], err
 		}
 	}
 	return posts, nil
+}
+
+// went tells whether posts are committed, although an answer said otherwise, or none came: a
+// server that commits as the connection breaks has done it, and whoever tries again finds
+// that the entry is gone. If that cannot be found out now, then no: the entry is still there, or it
+// is not, for whoever looks next.
+func (o *owner) went(ctx context.Context, posts []*prepared) bool {
+	ids := make([]string, len(posts))
+	for i, p := range posts {
+		ids[i] = string(p.e.ID)
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.s.opts.Answer)
+	defer cancel()
+	var n int
+	err := o.s.pool.QueryRow(ctx, `SELECT count(*) FROM spool_finished WHERE id = ANY ($1)`, ids).Scan(&n)
+	return err == nil && n == len(posts)
 }
 
 func (p *prepared) commit(ctx context.Context, tx pgx.Tx, all *pgx.Batch) error {

@@ -97,13 +97,13 @@ func (s *Store) RevokeApproval(ctx context.Context, listID int64, hash string) e
 }
 
 // useApproval uses up the one-time password of a post that is filed.
-func (s *Store) useApproval(ctx context.Context, tx *sql.Tx, p store.Post) error {
-	result, err := tx.StmtContext(ctx, s.q.useApproval).ExecContext(ctx, p.ListID, p.Approval, s.now().UnixMicro(), p.Entry)
+func (s *Store) useApproval(ctx context.Context, on statements, p store.Post) error {
+	n, err := on.exec(ctx, s.q.useApproval, p.ListID, p.Approval, s.now().UnixMicro(), p.Entry)
 	if err != nil {
 		return fmt.Errorf("use a one-time password: %w", err)
 	}
-	if n, err := result.RowsAffected(); err != nil || n == 1 {
-		return err
+	if n == 0 {
+		return store.ErrApprovalGone
 	}
-	return store.ErrApprovalGone
+	return nil
 }

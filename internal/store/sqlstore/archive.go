@@ -23,6 +23,14 @@ const (
 
 // addArchived enters a post into the index. The list's row is locked.
 func (s *Store) addArchived(ctx context.Context, tx *sql.Tx, a store.Archived) error {
+	if _, err := tx.StmtContext(ctx, s.q.addArchived).ExecContext(ctx, archivedArgs(a)...); err != nil {
+		return fmt.Errorf("enter it into the archive: %w", err)
+	}
+	return nil
+}
+
+// archivedArgs are the parameters of the statement that enters a post.
+func archivedArgs(a store.Archived) []any {
 	digest := digestNone
 	if a.DigestPlace != "" {
 		digest = digestWaiting
@@ -31,13 +39,9 @@ func (s *Store) addArchived(ctx context.Context, tx *sql.Tx, a store.Archived) e
 	if sum == nil {
 		sum = []byte{} // nil would be NULL
 	}
-	_, err := tx.StmtContext(ctx, s.q.addArchived).ExecContext(ctx, a.ListID, a.Number, a.Entry, foreign(a.MessageID), a.Hash, a.Parent,
+	return []any{a.ListID, a.Number, a.Entry, foreign(a.MessageID), a.Hash, a.Parent,
 		foreign(strings.Join(a.Refs, " ")), a.Date.UnixMicro(), a.Received.UnixMicro(), foreign(a.From), foreign(a.FromName), foreign(a.Subject),
-		a.Size, sum, a.Place, digest, a.DigestPlace, a.DigestSize)
-	if err != nil {
-		return fmt.Errorf("enter it into the archive: %w", err)
-	}
-	return nil
+		a.Size, sum, a.Place, digest, a.DigestPlace, a.DigestSize}
 }
 
 func scanArchived(row scanner) (store.Archived, error) {

@@ -30,6 +30,9 @@ var postgresDialect = dialect{
 	isBusy:      func(error) bool { return false },                     // the server waits, as long as lock_timeout says
 }
 
+// shareWrites is lockWrites of those who file posts: see Filing.
+var shareWrites = fmt.Sprintf(`SELECT pg_advisory_xact_lock_shared(%d)`, writeLock)
+
 func isState(err error, code string) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && e.Code == code

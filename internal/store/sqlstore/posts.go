@@ -17,7 +17,7 @@ type filedPost struct {
 	number sql.NullInt64
 }
 
-func (f *filedPost) scan(row *sql.Row) error {
+func (f *filedPost) scan(row scanner) error {
 	return notFound(row.Scan(&f.last, &f.entry, &f.number))
 }
 
@@ -134,15 +134,20 @@ func (s *Store) filePost(ctx context.Context, tx *sql.Tx, p store.Post, numbered
 		r.Number = number
 	}
 	if err == nil && numbered {
-		err = s.editState(ctx, tx, p)
+		err = s.editState(ctx, sqlStatements{tx}, p)
 	}
 	if err == nil && numbered && p.Approval != "" {
-		err = s.useApproval(ctx, tx, p)
+		err = s.useApproval(ctx, sqlStatements{tx}, p)
 	}
 	if err == nil && numbered && p.Kept != nil {
-		err = s.addArchived(ctx, tx, store.Archived{ListID: p.ListID, Number: number, Entry: p.Entry, Received: p.At, Kept: *p.Kept})
+		err = s.addArchived(ctx, tx, archived(p, number))
 	}
 	return r, err
+}
+
+// archived is what the archive's index has of a post.
+func archived(p store.Post, number int64) store.Archived {
+	return store.Archived{ListID: p.ListID, Number: number, Entry: p.Entry, Received: p.At, Kept: *p.Kept}
 }
 
 // Prune implements store.Journal, in transactions of some thousand rows. It also

@@ -453,6 +453,7 @@ func banParams() string {
 }
 
 func (s *Store) prepare(ctx context.Context) error {
+	s.texts = map[*sql.Stmt]string{}
 	for _, q := range s.queries() {
 		if q.db == nil {
 			continue // this database has no use for it
@@ -464,6 +465,7 @@ func (s *Store) prepare(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("prepare %q: %w", q.text, err)
 		}
+		s.texts[*q.stmt] = q.text
 	}
 	return nil
 }

@@ -53,6 +53,7 @@ type Store struct {
 	back   *sql.DB // those of them that read from both ends; nil if none do
 	ends   chan struct{}
 	q      queries
+	texts  map[*sql.Stmt]string // of the queries
 
 	patterns banPatterns
 }

@@ -29,10 +29,10 @@ type stateSize struct{ keys, bytes int64 }
 
 // editState makes a post's changes of state, and keeps what was there before. The list's
 // row is locked.
-func (s *Store) editState(ctx context.Context, tx *sql.Tx, p store.Post) error {
+func (s *Store) editState(ctx context.Context, on statements, p store.Post) error {
 	grown := map[string]stateSize{} // by plugin
 	for _, e := range p.State {
-		by, err := s.editOne(ctx, tx, p, e)
+		by, err := s.editOne(ctx, on, p, e)
 		if err != nil {
 			return fmt.Errorf("state %s of plugin %s: %w", e.Key, e.Plugin, err)
 		}
@@ -40,7 +40,7 @@ func (s *Store) editState(ctx context.Context, tx *sql.Tx, p store.Post) error {
 		grown[e.Plugin] = stateSize{all.keys + by.keys, all.bytes + by.bytes}
 	}
 	for plugin, by := range grown {
-		if err := s.growState(ctx, tx, p, plugin, by); err != nil {
+		if err := s.growState(ctx, on, p, plugin, by); err != nil {
 			return err
 		}
 	}
@@ -49,9 +49,9 @@ func (s *Store) editState(ctx context.Context, tx *sql.Tx, p store.Post) error {
 
 // growState keeps count of what a plugin keeps, and refuses what is too much. Less than
 // before never is, for then the limit was a higher one.
-func (s *Store) growState(ctx context.Context, tx *sql.Tx, p store.Post, plugin string, by stateSize) error {
+func (s *Store) growState(ctx context.Context, on statements, p store.Post, plugin string, by stateSize) error {
 	var now stateSize
-	err := tx.StmtContext(ctx, s.q.stateSize).QueryRowContext(ctx, p.ListID, plugin, by.keys, by.bytes).Scan(&now.keys, &now.bytes)
+	err := on.row(ctx, s.q.stateSize, p.ListID, plugin, by.keys, by.bytes).Scan(&now.keys, &now.bytes)
 	if err != nil {
 		return fmt.Errorf("size of the state of plugin %s: %w", plugin, err)
 	}
@@ -63,9 +63,9 @@ func (s *Store) growState(ctx context.Context, tx *sql.Tx, p store.Post, plugin 
 }
 
 // editOne makes one change, and tells by how much there is more than before.
-func (s *Store) editOne(ctx context.Context, tx *sql.Tx, p store.Post, e store.StateEdit) (by stateSize, err error) {
+func (s *Store) editOne(ctx context.Context, on statements, p store.Post, e store.StateEdit) (by stateSize, err error) {
 	var before []byte
-	err = tx.StmtContext(ctx, s.q.oldState).QueryRowContext(ctx, p.ListID, e.Plugin, e.Key).Scan(&before)
+	err = on.row(ctx, s.q.oldState, p.ListID, e.Plugin, e.Key).Scan(&before)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return by, err
 	}
@@ -76,13 +76,13 @@ func (s *Store) editOne(ctx context.Context, tx *sql.Tx, p store.Post, e store.S
 		}
 	}
 	// Of several edits of one key only the first keeps what it finds.
-	if _, err := tx.StmtContext(ctx, s.q.keepState).ExecContext(ctx, p.ListID, p.Entry, e.Plugin, e.Key, before); err != nil {
+	if _, err := on.exec(ctx, s.q.keepState, p.ListID, p.Entry, e.Plugin, e.Key, before); err != nil {
 		return by, err
 	}
 	value := e.Value
 	switch e.Kind {
 	case store.StateDelete:
-		_, err := tx.StmtContext(ctx, s.q.deleteState).ExecContext(ctx, p.ListID, e.Plugin, e.Key)
+		_, err := on.exec(ctx, s.q.deleteState, p.ListID, e.Plugin, e.Key)
 		return by, err
 	case store.StateAdd:
 		n, err := strconv.ParseInt(string(before), 10, 64)
@@ -97,6 +97,6 @@ func (s *Store) editOne(ctx context.Context, tx *sql.Tx, p store.Post, e store.S
 	if value == nil {
 		value = []byte{} // nil would be NULL
 	}
-	_, err = tx.StmtContext(ctx, s.q.setState).ExecContext(ctx, p.ListID, e.Plugin, e.Key, value)
+	_, err = on.exec(ctx, s.q.setState, p.ListID, e.Plugin, e.Key, value)
 	return stateSize{by.keys + 1, by.bytes + int64(len(e.Key)+len(value))}, err
 }
