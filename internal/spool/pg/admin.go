@@ -210,7 +210,7 @@ func (s *Spool) reap(until <-chan struct{}) {
 	tick := time.NewTicker(reapEvery)
 	defer tick.Stop()
 	for {
-		if err := s.reapOnce(s.work, time.Now()); err != nil && s.work.Err() == nil {
+		if err := s.reapOnce(s.work, 0); err != nil && s.work.Err() == nil {
 			s.opts.Log.Warn("spool: what crashes left behind is still there", "err", err)
 		}
 		select {
@@ -223,23 +223,25 @@ func (s *Spool) reap(until <-chan struct{}) {
 	}
 }
 
-func (s *Spool) reapOnce(ctx context.Context, now time.Time) error {
+// reapOnce removes what is old enough, or will be after a while. Only the server's clock counts: a host
+// whose own is wrong must not take what is under way elsewhere for old.
+func (s *Spool) reapOnce(ctx context.Context, ahead time.Duration) error {
 	conn, err := pgx.ConnectConfig(ctx, s.patient)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // each statement is a transaction that has ended
-	old := now.Add(-leftFor).UnixMicro()
+	old := (leftFor - ahead).Microseconds()
 	for _, step := range []struct {
 		text string
 		arg  int64
 	}{
 		{`DELETE FROM spool_posts p WHERE NOT EXISTS (SELECT 1 FROM spool_chunks c WHERE c.post = p.number) AND $1 > 0`, 1},
-		{`DELETE FROM spool_chunks c WHERE made < $1 AND NOT EXISTS (SELECT 1 FROM spool_posts p WHERE p.number = c.post)`, old},
-		{`DELETE FROM spool_contents c WHERE made < $1 AND NOT EXISTS (SELECT 1 FROM spool_posts p WHERE p.number = c.post)`, old},
-		{`DELETE FROM spool_bodies b WHERE made < $1 AND NOT EXISTS (SELECT 1 FROM spool_entries e WHERE e.body = b.id)
+		{`DELETE FROM spool_chunks c WHERE made < spool_now() - $1 AND NOT EXISTS (SELECT 1 FROM spool_posts p WHERE p.number = c.post)`, old},
+		{`DELETE FROM spool_contents c WHERE made < spool_now() - $1 AND NOT EXISTS (SELECT 1 FROM spool_posts p WHERE p.number = c.post)`, old},
+		{`DELETE FROM spool_bodies b WHERE made < spool_now() - $1 AND NOT EXISTS (SELECT 1 FROM spool_entries e WHERE e.body = b.id)
 			AND NOT EXISTS (SELECT 1 FROM spool_contents c WHERE c.body = b.id)`, old},
-		{`DELETE FROM spool_finished WHERE at < $1`, now.Add(-finishedFor).UnixMicro()},
+		{`DELETE FROM spool_finished WHERE at < spool_now() - $1`, (finishedFor - ahead).Microseconds()},
 	} {
 		if _, err := conn.Exec(ctx, step.text, step.arg); err != nil {
 			return err

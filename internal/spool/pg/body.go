@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/mlist/mlist/internal/spool"
@@ -81,7 +80,7 @@ func unnamed(dir string) (*os.File, error) {
 
 // addBody stores what was written.
 func addBody(ctx context.Context, tx pgx.Tx, b *buffer) (id int64, err error) {
-	err = tx.QueryRow(ctx, `INSERT INTO spool_bodies (size, made) VALUES ($1, $2) RETURNING id`, b.size, time.Now().UnixMicro()).Scan(&id)
+	err = tx.QueryRow(ctx, `INSERT INTO spool_bodies (size) VALUES ($1) RETURNING id`, b.size).Scan(&id)
 	if err != nil {
 		return 0, err
 	}
@@ -141,9 +140,9 @@ func (m *message) File() (*os.File, int64)                { return m.file, 0 }
 func (m *message) Close() error                           { return closeAndRemove(m.file) }
 
 // smallBody has a body of one part as a statement's first two, which add its row as b. Its
-// parameters are the size, the time and the bytes.
-const smallBody = `WITH b AS (INSERT INTO spool_bodies (size, made) VALUES ($1, $2) RETURNING id),
-	p AS (INSERT INTO spool_body_parts (body, part, bytes) SELECT id, 0, $3 FROM b WHERE $1 > 0)`
+// parameters are the size and the bytes.
+const smallBody = `WITH b AS (INSERT INTO spool_bodies (size) VALUES ($1) RETURNING id),
+	p AS (INSERT INTO spool_body_parts (body, part, bytes) SELECT id, 0, $2 FROM b WHERE $1 > 0)`
 
 // isSmall tells whether smallBody does for what was written.
 func (b *buffer) isSmall() bool { return b.file == nil && b.size <= partSize }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -109,9 +108,9 @@ func (d *draft) insertSmall(ctx context.Context, e spool.Entry) (body int64, err
 	}
 	var added int
 	err = d.s.pool.QueryRow(ctx, smallBody+`, e AS (INSERT INTO spool_entries (queue, id, key, list, origin, envelope, body, size, tries, due, reason)
-		SELECT $4, $5, $6, $7, $4, $8, id, $1, $9, $10, $11 FROM b ON CONFLICT DO NOTHING RETURNING 1)
+		SELECT $3, $4, $5, $6, $3, $7, id, $1, $8, $9, $10 FROM b ON CONFLICT DO NOTHING RETURNING 1)
 		SELECT (SELECT id FROM b), (SELECT count(*) FROM e)`,
-		d.b.size, time.Now().UnixMicro(), d.b.memory.Bytes(),
+		d.b.size, d.b.memory.Bytes(),
 		string(e.Queue), string(e.ID), int32(e.Key), e.List, env, e.Tries, micros(e.Due), []byte(e.Reason)).Scan(&body, &added)
 	if err != nil || added > 0 {
 		return body, err

@@ -79,7 +79,7 @@ func (s *Spool) take(ctx context.Context, q spool.Queue, set segment.Set, name s
 // join takes part in sharing.
 func (s *Spool) join(ctx context.Context, q spool.Queue, who spool.Partner) (*lease, error) {
 	l := s.newLease(q, who, true)
-	if err := s.insert(ctx, s.pool, l, nil, nil); err != nil {
+	if err := s.insert(ctx, s.keep, l, nil, nil); err != nil {
 		return nil, fmt.Errorf("share the segments of %s: %w", q, err)
 	}
 	l.begin()
@@ -108,7 +108,7 @@ func (l *lease) pause(ctx context.Context) error {
 var errWait = errors.New("wait for the lease of an owner to end")
 
 func (s *Spool) tryTake(ctx context.Context, l *lease, set segment.Set, seen map[int64]time.Time) error {
-	return s.change(ctx, func(tx pgx.Tx) error {
+	return s.changeBy(ctx, s.keep, func(tx pgx.Tx) error {
 		owners, err := lockOwners(ctx, tx)
 		if err != nil {
 			return err
@@ -255,7 +255,7 @@ func (l *lease) giveUp() error {
 	<-l.gone
 	ctx, cancel := context.WithTimeout(context.Background(), l.s.opts.Lease)
 	defer cancel()
-	if _, err := l.s.pool.Exec(ctx, `DELETE FROM spool_owners WHERE epoch = $1`, l.epoch); err != nil {
+	if _, err := l.s.keep.Exec(ctx, `DELETE FROM spool_owners WHERE epoch = $1`, l.epoch); err != nil {
 		return fmt.Errorf("give segments %s of %s up: %w", l.segments(), l.queue, err)
 	}
 	return nil

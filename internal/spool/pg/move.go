@@ -235,11 +235,11 @@ func (s *Spool) restoreEntry(ctx context.Context, e spool.StoredEntry, message i
 		if _, err := insertEntry(ctx, tx, e.Entry, body); err != nil {
 			return err
 		}
-		finished := `DELETE FROM spool_finished WHERE id = $1 AND $2::bigint > 0`
+		finished := `DELETE FROM spool_finished WHERE id = $1`
 		if e.Finished {
 			finished = finishedNow
 		}
-		if _, err := tx.Exec(ctx, finished, string(e.ID), time.Now().UnixMicro()); err != nil {
+		if _, err := tx.Exec(ctx, finished, string(e.ID)); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, `UPDATE spool_entries SET origin = $3 WHERE queue = $1 AND id = $2`, string(e.Queue), string(e.ID), string(e.Origin))
@@ -248,7 +248,7 @@ func (s *Spool) restoreEntry(ctx context.Context, e spool.StoredEntry, message i
 }
 
 // finishedNow notes that an entry was committed.
-const finishedNow = `INSERT INTO spool_finished (id, at) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+const finishedNow = `INSERT INTO spool_finished (id) VALUES ($1) ON CONFLICT DO NOTHING`
 
 // RestorePost implements spool.Movable. As with a commit, the post is there when its row is.
 func (s *Spool) RestorePost(ctx context.Context, p spool.StoredPost, content func(string) (spool.Message, error), chunks iter.Seq2[spool.Chunk, error]) error {
@@ -266,7 +266,6 @@ func (s *Spool) restorePost(ctx context.Context, p spool.StoredPost, content fun
 	if err := s.pool.QueryRow(ctx, `SELECT nextval('spool_post_numbers')`).Scan(&number); err != nil {
 		return err
 	}
-	now := time.Now().UnixMicro()
 	for _, variant := range p.Variants {
 		if err := s.restoreContent(ctx, number, variant, content); err != nil {
 			return err
@@ -286,13 +285,12 @@ func (s *Spool) restorePost(ctx context.Context, p spool.StoredPost, content fun
 		if err != nil {
 			return err
 		}
-		head, err1 := encode(headOf(&c))
-		to, err2 := encode(people{c.Recipients, c.Names})
-		if err := errors.Join(err1, err2); err != nil {
+		row, n, err := chunkRow(number, &c)
+		if err != nil {
 			return err
 		}
-		waiting = append(waiting, []any{number, c.Name, int32(c.Key), micros(c.Due), int32(c.Tries), []byte(c.Reason), now, head, to})
-		if octets += len(head) + len(to); len(waiting) >= chunkRows || octets >= chunkOctets {
+		waiting = append(waiting, row)
+		if octets += n; len(waiting) >= chunkRows || octets >= chunkOctets {
 			if err := flush(); err != nil {
 				return err
 			}
@@ -302,7 +300,7 @@ func (s *Spool) restorePost(ctx context.Context, p spool.StoredPost, content fun
 		return err
 	}
 	return s.change(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, finishedNow, string(p.ID), now); err != nil {
+		if _, err := tx.Exec(ctx, finishedNow, string(p.ID)); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, `INSERT INTO spool_posts (number, id, paused) VALUES ($1, $2, $3)`, number, string(p.ID), p.Paused)

@@ -411,8 +411,8 @@ func (o *outgoing) deferChunk(ctx context.Context, tx pgx.Tx, c *spool.Chunk, h 
 	if _, err := tx.Exec(ctx, `DELETE FROM spool_progress WHERE post = $1 AND name = $2`, h.post, h.name); err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `UPDATE spool_chunks SET recipients = $3, tries = tries + 1, due = $4, reason = $5 WHERE post = $1 AND name = $2`,
-		h.post, h.name, to, micros(r.Due), []byte(r.Reason))
+	_, err = tx.Exec(ctx, `UPDATE spool_chunks SET recipients = $3, people = $4, tries = tries + 1, due = $5, reason = $6 WHERE post = $1 AND name = $2`,
+		h.post, h.name, to, len(r.Deferred), micros(r.Due), []byte(r.Reason))
 	return err
 }
 

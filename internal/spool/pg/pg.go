@@ -70,6 +70,7 @@ type Spool struct {
 	opts    Options
 	pool    *pgxpool.Pool
 	soon    *pgxpool.Pool   // of what need not wait for the disk
+	keep    *pgxpool.Pool   // of leases: however busy the others are, these are renewed
 	patient *pgx.ConnConfig // of what may take its time
 	temp    string          // a directory of this process
 	lock    *os.File        // on it
@@ -104,6 +105,7 @@ const (
 	// connections is how many each process has at most.
 	connections     = 16
 	soonConnections = 4
+	keepConnections = 3 // a lease for each queue
 	// migrateLock is the advisory lock of who makes tables: "mlist" and a number.
 	migrateLock = 0x6d6c697374<<8 + 2
 	// leaseLock is that of who takes segments.
@@ -184,7 +186,12 @@ func (s *Spool) open(ctx context.Context, url string) error {
 	soon := config.Copy()
 	soon.MaxConns = soonConnections
 	soon.AfterConnect = dontWait
-	s.soon, err = pgxpool.NewWithConfig(ctx, soon)
+	if s.soon, err = pgxpool.NewWithConfig(ctx, soon); err != nil {
+		return err
+	}
+	keep := config.Copy()
+	keep.MaxConns = keepConnections
+	s.keep, err = pgxpool.NewWithConfig(ctx, keep)
 	return err
 }
 
@@ -261,7 +268,7 @@ func (s *Spool) Close() error {
 	}
 	s.quit()
 	s.busy.Wait()
-	for _, pool := range []*pgxpool.Pool{s.pool, s.soon} {
+	for _, pool := range []*pgxpool.Pool{s.pool, s.soon, s.keep} {
 		if pool != nil {
 			pool.Close()
 		}
@@ -277,9 +284,13 @@ func (s *Spool) Close() error {
 
 // change runs f in a transaction.
 func (s *Spool) change(ctx context.Context, f func(tx pgx.Tx) error) error {
+	return s.changeBy(ctx, s.pool, f)
+}
+
+func (s *Spool) changeBy(ctx context.Context, pool *pgxpool.Pool, f func(tx pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Answer)
 	defer cancel()
-	return pgx.BeginFunc(ctx, s.pool, f)
+	return pgx.BeginFunc(ctx, pool, f)
 }
 
 // newID makes an id that is later than all that this process made before.

@@ -103,7 +103,7 @@ func (c *content) Close() error {
 func addContent(ctx context.Context, tx pgx.Tx, post int64, variant string, b *buffer) error {
 	body, err := addBody(ctx, tx, b)
 	if err == nil {
-		_, err = tx.Exec(ctx, `INSERT INTO spool_contents (post, variant, body, made) VALUES ($1, $2, $3, $4)`, post, variant, body, time.Now().UnixMicro())
+		_, err = tx.Exec(ctx, `INSERT INTO spool_contents (post, variant, body) VALUES ($1, $2, $3)`, post, variant, body)
 	}
 	return err
 }
@@ -134,17 +134,17 @@ func (p *prepared) AddChunk(ctx context.Context, c spool.Chunk) error {
 		return fmt.Errorf("a chunk of entry %s has %d names for %d recipients", p.e.ID, len(c.Names), len(c.Recipients))
 	}
 	p.chunks++
-	name := fmt.Sprintf("%06d", p.chunks)
-	head, err1 := encode(headOf(&c))
-	to, err2 := encode(people{c.Recipients, c.Names})
-	if err := errors.Join(err1, err2); err != nil {
+	c.Name = fmt.Sprintf("%06d", p.chunks)
+	c.Key, c.Due, c.Tries, c.Reason = segment.KeyOf(string(p.e.ID), c.Name), time.Time{}, 0, ""
+	row, octets, err := chunkRow(p.number, &c)
+	if err != nil {
 		return err
 	}
 	if !slices.Contains(p.wanted, c.Variant) {
 		p.wanted = append(p.wanted, c.Variant)
 	}
-	p.waiting = append(p.waiting, []any{p.number, name, int32(segment.KeyOf(string(p.e.ID), name)), int64(0), int32(0), []byte{}, time.Now().UnixMicro(), head, to})
-	if p.octets += len(head) + len(to); len(p.waiting) >= chunkRows || p.octets >= chunkOctets {
+	p.waiting = append(p.waiting, row)
+	if p.octets += octets; len(p.waiting) >= chunkRows || p.octets >= chunkOctets {
 		return p.flush(ctx)
 	}
 	return nil
@@ -163,7 +163,14 @@ func (p *prepared) flush(ctx context.Context) error {
 }
 
 // chunkFields are the columns of a row that waits.
-var chunkFields = []string{"post", "name", "key", "due", "tries", "reason", "made", "head", "recipients"}
+var chunkFields = []string{"post", "name", "key", "due", "tries", "reason", "head", "recipients", "people"}
+
+// chunkRow is a chunk as chunkFields has it, and how large that is.
+func chunkRow(post int64, c *spool.Chunk) (row []any, octets int, err error) {
+	head, err1 := encode(headOf(c))
+	to, err2 := encode(people{c.Recipients, c.Names})
+	return []any{post, c.Name, int32(c.Key), micros(c.Due), int32(c.Tries), []byte(c.Reason), head, to, int32(len(c.Recipients))}, len(head) + len(to), errors.Join(err1, err2)
+}
 
 func (p *prepared) copyChunks(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"spool_chunks"}, chunkFields, pgx.CopyFromRows(p.waiting))
@@ -325,10 +332,9 @@ func (o *owner) went(ctx context.Context, posts []*prepared) bool {
 }
 
 func (p *prepared) commit(ctx context.Context, tx pgx.Tx, all *pgx.Batch) error {
-	now := time.Now().UnixMicro()
 	for _, c := range p.contents {
 		if p.chunks > 0 {
-			all.Queue(smallBody+` INSERT INTO spool_contents (post, variant, body, made) SELECT $4, $5, id, $2 FROM b`, c.size, now, c.memory.Bytes(), p.number, c.variant)
+			all.Queue(smallBody+` INSERT INTO spool_contents (post, variant, body) SELECT $3, $4, id FROM b`, c.size, c.memory.Bytes(), p.number, c.variant)
 		}
 	}
 	if len(p.waiting) > fewChunks {
@@ -339,6 +345,9 @@ func (p *prepared) commit(ctx context.Context, tx pgx.Tx, all *pgx.Batch) error 
 		for _, row := range p.waiting {
 			all.Queue(`INSERT INTO spool_chunks (`+strings.Join(chunkFields, ", ")+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, row...)
 		}
+	}
+	if p.stored {
+		p.checkStored(all)
 	}
 	if p.chunks > 0 {
 		all.Queue(`INSERT INTO spool_posts (number, id, paused) VALUES ($1, $2, false)`, p.number, string(p.e.ID))
@@ -352,7 +361,7 @@ func (p *prepared) commit(ctx context.Context, tx pgx.Tx, all *pgx.Batch) error 
 			return err
 		}
 	}
-	all.Queue(`INSERT INTO spool_finished (id, at) VALUES ($1, $2) ON CONFLICT DO NOTHING`, string(p.e.ID), now)
+	all.Queue(`INSERT INTO spool_finished (id) VALUES ($1) ON CONFLICT DO NOTHING`, string(p.e.ID))
 	all.Queue(takeEntry, string(p.e.Queue), string(p.e.ID)).QueryRow(func(row pgx.Row) error {
 		var there bool
 		if err := row.Scan(&there); err != nil {
@@ -364,6 +373,20 @@ func (p *prepared) commit(ctx context.Context, tx pgx.Tx, all *pgx.Batch) error 
 		return nil
 	})
 	return nil
+}
+
+// checkStored has a commit fail when something is gone of what was written before it, by whose
+// mistake ever: else recipients would be lost, and nobody would know.
+func (p *prepared) checkStored(all *pgx.Batch) {
+	all.Queue(`SELECT (SELECT count(*) FROM spool_chunks WHERE post = $1), (SELECT count(*) FROM spool_contents WHERE post = $1 AND variant = ANY ($2))`,
+		p.number, p.wanted).QueryRow(func(row pgx.Row) error {
+		var chunks, contents int
+		err := row.Scan(&chunks, &contents)
+		if err == nil && (chunks != p.chunks || contents != len(p.wanted)) {
+			err = fmt.Errorf("%d chunks of %d and %d contents of %d are in the database", chunks, p.chunks, contents, len(p.wanted))
+		}
+		return err
+	})
 }
 
 // Abort implements spool.Prepared.

@@ -42,7 +42,7 @@ func (l *lease) turn(ctx context.Context) (time.Duration, error) {
 		return next, nil
 	}
 	next = l.s.opts.Lease / 10
-	site, err := l.s.site(ctx, l.s.pool, l.queue)
+	site, err := l.s.site(ctx, l.s.keep, l.queue)
 	if err != nil {
 		return next, err
 	}
@@ -66,7 +66,7 @@ func (l *lease) prolong(ctx context.Context) (me balance.Member, err error) {
 	rate, sure := l.meter.Rate()
 	asked := boottime()
 	var owned, wished string
-	err = l.s.pool.QueryRow(ctx, `UPDATE spool_owners SET until = clock_timestamp() + $2 * interval '1 microsecond', rate = $3, sure = $4, failing = $5, done = $6, flow = $7
+	err = l.s.keep.QueryRow(ctx, `UPDATE spool_owners SET until = clock_timestamp() + $2 * interval '1 microsecond', rate = $3, sure = $4, failing = $5, done = $6, flow = $7
 		WHERE epoch = $1 RETURNING segments, wished`,
 		l.epoch, l.s.opts.Lease.Microseconds(), rate, sure, l.meter.Failing(), load.Done, l.meter.Flow()).Scan(&owned, &wished)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -115,7 +115,7 @@ func (l *lease) watch(busy func() []segment.Key, moved func()) {
 // follow gives up and takes what the plan says, after it has made one if it is time. It returns
 // what may be handed out then.
 func (l *lease) follow(ctx context.Context) (serves segment.Set, err error) {
-	err = l.s.change(ctx, func(tx pgx.Tx) error {
+	err = l.s.changeBy(ctx, l.s.keep, func(tx pgx.Tx) error {
 		if _, err := lockOwners(ctx, tx); err != nil {
 			return err
 		}
