@@ -255,8 +255,14 @@ func (l *lease) giveUp() error {
 	<-l.gone
 	ctx, cancel := context.WithTimeout(context.Background(), l.s.opts.Lease)
 	defer cancel()
-	if _, err := l.s.keep.Exec(ctx, `DELETE FROM spool_owners WHERE epoch = $1`, l.epoch); err != nil {
+	for tries := 0; ; tries++ {
+		_, err := l.s.keep.Exec(ctx, `DELETE FROM spool_owners WHERE epoch = $1`, l.epoch)
+		if err == nil {
+			return nil
+		}
+		if tries < keepConnections && ctx.Err() == nil {
+			continue // the connections may all be from before a restart of the server
+		}
 		return fmt.Errorf("give segments %s of %s up: %w", l.segments(), l.queue, err)
 	}
-	return nil
 }
