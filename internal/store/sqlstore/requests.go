@@ -288,7 +288,8 @@ func (c *requesting) change(r store.Request, by, why string) (store.RequestResul
 	k := key(r.Address)
 	unchanged := store.RequestResult{Outcome: store.OutcomeUnchanged, Request: r}
 	_, status, err := c.member(k)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && r.Status == list.Enabled && status == list.ByModerator {
+	// Nor may a member make it their own doing, and end that.
+	if errors.Is(err, sql.ErrNoRows) || err == nil && r.Status != "" && status == list.ByModerator {
 		return unchanged, nil
 	}
 	if err != nil {

@@ -220,10 +220,12 @@ var requestTests = []test{
 		}
 		w.status(l, "ann@n.test", list.ByUser)
 		w.ok(w.SetMember(w.ctx, l.ID, list.Member, w.addr("ann@n.test"), store.MemberChange{Status: ptr(list.ByModerator)}))
-		if res := change("f", "", list.Enabled, store.RequestRules{}); res.Outcome != store.OutcomeUnchanged {
-			w.Errorf("what a moderator disabled is %s", res.Outcome)
+		for i, status := range []list.Status{list.ByUser, list.Enabled} { // nor by way of a vacation
+			if res := change(fmt.Sprintf("f%d", i), "", status, store.RequestRules{}); res.Outcome != store.OutcomeUnchanged {
+				w.Errorf("what a moderator disabled is %s by %s", res.Outcome, status)
+			}
+			w.status(l, "ann@n.test", list.ByModerator)
 		}
-		w.status(l, "ann@n.test", list.ByModerator)
 		w.asks(stepOn(l, "g", 0), store.WantChange, "bob@n.test", toConfirm, store.OutcomeUnchanged, false)
 	}},
 	{"a language is asked for, too", func(w *world) {
