@@ -15,6 +15,9 @@ func (d *Daemon) mayAnswer(ctx context.Context, p *post) (bool, error) {
 	if !p.personal {
 		return false, nil
 	}
+	if is, err := d.isList(ctx, p.author); is || err != nil {
+		return false, err
+	}
 	return d.mayWrite(ctx, p, p.author)
 }
 
@@ -45,6 +48,10 @@ func personal(sender string, h *message.Header) (address.Address, bool) {
 	}
 	switch firstWord(h.Get("Precedence")) {
 	case "bulk", "list", "junk", "auto_reply":
+		return to, false
+	}
+	switch firstWord(h.Get("Content-Type")) {
+	case "multipart/report", "message/disposition-notification", "message/delivery-status": // some give them a sender
 		return to, false
 	}
 	for _, field := range []string{"List-Id", "List-Post", "List-Unsubscribe", "X-Auto-Response-Suppress", "X-Loop", "Feedback-ID",
@@ -79,13 +86,16 @@ func away(h *message.Header) bool {
 func robot(local string) bool {
 	local = strings.ToLower(local)
 	switch local {
-	case "mailer-daemon", "postmaster", "noreply", "no-reply", "donotreply", "do-not-reply", "listserv", "majordomo", "nobody", "root", "daemon":
+	case "mailer-daemon", "postmaster", "listserv", "majordomo", "nobody", "root", "daemon":
 		return true
 	}
-	for _, suffix := range []string{"-request", "-bounces", "-owner", "-relay", "-noreply"} {
+	for _, suffix := range []string{"-request", "-bounces", "-owner", "-relay"} {
 		if strings.HasSuffix(local, suffix) {
 			return true
 		}
+	}
+	if words := strings.NewReplacer("-", "", "_", "", ".", "").Replace(local); strings.Contains(words, "noreply") || strings.Contains(words, "donotreply") {
+		return true
 	}
 	return strings.HasPrefix(local, "owner-") || strings.Contains(local, "-bounces+") || strings.HasPrefix(local, "bounce")
 }

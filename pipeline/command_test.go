@@ -209,10 +209,16 @@ func TestMachinesGetNoAnswerToCommands(t *testing.T) {
 		{"list mail", "ann@net.test", "List-Id: <x.y>\r\n", "join"},
 		{"a vacation message of old", "ann@net.test", "X-Autoreply: yes\r\n", "join"},
 		{"a robot", "mailer-daemon@net.test", "", "join"},
+		{"one that wants no answer", "no_reply+17@net.test", "", "join"},
+		{"and another", "shop-noreply@net.test", "", "join"},
+		{"a read receipt", "ann@net.test", "Content-Type: multipart/report; report-type=disposition-notification; boundary=b\r\n", "join"},
+		{"a list", "ops@lists.test", "", "join"},
+		{"a list's other address", "ops-owner@lists.test", "", "join"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w, out := commandWorld(t, "subscription_policy=open", "unsubscription_policy=open")
 			w.add(list.Member, "ann@net.test")
+			w.otherList("ops@lists.test", "bob@net.test")
 			for _, to := range []string{"dev-join@lists.test", "dev-leave@lists.test"} {
 				w.put(spool.Incoming, spool.Envelope{Sender: strings.Trim(tt.env, "<>"), Recipient: to, Role: string(address.Candidates(addr(t, to))[1].Role)},
 					"From: ann@net.test\r\nSubject: "+tt.subject+"\r\n"+tt.extra+"\r\n")
@@ -232,6 +238,7 @@ func TestAVacationResponderConfirmsNothing(t *testing.T) {
 	confirm := tokenIn(t, out.to("ann@net.test", "Please confirm").text)
 	w.wrote(confirm, "ann@net.test", "", "Out of office: Please confirm", "I am away.")
 	w.wrote(confirm, "ann@net.test", "", "Re: Please confirm", "I am away.", "Auto-Submitted: auto-replied\r\n")
+	w.wrote(confirm, "ann@net.test", "", "Read: Please confirm", "It was read.", "Content-Type: multipart/report; boundary=b;\r\n report-type=disposition-notification\r\n")
 	if s := w.statusOf("ann@net.test"); s != "" {
 		t.Errorf("ann is %s", s)
 	}

@@ -129,6 +129,15 @@ func (d *Daemon) open(ctx context.Context, owner spool.Owner, e spool.Entry) (*p
 		p.msg.Close()
 		return nil, permanentError{err}
 	}
+	if p.personal && e.Role != string(address.RolePost) {
+		// No list here asks for anything. Of a post this is found out if it is to be answered.
+		is, err := d.isList(ctx, p.author)
+		if err != nil {
+			p.msg.Close()
+			return nil, err
+		}
+		p.personal = !is
+	}
 	return p, nil
 }
 

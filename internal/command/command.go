@@ -4,6 +4,7 @@
 package command
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -92,15 +93,19 @@ func parse(subject, text string, parseLine func(string) Command) []Command {
 	return out
 }
 
+// mark is what programs put before the subject of an answer: a short word, or one of some longer
+// ones, and perhaps how often it was answered.
+var mark = regexp.MustCompile(`(?i)^(?:\pL{1,3}|antw|antwort|doorst|ответ)(?:[\[(^]\d+[\])]?)?[ \x{a0}]*[:：]`)
+
 // withoutMarks takes the marks of an answer off a subject.
 func withoutMarks(s string) string {
 	for {
 		s = strings.TrimSpace(s)
-		mark, rest, ok := strings.Cut(s, ":")
-		if !ok || len(mark) > 3 || strings.Contains(mark, " ") {
+		found := mark.FindString(s)
+		if found == "" {
 			return s
 		}
-		s = rest
+		s = s[len(found):]
 	}
 }
 
@@ -144,6 +149,9 @@ func parseLine(line string) Command {
 	words := strings.Fields(c.Line)
 	if len(words) == 0 {
 		return c
+	}
+	if len(words) == 1 {
+		words[0] = strings.TrimRight(words[0], ".,")
 	}
 	verb, ok := verbs[strings.ToLower(words[0])]
 	if !ok || !fits(verb, words[1:]) {

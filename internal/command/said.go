@@ -7,16 +7,25 @@ import (
 
 // said are the lines of a text that its author wrote, cleaned as Command.Line is, without those that
 // are empty. What is quoted does not count, nor the line above it that says who wrote that; the
-// signature ends it, and so does what programs put above a message that they do not quote.
+// signature ends it, and so does what programs put above a message that they do not quote. A text
+// that is signed within (RFC 9580 7) counts without what is around it; whoever signed it.
 func said(text string) []string {
 	var out []string
+	signed, head := false, false
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\r\n")
+		if signed {
+			line = strings.TrimPrefix(line, "- ")
+		}
 		if line == "-- " || line == "--" {
 			break
 		}
 		line = strings.TrimSpace(line)
 		switch {
+		case head: // its fields, as "Hash: SHA256"
+			head = line != ""
+		case line == "-----BEGIN PGP SIGNED MESSAGE-----" && len(out) == 0 && !signed:
+			signed, head = true, true
 		case strings.HasPrefix(line, "-----"), strings.HasPrefix(line, "_____"):
 			return out
 		case strings.HasPrefix(line, ">"):
