@@ -241,7 +241,7 @@ func TestTheMemberEnablesDelivery(t *testing.T) {
 		t.Errorf("it is %s", s)
 	}
 	answer("ann@x.test", "")
-	out.to("boss@x.test", "Subject: yes") // a token that was used stands for nothing: the owners see to it
+	out.to("ann@x.test", "Nothing waits for this token") // it was used
 }
 
 // TestWhatABounceProves: who can write a bounce decides how much it counts.

@@ -170,7 +170,7 @@ func (c *commander) do(ctx context.Context, cmd command.Command) error {
 	case command.Echo:
 		c.line(strings.Join(cmd.Args, " "))
 	case command.Confirm:
-		token, _, _ := strings.Cut(strings.ToLower(cmd.Args[0]), "@")
+		token, _, _ := strings.Cut(strings.Trim(strings.ToLower(cmd.Args[0]), "<>.,"), "@")
 		known, err := c.confirm(ctx, token)
 		if err == nil && !known {
 			known, err = c.answerInvitation(ctx, token, command.Accept)

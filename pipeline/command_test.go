@@ -100,8 +100,8 @@ func TestJoinAndLeaveByMail(t *testing.T) {
 			out.to("ann@net.test", "Welcome to dev@lists.test")
 			out.to("boss@x.test", "ann@net.test has joined")
 			out.none()
-			w.wrote(tokenIn(t, ask.text), "ann@net.test", "", "Re: Please confirm", "again")
-			out.to("boss@x.test", "again") // a token that was used stands for nothing: the owners see to it
+			w.wrote(tokenIn(t, ask.text), "ann@work.test", "", "Re: Please confirm", "again")
+			out.to("ann@work.test", "Nothing waits for this token") // it was used
 			out.none()
 
 			w.wrote(tt.leave, "ann@net.test", "", subject("leave"), "")
@@ -259,7 +259,8 @@ func TestATokenEnds(t *testing.T) {
 	confirm := tokenIn(t, out.to("ann@net.test", "within\r\n3 days").text)
 	c.days(3)
 	w.wrote(confirm, "ann@net.test", "", "late", "")
-	out.to("boss@x.test", "Subject: late")
+	out.to("ann@net.test", "Nothing waits for this token")
+	c.days(1)
 	w.wrote("dev-request@lists.test", "ann@net.test", "", "confirm "+strings.TrimPrefix(confirm, "dev-confirm+"), "")
 	out.to("ann@net.test", "Nothing waits for this token")
 	if s := w.statusOf("ann@net.test"); s != "" {
@@ -364,11 +365,14 @@ func TestCommandsByMail(t *testing.T) {
 		{"an address that is none", "leave address=ann", "", []string{"Not understood: leave"}, false},
 		{"the list itself", "join address=dev@lists.test", "", []string{"cannot join"}, false},
 		{"one of the list's addresses", "join address=dev-request@lists.test", "", []string{"cannot join"}, false},
+		{"another list", "join address=ops@lists.test", "", []string{"cannot join"}, false},
+		{"another list, to leave", "leave address=ops@lists.test", "", []string{"cannot leave"}, false},
 		{"a token of nothing", "confirm abcdefgh", "", []string{"Nothing waits"}, false},
 		{"a letter", "A question", "How do I join?", nil, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w, out := commandWorld(t)
+			w.otherList("ops@lists.test", "bob@net.test")
 			w.wrote("dev-request@lists.test", "ann@net.test", "", tt.subject, tt.text)
 			if tt.owners {
 				out.to("boss@x.test", tt.text)

@@ -11,6 +11,7 @@ import (
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/command"
 	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/moderate"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/templates"
 	"github.com/mlist/mlist/internal/trace"
@@ -64,6 +65,11 @@ func (d *Daemon) missed(ctx context.Context, p *post, member address.Address) (s
 	return strings.Join(lines, "\n"), nil
 }
 
+// isToken tells whether it looks like a token, which strangers do not think of.
+func isToken(s string) bool {
+	return len(s) == moderate.TokenLen && !strings.ContainsFunc(s, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '2' || r > '7') })
+}
+
 // confirm does what a token stands for that comes back to the address it was sent from.
 // Whoever has it has read the mail to the address that it is about; where the answer comes
 // from does not matter, since people have many addresses.
@@ -106,18 +112,17 @@ func (d *Daemon) confirm(ctx context.Context, p *post) error {
 		if known {
 			return c.send(ctx)
 		}
-		if c.decision.Verb == command.Unknown {
-			return d.forward(ctx, p)
-		}
-		// The token is older than the memory of decisions. What a stranger writes is a letter.
 		ms, err := c.roles(ctx)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if !has(ms, list.Owner, list.Moderator) {
+		case c.decision.Verb != command.Unknown && has(ms, list.Owner, list.Moderator):
+			c.say("decided_already") // the token is older than the memory of decisions
+		case isToken(token):
+			c.say("token_unknown") // it was used, or has expired: who answers late wants to know
+		default: // what a stranger writes is a letter
 			return d.forward(ctx, p)
 		}
-		c.say("decided_already")
 		return c.send(ctx)
 	}
 	if err != nil {

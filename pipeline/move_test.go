@@ -124,6 +124,23 @@ func TestWhoJoinsWithoutAModerator(t *testing.T) {
 			t.Errorf("%s is %q, want %q", who, s, want)
 		}
 	}
+	// An alternative is anchored like the first.
+	w.set("subscribe_auto_approval=^fay@net\\.test$|gil@net\\.test$")
+	w.wrote("dev-join@lists.test", "not.gil@net.test", "", "", "")
+	w.wrote(tokenIn(t, out.to("not.gil@net.test", "Please confirm").text), "not.gil@net.test", "", "Re: Please confirm", "Yes.")
+	if s := w.statusOf("not.gil@net.test"); s != "" {
+		t.Errorf("not.gil is %q", s)
+	}
+	w.set("subscribe_auto_approval=^.*@net\\.test$")
+	// Where it cannot be done by mail otherwise, they can.
+	w.set("subscription_policy=closed")
+	w.wrote("dev-join@lists.test", "eve2@else.test", "", "", "")
+	out.to("eve2@else.test", "cannot join")
+	w.wrote("dev-join@lists.test", "eli@net.test", "", "", "")
+	w.wrote(tokenIn(t, out.to("eli@net.test", "Please confirm").text), "eli@net.test", "", "Re: Please confirm", "Yes.")
+	if s := w.statusOf("eli@net.test"); s != list.Enabled {
+		t.Errorf("eli is %q", s)
+	}
 	// Where nobody else would be asked to confirm, they are: an envelope sender can be forged.
 	w.set("subscription_policy=moderate")
 	w.wrote("dev-join@lists.test", "dan@net.test", "", "", "")

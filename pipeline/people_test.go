@@ -56,7 +56,7 @@ func TestAddressesAreLinkedByMail(t *testing.T) {
 		t.Errorf("%s is linked before it has confirmed", got)
 	}
 	w.wrote(tokenIn(t, ask.text), "ann@home.test", "", "", "Yes.") // the first token serves no second step
-	out.to("boss@x.test", "Yes.")
+	out.to("ann@home.test", "Nothing waits for this token")
 	w.wrote(tokenIn(t, again.text), "ann@work.test", "", "Re: Please confirm", "Yes.")
 	out.to("ann@home.test", "now count as one person's")
 	out.to("ann@work.test", "now count as one person's")

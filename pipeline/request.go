@@ -34,6 +34,10 @@ func (c *commander) ask(ctx context.Context, r store.Request) error {
 			policy = "confirm"
 		}
 	}
+	approved := r.Want == store.WantJoin && c.p.list.Settings.AutoApproved(r.Address)
+	if approved && policy == "closed" { // but for whom the list names
+		policy = "confirm"
+	}
 	refused, err := c.refused(ctx, r, policy)
 	if err != nil {
 		return err
@@ -44,7 +48,7 @@ func (c *commander) ask(ctx context.Context, r store.Request) error {
 	}
 	proven := r.Address.Key() == c.p.author.Key()
 	rules := rulesOf(policy, proven, c.moderateLife())
-	if r.Want == store.WantJoin && c.p.list.Settings.AutoApproved(r.Address) {
+	if approved {
 		rules.Confirm, rules.Moderate = rules.Confirm || rules.Moderate, false
 	}
 	res, err := c.d.store.AskFor(ctx, c.step(), r, rules)
@@ -75,10 +79,8 @@ func (c *commander) refused(ctx context.Context, r store.Request, policy string)
 	if policy == "closed" || (r.Want == store.WantJoin || r.Want == store.WantInvite) && c.p.list.State == list.Closed {
 		return true, nil
 	}
-	for _, x := range address.Candidates(r.Address) {
-		if x.List.Key() == c.p.list.Address.Key() {
-			return true, nil // a list is no member of itself
-		}
+	if is, err := c.d.isList(ctx, r.Address); is || err != nil {
+		return is, err // what would be asked of it all its members might read
 	}
 	switch r.Want {
 	case store.WantJoin:

@@ -66,7 +66,7 @@ func (s *Settings) AutoApproved(a address.Address) bool {
 			named, err := address.Parse(line)
 			return err == nil && named.Key() == a.Key()
 		}
-		pattern, err := regexp.Compile("(?i)" + line)
+		pattern, err := regexp.Compile("(?i)^(?:" + line + ")") // the group makes ^ count for every alternative
 		return err == nil && pattern.MatchString(a.String())
 	})
 }

@@ -110,7 +110,7 @@ type Settings struct {
 	Advertised             bool     `set:"advertised" default:"true" help:"name the list to those who ask which lists there are"`
 	MemberRosterVisibility string   `set:"member_roster_visibility" default:"moderators" of:"moderators,members,public" help:"who is told by mail who the members are; owners are moderators here, too"`
 	SubscriptionPolicy     string   `set:"subscription_policy" default:"confirm" of:"open,confirm,moderate,confirm_then_moderate,closed" help:"what it takes to join by mail: nothing, where the envelope sender is the address; that the address confirms; that a moderator decides; both; or it cannot be done"`
-	SubscribeAutoApproval  []string `set:"subscribe_auto_approval" help:"addresses, or patterns that start with ^, such as ^.*@example\\.com$, that join without a moderator, whatever subscription_policy says; they confirm all the same"`
+	SubscribeAutoApproval  []string `set:"subscribe_auto_approval" help:"addresses, or patterns that start with ^, such as ^.*@example\\.com$, that join without a moderator, whatever subscription_policy says, be it closed; they confirm all the same"`
 	MaxDaysForInvitations  int      `set:"max_days_for_invitations" default:"30" min:"1" max:"365" help:"days within which an invitation can be accepted"`
 	UnsubscriptionPolicy   string   `set:"unsubscription_policy" default:"confirm" of:"open,confirm,moderate,confirm_then_moderate,closed" help:"what it takes to leave by mail, as above"`
 	SendWelcomeMessage     bool     `set:"send_welcome_message" default:"true" help:"greet who joins"`
