@@ -36,6 +36,11 @@ func jitter(w time.Duration) time.Duration {
 	return w*4/5 + time.Duration(rand.Int64N(int64(w)*2/5+1))
 }
 
+// jitterUp makes a wait longer by up to a fifth.
+func jitterUp(w time.Duration) time.Duration {
+	return w + time.Duration(rand.Int64N(int64(w)/5+1))
+}
+
 // sleep waits for w, or until ctx ends, and tells whether it did not.
 func sleep(ctx context.Context, w time.Duration) bool {
 	t := time.NewTimer(w)

@@ -16,8 +16,9 @@ import (
 type refusal struct {
 	recipient string
 	reply     sender.Reply
-	message   bool // the reply was to the message, not to the recipient
-	expired   bool // a deferral that went on for too long: the last reply of many
+	message   bool      // the reply was to the message, not to the recipient
+	expired   bool      // a deferral that went on for too long: the last reply of many
+	until     time.Time // of a deferral: not to be tried again before; zero if that is not decided
 }
 
 // status is what the refusal means (RFC 3463), which is more than the reply said if that
@@ -62,6 +63,10 @@ const (
 // deliver sends one transaction of a chunk and settles it, or releases the chunk when
 // nothing came of it. An error means that the daemon must stop.
 func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
+	if due, all := d.allAside(c); all {
+		d.owner.Release(c, due) // which charges no try
+		return nil
+	}
 	start := d.now()
 	d.posts.begin(c)
 	j := d.loads.begin()

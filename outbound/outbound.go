@@ -74,20 +74,21 @@ type Spool interface {
 
 // Daemon is the outbound daemon. It is made by New and run once.
 type Daemon struct {
-	spool    Spool
-	log      *slog.Logger
-	cfg      atomic.Pointer[Config]
-	owner    spool.OutgoingOwner
-	mta      *mta
-	keys     keys
-	posts    summaries
-	loads    loads
-	trace    Tracer
-	meter    Meter
-	ready    chan struct{}
-	stopping chan struct{} // closed when no more is to be begun
-	moved    chan struct{} // has a token when other segments are wanted
-	now      func() time.Time
+	spool        Spool
+	log          *slog.Logger
+	cfg          atomic.Pointer[Config]
+	owner        spool.OutgoingOwner
+	mta          *mta
+	keys         keys
+	posts        summaries
+	loads        loads
+	trace        Tracer
+	meter        Meter
+	ready        chan struct{}
+	destinations destinations
+	stopping     chan struct{} // closed when no more is to be begun
+	moved        chan struct{} // has a token when other segments are wanted
+	now          func() time.Time
 
 	mu      sync.Mutex
 	strikes map[string]int      // transactions that came to nothing, by chunk; not the chunk's fault

@@ -8,7 +8,7 @@ import (
 )
 
 // plan picks the recipients of the next transaction. before are those that an earlier
-// transaction of this chunk saw deferred.
+// transaction of this chunk saw deferred, and whose destination is left alone for now.
 func (d *Daemon) plan(c *spool.Chunk) (now, rest []string, before []refusal) {
 	now = c.Recipients
 	d.mu.Lock()
@@ -24,6 +24,8 @@ func (d *Daemon) plan(c *spool.Chunk) (now, rest []string, before []refusal) {
 			}
 		}
 	}
+	now, aside := d.setAside(c, now)
+	before = append(before, aside...)
 	if !has(c.Flags, spool.FlagSMTPUTF8) {
 		now, rest = splitUTF8(now)
 	}

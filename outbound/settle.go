@@ -14,6 +14,7 @@ import (
 func (d *Daemon) finish(ctx context.Context, c *spool.Chunk, out *outcome) error {
 	p := d.takePartial(c)
 	tries := max(c.Tries-p.rounds, 0)
+	d.learn(c, out, tries)
 	d.expire(c, out, tries)
 	if len(out.refused) > 0 {
 		// The write goes on when the grace period is over: it is short.
@@ -54,7 +55,7 @@ func (d *Daemon) settlement(c *spool.Chunk, out *outcome, tries int, p partial) 
 		return s
 	}
 	if len(out.rest) == 0 {
-		s.Due = d.due(c, tries)
+		s.Due = d.due(c, out.deferred)
 		return s
 	}
 	next := &partial{tries: c.Tries + 1, rounds: p.rounds + 1, deferred: make(map[string]refusal, len(out.deferred))}
@@ -82,13 +83,17 @@ func reason(r refusal) string {
 	return r.recipient + ": " + r.reply.String()
 }
 
-// due is when a chunk that has failed tries times before is tried again: after a wait
-// that doubles, but once more just before its age runs out.
-func (d *Daemon) due(c *spool.Chunk, tries int) time.Time {
+// due is when a chunk is tried again: when the first of those deferred may be, but once more
+// just before its age runs out.
+func (d *Daemon) due(c *spool.Chunk, deferred []refusal) time.Time {
 	cfg := d.cfg.Load()
-	now := d.now()
-	due := now.Add(jitter(doubled(cfg.RetryMin, cfg.RetryMax, tries)))
-	if end := c.Created.Add(cfg.MaxAge); due.After(end) && end.After(now.Add(cfg.RetryMin)) {
+	due := deferred[0].until
+	for _, r := range deferred[1:] {
+		if r.until.Before(due) {
+			due = r.until
+		}
+	}
+	if end := c.Created.Add(cfg.MaxAge); due.After(end) && end.After(d.now().Add(cfg.RetryMin)) {
 		return end
 	}
 	return due
