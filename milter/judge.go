@@ -59,7 +59,7 @@ func (s *session) ask(t target, body spool.Message) (sdk.Verdict, error) {
 	}
 	ctx, cancel := context.WithTimeout(s.daemon.work, lookupTimeout)
 	defer cancel()
-	post, err := describe.Post(ctx, s.daemon.store, s.daemon.Config().Texts, t.list, m, 0)
+	post, err := s.daemon.describer.Post(ctx, s.daemon.Config().Texts, t.list, m, 0)
 	if err != nil {
 		return sdk.Verdict{}, err
 	}
@@ -73,7 +73,7 @@ func (s *session) askEnvelope(ctx context.Context, l *list.List, recipient addre
 	if s.tx.unasked {
 		return sdk.Accept, nil
 	}
-	post, err := describe.Envelope(ctx, s.daemon.store, s.daemon.Config().Texts, l, spool.Envelope{
+	post, err := s.daemon.describer.Envelope(ctx, s.daemon.Config().Texts, l, spool.Envelope{
 		List: l.Address.Key(), Role: string(address.RolePost), Sender: s.sender(), Recipient: recipient.String(), Received: s.daemon.now(), Peer: s.peer,
 	})
 	if err != nil {

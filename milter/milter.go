@@ -114,13 +114,14 @@ func (c Config) completed() (*Config, error) {
 // Daemon is the milter. Its methods may be called from any goroutine.
 type Daemon struct {
 	*listen.Service[Config]
-	store  Store
-	stages Stages
-	log    *slog.Logger
-	meter  Meter
-	now    func() time.Time
-	work   context.Context // of look-ups and consultations: ends with the grace period
-	quit   context.CancelFunc
+	store     Store
+	stages    Stages
+	describer *describe.Describer
+	log       *slog.Logger
+	meter     Meter
+	now       func() time.Time
+	work      context.Context // of look-ups and consultations: ends with the grace period
+	quit      context.CancelFunc
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -129,7 +130,7 @@ type Daemon struct {
 
 // New makes a daemon; Run starts it.
 func New(cfg Config, st Store, stages Stages, log *slog.Logger) *Daemon {
-	d := &Daemon{store: st, stages: stages, log: log, meter: noMeter{}, now: time.Now, conns: map[*conn]struct{}{}}
+	d := &Daemon{store: st, describer: describe.New(st), stages: stages, log: log, meter: noMeter{}, now: time.Now, conns: map[*conn]struct{}{}}
 	d.Service = listen.NewService(cfg, listen.Kind[Config]{
 		Name:     "milter",
 		Complete: Config.completed,

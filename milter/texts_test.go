@@ -35,8 +35,8 @@ func TestStagesGetTheTextsInEffect(t *testing.T) {
 		if p == w.stages.envelopes[0] { // there, they get those alone that are settings
 			want = ""
 		}
-		if s := p.List.Settings; s["nonmember_rejection_notice"] != "Members only.\n" || p.List.Text("digest_topics") != want {
-			t.Errorf("the stages get %q and %q", s["nonmember_rejection_notice"], p.List.Text("digest_topics"))
+		if s := p.Settings(); s["nonmember_rejection_notice"] != "Members only.\n" || s["text.digest_topics"] != want {
+			t.Errorf("the stages get %q and %q", s["nonmember_rejection_notice"], s["text.digest_topics"])
 		}
 	}
 }

@@ -80,7 +80,7 @@ func TestAClosedListIsJoinedByNobody(t *testing.T) {
 func TestARenamedListGoesOn(t *testing.T) {
 	asked := make(chan sdk.List, 10)
 	w := newWorld(t, stagesFunc(func(ctx context.Context, p *host.Post) (host.Result, error) {
-		asked <- p.List
+		asked <- sdk.List{Address: p.List.Address, Settings: p.Settings()}
 		return verdict(sdk.Accept)(ctx, p)
 	}))
 	out := &outbox{w: w}

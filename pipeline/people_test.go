@@ -138,7 +138,7 @@ func TestAPostComesFromAnyAddressOfAMember(t *testing.T) {
 	w, _ := linkedWorld(t)
 	is := func(from string) string {
 		t.Helper()
-		p, err := describe.Envelope(t.Context(), w.store, w.daemon.texts(), w.list, spool.Envelope{Sender: from, Recipient: "dev@lists.test", Received: time.Now()})
+		p, err := describe.New(w.store).Envelope(t.Context(), w.daemon.texts(), w.list, spool.Envelope{Sender: from, Recipient: "dev@lists.test", Received: time.Now()})
 		if err != nil {
 			t.Fatal(err)
 		}

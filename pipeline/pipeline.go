@@ -25,6 +25,7 @@ import (
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/archive"
+	"github.com/mlist/mlist/internal/describe"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/moderate"
@@ -96,13 +97,14 @@ type Stages interface {
 
 // Daemon is the pipeline.
 type Daemon struct {
-	cfg     atomic.Pointer[Config]
-	spool   Spool
-	store   Store
-	stages  Stages
-	tracer  Tracer
-	meter   Meter
-	archive archive.Archive // nil: nothing is kept
+	cfg       atomic.Pointer[Config]
+	spool     Spool
+	store     Store
+	describer *describe.Describer
+	stages    Stages
+	tracer    Tracer
+	meter     Meter
+	archive   archive.Archive // nil: nothing is kept
 	// together is nil where spool and store have no transaction in common.
 	together Together
 	closed   chan struct{} // there is a digest to file
@@ -122,7 +124,7 @@ type Daemon struct {
 
 // New returns a pipeline that Run starts.
 func New(cfg Config, sp Spool, st Store, stages Stages, log *slog.Logger) *Daemon {
-	d := &Daemon{spool: sp, store: st, stages: stages, tracer: noTracer{}, meter: noMeter{}, log: log, now: time.Now, closed: make(chan struct{}, 1), bounced: make(chan struct{}, 1), waits: make(chan struct{}, 1), ready: make(chan struct{})}
+	d := &Daemon{spool: sp, store: st, describer: describe.New(st), stages: stages, tracer: noTracer{}, meter: noMeter{}, log: log, now: time.Now, closed: make(chan struct{}, 1), bounced: make(chan struct{}, 1), waits: make(chan struct{}, 1), ready: make(chan struct{})}
 	d.cfg.Store(&cfg)
 	return d
 }

@@ -257,7 +257,7 @@ func (p *post) digest() ([]byte, error) {
 // hostPost is the post as the stages see it.
 func (d *Daemon) hostPost(ctx context.Context, p *post, number int64) (*host.Post, error) {
 	m := &describe.Message{Entry: p.entry, Text: p.msg, Header: p.header, Body: p.body, BodyAt: p.bodyAt}
-	hp, err := describe.Post(ctx, d.store, d.texts(), p.list, m, number)
+	hp, err := d.describer.Post(ctx, d.texts(), p.list, m, number)
 	if err != nil {
 		return nil, outage{err}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/describe"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/segment"
@@ -38,7 +39,7 @@ type Variant struct {
 // finds out who would receive it, without changing anything. Each recipient is handed to
 // recipient.
 func Try(ctx context.Context, st Store, texts *templates.Set, stages Stages, l *list.List, msg spool.Message, env spool.Envelope, recipient func(variant, addr string) error) (*Trial, error) {
-	d := &Daemon{store: st, stages: stages, tracer: noTracer{}, log: slog.New(slog.DiscardHandler), now: time.Now}
+	d := &Daemon{store: st, describer: describe.New(st), stages: stages, tracer: noTracer{}, log: slog.New(slog.DiscardHandler), now: time.Now}
 	d.cfg.Store(&Config{Texts: texts})
 	env.List, env.Key = l.Address.Key(), segment.KeyOf(l.Address.Key())
 	p := &post{entry: spool.Entry{ID: tryEntry, Queue: spool.Incoming, Envelope: env, Size: msg.Size()}, list: l, msg: msg, started: d.now(), log: d.log}

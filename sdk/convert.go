@@ -15,10 +15,6 @@ import (
 // The plugin's half of translating between this package and proto; package wire has
 // mlist's half.
 
-func readList(l *proto.List) List {
-	return List{Address: l.GetAddress(), Settings: l.GetSettings()}
-}
-
 func readEnvelope(e *proto.Envelope) Envelope {
 	env := Envelope{Sender: e.GetSender(), Recipient: e.GetRecipient(), Peer: e.GetPeer(), Flags: e.GetFlags()}
 	if us := e.GetReceivedUnixMicros(); us != 0 {

@@ -300,6 +300,18 @@ func (r *Recipients) Exclude(flag string, addrs ...string) {
 // other lists.
 func (r *Recipients) Rule(rule Rule) { r.rules = append(r.rules, rule) }
 
+// ByStanding says of the stage's answer at RCPT that it goes by the list and its settings, and by
+// which memberships and which ban the sender has, if there is a sender; and by nothing else, not
+// even by who it is or when. mlist may then give the same answer to others without asking.
+func (p *Post) ByStanding() {
+	if p.services == nil {
+		return
+	}
+	p.services.mu.Lock()
+	defer p.services.mu.Unlock()
+	p.services.general = true
+}
+
 // Author returns the address in From, or the envelope sender if there is none.
 func (p *Post) Author() string {
 	for _, m := range message.ParseMailboxes(p.Header.Get("From")) {

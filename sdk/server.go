@@ -30,6 +30,7 @@ type Server struct {
 	mu       sync.Mutex
 	hostname string
 	host     proto.HostClient // nil: nobody to ask
+	known    revisions
 	calls    map[*call]struct{}
 	draining bool
 	idle     chan struct{} // closed when draining and no call is left
@@ -87,6 +88,9 @@ func (s *Server) Describe(_ context.Context, req *proto.DescribeRequest) (*proto
 		if len(req.GetCapabilities()) == 0 {
 			return nil, status.Errorf(codes.FailedPrecondition, "%s %s needs %q, and mlist %s is too old to offer it", s.name, s.version, need, req.GetMlistVersion())
 		}
+	}
+	if slices.Contains(req.GetCapabilities(), CapRevisions) {
+		reply.Uses = []string{CapRevisions}
 	}
 	for _, st := range s.stages {
 		d := &proto.Stage{Name: st.Name, Help: st.Help, AtSmtp: st.AtSMTP, AtRcpt: st.AtRCPT, Digests: st.Digests, OwnPosts: st.OwnPosts, Needs: st.needs()}
@@ -158,7 +162,11 @@ func (s *Server) Handle(ctx context.Context, req *proto.HandleRequest) (*proto.H
 		return nil, err
 	}
 	defer s.leave(c)
-	w, err := s.work(req)
+	settings, ok := s.settings(req.GetList())
+	if !ok {
+		return &proto.HandleReply{UnknownRevision: true}, nil
+	}
+	w, err := s.work(req, settings)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}

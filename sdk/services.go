@@ -27,10 +27,14 @@ const (
 	CapKeep    = "keep"      // Post.Keep, Stage.Digests
 
 	CapPersonal = "personal" // Post.Personal
+
+	// CapRevisions is that settings travel once. A plugin that is built on this package makes
+	// use of it by itself.
+	CapRevisions = "revisions"
 )
 
 // Capabilities are all that this version knows.
-var Capabilities = []string{CapMembers, CapState, CapSubmit, CapSMTP, CapKeep, CapPersonal}
+var Capabilities = []string{CapMembers, CapState, CapSubmit, CapSMTP, CapKeep, CapPersonal, CapRevisions}
 
 // MemberFilter chooses members; an empty field means any. The words are those of
 // proto.MembersRequest.
@@ -116,6 +120,7 @@ type services struct {
 	submits []*proto.Submission
 	counts  map[string]int64
 	keep    []string
+	general bool // Post.ByStanding
 	reading bool
 }
 

@@ -32,13 +32,13 @@ type work struct {
 	edits  []*proto.StateEdit // of the stages so far
 }
 
-func (s *Server) work(req *proto.HandleRequest) (*work, error) {
+func (s *Server) work(req *proto.HandleRequest, settings map[string]string) (*work, error) {
 	s.mu.Lock()
 	hostname := s.hostname
 	w := &work{header: message.ParseHeader(req.GetHeader()), host: s.host, call: req.GetCall(), mark: req.GetMark()}
 	s.mu.Unlock()
 	w.post = Post{Entry: req.GetEntry(), Number: req.GetNumber(), Approved: req.GetApproved(), Hostname: hostname,
-		List: readList(req.GetList()), Envelope: readEnvelope(req.GetEnvelope()), Senders: readSenders(req.GetSenders()),
+		List: List{Address: req.GetList().GetAddress(), Settings: settings}, Envelope: readEnvelope(req.GetEnvelope()), Senders: readSenders(req.GetSenders()),
 		Notes: req.GetNotes(), SubmittedBy: req.GetSubmittedBy(), AtSMTP: req.GetAtSmtp(), AtRCPT: req.GetAtRcpt()}
 	if b := req.GetBody(); b != nil {
 		if b.GetOffset() < 0 || b.GetLength() < 0 {
@@ -102,7 +102,7 @@ func (w *work) run(ctx context.Context, st *Stage) (*proto.StageResult, error) {
 	w.post.Notes = p.Notes
 	asked.mu.Lock() // a handler may have left a goroutine behind
 	defer asked.mu.Unlock()
-	r.Counts = maps.Clone(asked.counts)
+	r.Counts, r.ByStanding = maps.Clone(asked.counts), asked.general && p.AtRCPT
 	if v.Kind != KindAccept {
 		return r, nil
 	}

@@ -6,7 +6,6 @@ package describe
 import (
 	"context"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
@@ -26,6 +25,15 @@ type Store interface {
 	OpenApprovals(ctx context.Context, listID int64, entry string, at time.Time) ([]string, error)
 	MatchBans(ctx context.Context, listID int64, domain string, addrs []address.Address) (map[string]list.Ban, error)
 }
+
+// Describer describes messages for the lists of a store. It may be used by everybody at once.
+type Describer struct {
+	store Store
+	kept  kept
+}
+
+// New makes one that asks this store.
+func New(st Store) *Describer { return &Describer{store: st} }
 
 // Message is a message, taken apart.
 type Message struct {
@@ -51,16 +59,16 @@ func Split(e spool.Entry, text spool.Message) (*Message, error) {
 }
 
 // Post is the message as the stages of the list see it. The error is the store's.
-func Post(ctx context.Context, st Store, texts *templates.Set, l *list.List, m *Message, number int64) (*host.Post, error) {
-	p, err := described(ctx, st, texts, l, m.Entry, m.Header)
+func (d *Describer) Post(ctx context.Context, texts *templates.Set, l *list.List, m *Message, number int64) (*host.Post, error) {
+	p, settings, err := d.described(ctx, texts, l, m.Entry, m.Header)
 	if err != nil {
 		return nil, err
 	}
-	if err := addAliases(ctx, st, l, p.List.Settings); err != nil {
+	if err := addAliases(ctx, d.store, l, p.List.Settings); err != nil {
 		return nil, err
 	}
 	file, offset := m.Text.File()
-	p.Number = number
+	p.Shared, p.Number = settings.post, number
 	p.Body, p.File, p.Offset, p.Length = m.Body, file.Name(), offset+m.BodyAt, m.Text.Size()-m.BodyAt
 	return p, nil
 }
@@ -68,30 +76,30 @@ func Post(ctx context.Context, st Store, texts *templates.Set, l *list.List, m *
 // Envelope is what the stages of the list see of a message that has not come yet. A sender's session waits at
 // each recipient, so they are told what matters then alone: no texts for people but those that are settings,
 // no setting that is empty, and not the list's other addresses.
-func Envelope(ctx context.Context, st Store, texts *templates.Set, l *list.List, env spool.Envelope) (*host.Post, error) {
-	p, err := described(ctx, st, texts, l, spool.Entry{Envelope: env}, message.ParseHeader(nil))
+func (d *Describer) Envelope(ctx context.Context, texts *templates.Set, l *list.List, env spool.Envelope) (*host.Post, error) {
+	p, settings, err := d.described(ctx, texts, l, spool.Entry{Envelope: env}, message.ParseHeader(nil))
 	if err != nil {
 		return nil, err
 	}
-	maps.DeleteFunc(p.List.Settings, func(name, text string) bool { return text == "" || strings.HasPrefix(name, templates.Prefix) })
+	p.Shared = settings.envelope
 	return p, nil
 }
 
-// described is a post without its body.
-func described(ctx context.Context, st Store, texts *templates.Set, l *list.List, e spool.Entry, header *message.Header) (*host.Post, error) {
-	senders, language, err := senders(ctx, st, l, e.Sender, header)
+// described is a post without its body, and the list's settings.
+func (d *Describer) described(ctx context.Context, texts *templates.Set, l *list.List, e spool.Entry, header *message.Header) (*host.Post, shared, error) {
+	senders, language, err := senders(ctx, d.store, l, e.Sender, header)
 	if err != nil {
-		return nil, err
+		return nil, shared{}, err
 	}
-	settings, err := settings(ctx, st, l, e, texts.Settings(l, language))
+	beside, err := beside(ctx, d.store, l, e)
 	if err != nil {
-		return nil, err
+		return nil, shared{}, err
 	}
 	return &host.Post{
 		Entry:    string(e.ID),
 		ListID:   l.ID,
 		Approved: hasFlag(e.Flags, spool.FlagApproved), SubmittedBy: SubmittedBy(e.Flags),
-		List: sdk.List{Address: l.Address.String(), Settings: settings},
+		List: sdk.List{Address: l.Address.String(), Settings: beside},
 		Envelope: sdk.Envelope{
 			Sender: e.Sender, Recipient: e.Recipient, Peer: e.Peer,
 			Received: e.Received, Flags: e.Flags,
@@ -99,11 +107,12 @@ func described(ctx context.Context, st Store, texts *templates.Set, l *list.List
 		Senders: senders,
 		Header:  header,
 		Notes:   map[string]string{},
-	}, nil
+	}, d.settings(texts, l, language), nil
 }
 
-// settings adds to a list's what stages are told beside.
-func settings(ctx context.Context, st Store, l *list.List, e spool.Entry, m map[string]string) (map[string]string, error) {
+// beside is what stages are told beside a list's settings.
+func beside(ctx context.Context, st Store, l *list.List, e spool.Entry) (map[string]string, error) {
+	m := map[string]string{}
 	once, err := st.OpenApprovals(ctx, l.ID, string(e.ID), e.Received)
 	if err != nil {
 		return nil, err

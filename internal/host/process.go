@@ -34,6 +34,8 @@ type process struct {
 	stages        []*proto.Stage
 	needs         []string
 	declared      wire.Needs
+	told          *told // nil if it remembers no settings
+	answers       answers
 	services      *services // nil if it needs none
 	rpc           proto.PluginClient
 	output        *stderrLog
@@ -185,6 +187,9 @@ func (p *process) describe(ctx context.Context, l *launcher) error {
 	}
 	p.name, p.version, p.stages, p.needs = d.GetName(), d.GetVersion(), d.GetStages(), d.GetNeeds()
 	p.declared = wire.NeedsOf(d)
+	if slices.Contains(d.GetUses(), sdk.CapRevisions) || p.wants(sdk.CapRevisions) {
+		p.told = &told{}
+	}
 	if !isWord(p.name) || len(p.version) > 64 || p.version != printable(p.version) {
 		return fmt.Errorf("describe: %.100q version %.100q is no name and version", p.name, p.version)
 	}

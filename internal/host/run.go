@@ -58,7 +58,7 @@ func (g *generation) run(ctx context.Context, p *Post, observe func(wire.Result)
 		if len(c.stages) == 0 {
 			break
 		}
-		results, err := g.call(ctx, &c, p)
+		results, err := c.remembered(p, func() ([]wire.Result, error) { return g.call(ctx, &c, p) })
 		if err != nil {
 			return Result{}, err
 		}

@@ -3,15 +3,12 @@ package host
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	protobuf "google.golang.org/protobuf/proto"
 
-	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/proto"
 	"github.com/mlist/mlist/sdk/wire"
 )
@@ -61,20 +58,19 @@ func (g *generation) attempt(ctx context.Context, c *group, p *wire.Post, turn i
 	ask, closed := proc.services.open(ctx, p)
 	defer closed()
 	p.Call = ask
-	req := wire.Request(p, c.stages, proc.needBody(c.stages) && p.Body != nil)
-	if n := protobuf.Size(req); n > sdk.MaxMessage {
-		return a, false, c.fail(fmt.Errorf("the request has %d bytes, at most %d can be sent", n, sdk.MaxMessage))
-	}
 	patient := ctx
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
 	call, begun := proc.begin(), time.Now()
-	reply, err := proc.rpc.Handle(ctx, req)
+	reply, err := proc.ask(ctx, p, c.stages, proc.needBody(c.stages) && p.Body != nil)
 	c.plugin.tally.add(time.Since(begun), err != nil)
 	c.plugin.counters.calls.Add(1)
 	alone := proc.finish(call)
 	if err == nil {
 		return answer{reply, proc.declared}, false, nil
+	}
+	if errors.Is(err, errTooLarge) {
+		return a, false, c.fail(err)
 	}
 	lost := status.Code(err) == codes.Unavailable && ctx.Err() == nil
 	doubt = lost && (!alone || proc.removed.Load())

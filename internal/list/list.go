@@ -18,6 +18,9 @@ type List struct {
 	ID       int64 // the store's own number of it; never shown
 	Address  address.Address
 	Settings Settings
+	// Revision names the settings as a store read them: with the same one they are the same. Who changes
+	// them empties it.
+	Revision string
 	Created  time.Time
 
 	Style string // that it follows in what it does not set itself; "" is DefaultStyle

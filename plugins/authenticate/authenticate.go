@@ -83,6 +83,7 @@ func (a *authenticate) Config() any { return &a.config }
 // Handle implements sdk.Handler.
 func (a *authenticate) Handle(ctx context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	if p.AtRCPT {
+		p.ByStanding()
 		return sdk.Accept, nil
 	}
 	ids := a.config.AuthservIDs

@@ -30,10 +30,11 @@ func TestWhatIsRefusedByTheEnvelopeAlone(t *testing.T) {
 		list   []string
 		config map[string]any
 		want   string // "" is that it cannot tell
+		own    bool   // somebody else of the same standing might be told something else
 	}{
 		{name: "a member", sender: ann},
 		{name: "a stranger, who may be a member in From", sender: stranger, list: []string{"default_nonmember_action", "reject"}},
-		{name: "a banned sender", sender: banned, want: "reject banned"},
+		{name: "a banned sender", sender: banned, want: "reject banned", own: true},
 		{name: "a banned sender, where all is held", sender: banned, list: []string{"emergency", "true"}},
 		{name: "a banned sender, where there is a password", sender: banned, list: []string{"moderator_password", secret}},
 		{name: "a banned sender, where there is a password for once", sender: banned, list: []string{sdk.OneTimePasswords, "x"}},
@@ -41,7 +42,7 @@ func TestWhatIsRefusedByTheEnvelopeAlone(t *testing.T) {
 		{name: "an announcement list that goes by the envelope", sender: ann, list: announce, want: "reject member-moderated"},
 		{name: "and one who may post there", sender: good, list: announce},
 		{name: "and a stranger", sender: stranger, list: announce, want: "reject nonmember"},
-		{name: "and one who is trusted", sender: stranger, list: with("accept_these_nonmembers", "eve@example.net")},
+		{name: "and one who is trusted", sender: stranger, list: with("accept_these_nonmembers", "eve@example.net"), own: true},
 		{name: "and one whom the site looks for in headers", sender: stranger, list: announce, config: map[string]any{"header_matches": []string{"accept x-ok: yes"}}},
 		{name: "and a password", sender: stranger, list: with("moderator_password", secret)},
 		{name: "and a one-time password", sender: stranger, list: with(sdk.OneTimePasswords, password.HashOnce(password.NewOnce()))},
@@ -52,8 +53,8 @@ func TestWhatIsRefusedByTheEnvelopeAlone(t *testing.T) {
 		{name: "one who may not post, where what fails DMARC is refused", sender: bad, list: []string{"sender_headers", "envelope", "dmarc_fail_action", "reject"}, want: "reject member-moderated"},
 		{name: "one who may not post, where what fails DMARC is held", sender: bad, list: []string{"sender_headers", "envelope", "dmarc_fail_action", "hold"}},
 		{name: "the null sender", sender: sdk.Sender{}, list: announce},
-		{name: "one who posts too much", sender: ann, list: []string{"sender_headers", "envelope", "max_posts_per_hour", "1"}, config: map[string]any{"reject": []string{"rate"}}, want: "reject rate"},
-		{name: "one who posts too much, and is held", sender: ann, list: []string{"sender_headers", "envelope", "max_posts_per_hour", "1"}},
+		{name: "one who posts too much", sender: ann, list: []string{"sender_headers", "envelope", "max_posts_per_hour", "1"}, config: map[string]any{"reject": []string{"rate"}}, want: "reject rate", own: true},
+		{name: "one who posts too much, and is held", sender: ann, list: []string{"sender_headers", "envelope", "max_posts_per_hour", "1"}, own: true},
 		{name: "one who posts too much, but who else is named?", sender: ann, list: []string{"max_posts_per_hour", "1"}, config: map[string]any{"reject": []string{"rate"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,8 +63,20 @@ func TestWhatIsRefusedByTheEnvelopeAlone(t *testing.T) {
 			if tt.sender.Address != "" {
 				c.Senders = []sdk.Sender{tt.sender}
 			}
-			got := handlertest.Run(t, stage(t, "posting"), c).Verdict
+			first := handlertest.Run(t, stage(t, "posting"), c)
+			got := first.Verdict
 			verdict(t, got, cmp.Or(tt.want, "accept"))
+			if first.ByStanding == tt.own {
+				t.Errorf("it is everybody's answer: %t", first.ByStanding)
+			}
+			if first.ByStanding && tt.sender.Address != "" {
+				other := c
+				other.Senders = []sdk.Sender{tt.sender}
+				other.Senders[0].Address, other.Envelope = "zoe@example.com", sdk.Envelope{Sender: "zoe@example.com", Received: now.Add(time.Hour)}
+				if got := handlertest.Run(t, stage(t, "posting"), other).Verdict; got != first.Verdict {
+					t.Errorf("somebody else is told %+v, and not %+v", got, first.Verdict)
+				}
+			}
 			// Whatever the message is, it fares no better.
 			if got.Kind != sdk.KindReject {
 				return

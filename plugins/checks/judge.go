@@ -18,6 +18,9 @@ type rule struct {
 	// atRCPT tells whether ask finds out from the envelope alone what it would find out from
 	// any message with that envelope; nil is never.
 	atRCPT func(v *view) bool
+	// personal tells whether what ask finds out at RCPT goes by more than the list and the sender's
+	// standing there; nil is never.
+	personal func(v *view) bool
 	// refuses: it rejects and discards, and nothing else.
 	refuses bool
 	// ask returns what was found; the zero finding is nothing.

@@ -33,7 +33,11 @@ func (l *loop) Config() any { return &l.config }
 
 // Handle implements sdk.Handler.
 func (l *loop) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
-	if p.Approved || p.AtRCPT { // it can only refuse
+	if p.AtRCPT { // it can only refuse
+		p.ByStanding()
+		return sdk.Accept, nil
+	}
+	if p.Approved {
 		return sdk.Accept, nil
 	}
 	if beenHere(p) {

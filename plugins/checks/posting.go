@@ -136,20 +136,25 @@ func (p *patterns) nonmember(_ context.Context, v *view) (finding, error) {
 	return acts(action, "nonmember", reason, "nonmember"), nil
 }
 
+// these are the nonmembers whom a setting names, and what becomes of their posts.
+type these struct{ setting, action string }
+
+var theseNonmembers = []these{
+	{"accept_these_nonmembers", "defer"}, // the limits still hold, as in Mailman
+	{"hold_these_nonmembers", "hold"},
+	{"reject_these_nonmembers", "reject"},
+	{"discard_these_nonmembers", "discard"},
+}
+
 // nonmemberAction finds the action for a sender: the nonmember's own, then that of the
 // list's four lists, then its default.
 func (p *patterns) nonmemberAction(l sdk.List, s sdk.Sender) string {
 	if m, ok := membership(s, "nonmember"); ok && m.Action != "" {
 		return m.Action
 	}
-	for _, these := range []struct{ setting, action string }{
-		{"accept_these_nonmembers", "defer"}, // the limits still hold, as in Mailman
-		{"hold_these_nonmembers", "hold"},
-		{"reject_these_nonmembers", "reject"},
-		{"discard_these_nonmembers", "discard"},
-	} {
-		if p.match(l, these.setting, s.Address) {
-			return these.action
+	for _, t := range theseNonmembers {
+		if p.match(l, t.setting, s.Address) {
+			return t.action
 		}
 	}
 	return cmp.Or(l.String("default_nonmember_action"), "hold")

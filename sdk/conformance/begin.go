@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -73,7 +74,7 @@ func (c *check) describe(ctx context.Context) {
 	for _, fault := range describeFaults(d) {
 		c.breaks("", "%s", fault)
 	}
-	c.stages, c.needs = d.GetStages(), wire.NeedsOf(d)
+	c.stages, c.needs, c.uses = d.GetStages(), wire.NeedsOf(d), slices.Concat(d.GetUses(), d.GetNeeds())
 	for _, s := range c.stages {
 		if s.GetHelp() == "" {
 			c.advise(s.GetName(), "The stage has no help, one line for people.")

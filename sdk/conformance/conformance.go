@@ -61,6 +61,7 @@ type check struct {
 	corpus *corpus
 	stages []*proto.Stage
 	needs  wire.Needs
+	uses   []string
 
 	trial string
 	found []Finding
@@ -77,6 +78,7 @@ var trials = []struct {
 	{"configuration", (*check).configuration},
 	{"messages", (*check).messages},
 	{"calls", (*check).calls},
+	{"revisions", (*check).revisions},
 	{"cancellation", (*check).cancellation},
 	{"drain", (*check).drain},
 	{"SIGTERM", (*check).terminate},

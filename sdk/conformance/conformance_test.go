@@ -57,6 +57,8 @@ var handlers = map[string]func(){
 	"undraining": func() { serveRaw(&raw{drain: errors.New("not now")}) },
 	"greedy":     func() { serveRaw(&raw{needs: []string{"telepathy"}}) },
 	"sneaky":     func() { serveRaw(&raw{state: []*proto.StateEdit{{Kind: proto.StateEdit_SET, Key: "k"}}}) },
+	"guesses":    func() { serveRaw(&raw{uses: []string{sdk.CapRevisions}}) },
+	"blank":      func() { serveRaw(&raw{uses: []string{sdk.CapRevisions}, blank: true}) },
 	"asks": func() {
 		sdk.Serve("asks", "1.0", sdk.Stage{Name: "s", Help: "h", Members: true, State: true, Handler: handlerFunc(ask)})
 	},
@@ -141,22 +143,27 @@ type raw struct {
 	plugin.NetRPCUnsupportedPlugin
 	mumble bool
 	needs  []string
+	uses   []string
+	blank  bool // it knows no revision
 	ops    []*proto.HeaderOp
 	state  []*proto.StateEdit
 	drain  error
 }
 
 func (r *raw) Describe(context.Context, *proto.DescribeRequest) (*proto.DescribeReply, error) {
-	return &proto.DescribeReply{Name: "raw", Version: "1", Needs: r.needs, Stages: []*proto.Stage{{Name: "s", Help: "h"}}}, nil
+	return &proto.DescribeReply{Name: "raw", Version: "1", Needs: r.needs, Uses: r.uses, Stages: []*proto.Stage{{Name: "s", Help: "h"}}}, nil
 }
 
 func (*raw) Configure(context.Context, *proto.ConfigureRequest) (*proto.ConfigureReply, error) {
 	return &proto.ConfigureReply{}, nil
 }
 
-func (r *raw) Handle(context.Context, *proto.HandleRequest) (*proto.HandleReply, error) {
+func (r *raw) Handle(_ context.Context, req *proto.HandleRequest) (*proto.HandleReply, error) {
 	if r.mumble {
 		return &proto.HandleReply{}, nil
+	}
+	if r.blank && req.GetList().GetRevision() != "" {
+		return &proto.HandleReply{UnknownRevision: true}, nil
 	}
 	return &proto.HandleReply{Results: []*proto.StageResult{{Stage: "s", Verdict: &proto.Verdict{Kind: proto.Verdict_ACCEPT}, HeaderOps: r.ops, StateEdits: r.state}}}, nil
 }
@@ -250,6 +257,8 @@ var broken = map[string][]string{
 	"undraining": {`drain: Drain fails: not now`},
 	"greedy":     {`describe: It needs "telepathy", which this mlist does not know`},
 	"sneaky":     {`messages: A post like any other fails: its reply is invalid: stage s: it changes state, and has not declared that it needs "state"`},
+	"guesses":    {`revisions: It handles a post whose list's settings have a revision that it was never told`},
+	"blank":      {`revisions: It does not know a revision that is in the same request`},
 	"leaves":     {`lifeline: Processes that it started outlive it`},
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/proto"
 	"github.com/mlist/mlist/sdk/wire"
 )
@@ -153,6 +154,58 @@ func (c *check) together(ctx context.Context, p *program, stage string, n int) (
 		}
 	}
 	return failed, why
+}
+
+// revisions are settings that travel once, of a program that says it remembers them.
+func (c *check) revisions(ctx context.Context) {
+	if !slices.Contains(c.uses, sdk.CapRevisions) {
+		return
+	}
+	p := c.begin(ctx)
+	if p == nil {
+		return
+	}
+	defer p.end()
+	told := false
+	for _, tell := range []bool{false, true, false} {
+		known, err := c.byRevision(ctx, p, tell)
+		switch {
+		case err != nil:
+			c.breaks("", "A post whose list's settings have a revision fails: %v.", err)
+			return
+		case tell && !known:
+			c.breaks("", "It does not know a revision that is in the same request; mlist would try the post again and again.")
+		case !tell && known && !told:
+			c.breaks("", "It handles a post whose list's settings have a revision that it was never told; the reply must say unknown_revision.")
+		}
+		told = told || tell
+	}
+}
+
+// byRevision hands over a post with its settings by name; it tells whether the program knew them.
+func (c *check) byRevision(ctx context.Context, p *program, tell bool) (known bool, err error) {
+	post, done, err := c.corpus.post(ordinary)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	post.Shared = wire.NewSettings(map[string]string{"description": "of the check", "subject_prefix": "[check] "})
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	reply, err := p.rpc.Handle(ctx, wire.RequestByRevision(post, c.names(), c.needBody(c.names()), tell))
+	if err != nil {
+		return false, fmt.Errorf("%s%s", words(err), p.fate())
+	}
+	if reply.GetUnknownRevision() {
+		if len(reply.GetResults()) > 0 {
+			return false, errors.New("the reply says unknown_revision, and has results")
+		}
+		return false, nil
+	}
+	if _, err := wire.Apply(post, c.needs, c.names(), reply); err != nil {
+		return false, fmt.Errorf("its reply is invalid: %w", err)
+	}
+	return true, nil
 }
 
 // cancellation gives up on calls at different moments, by cancelling and by deadline,

@@ -59,6 +59,8 @@ type Result struct {
 	State       map[string]string
 	Submissions []sdk.Submission
 	Counts      map[string]int64
+	// ByStanding: the answer at RCPT is that of everybody who has the same standing.
+	ByStanding bool
 	// Kept is what mlist keeps, for each use, if the post is accepted.
 	Kept map[sdk.Use][]byte
 }
@@ -192,7 +194,7 @@ func result(c Case, p *wire.Post, results []wire.Result) (Result, error) {
 		verdict = results[len(results)-1].Verdict
 	}
 	r := Result{Verdict: verdict, Header: p.Header, Body: body.Bytes(), Rules: p.Rules, Notes: p.Notes,
-		Counts: p.Counts}
+		Counts: p.Counts, ByStanding: len(results) > 0 && results[len(results)-1].ByStanding()}
 	r.State = stateAfter(c, p, r.Verdict)
 	if r.Verdict.Kind == sdk.KindAccept {
 		for _, s := range p.Submissions {

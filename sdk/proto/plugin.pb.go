@@ -16,6 +16,8 @@
 //   smtp-time  mlist knows Stage.at_smtp
 //   keep       mlist keeps the posts of StageResult.keep, and knows Stage.digests
 //   personal   mlist fills in the placeholders that begin with HandleRequest.mark
+//   revisions  mlist knows DescribeReply.uses, HandleReply.unknown_revision and
+//              StageResult.by_standing
 //
 // Log records need no service: a line on standard error goes to mlist's log. One that
 // is a JSON object with the string "msg" (and "level", "entry", "list", anything) keeps
@@ -321,7 +323,10 @@ type DescribeReply struct {
 	// What it offers.
 	Stages []*Stage `protobuf:"bytes,3,rep,name=stages,proto3" json:"stages,omitempty"`
 	// The capabilities that it does not work without.
-	Needs         []string `protobuf:"bytes,4,rep,name=needs,proto3" json:"needs,omitempty"`
+	Needs []string `protobuf:"bytes,4,rep,name=needs,proto3" json:"needs,omitempty"`
+	// The capabilities that it makes use of where mlist offers them, and does not need. Of
+	// "revisions" it has to say so here: without it List.revision is always empty.
+	Uses          []string `protobuf:"bytes,5,rep,name=uses,proto3" json:"uses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -380,6 +385,13 @@ func (x *DescribeReply) GetStages() []*Stage {
 func (x *DescribeReply) GetNeeds() []string {
 	if x != nil {
 		return x.Needs
+	}
+	return nil
+}
+
+func (x *DescribeReply) GetUses() []string {
+	if x != nil {
+		return x.Uses
 	}
 	return nil
 }
@@ -1309,8 +1321,13 @@ type List struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As it was created.
 	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	// Every setting in its text form, by name.
-	Settings      map[string]string `protobuf:"bytes,2,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Every setting in its text form, by name: beside and before those of revision, if there is one.
+	Settings map[string]string `protobuf:"bytes,2,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Names settings that many posts have alike. The plugin keeps which they are, as long as it
+	// has room, and mlist does not send them with each post. A name always means the same.
+	Revision string `protobuf:"bytes,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// What revision means; empty if mlist thinks that the plugin knows.
+	Shared        map[string]string `protobuf:"bytes,4,rep,name=shared,proto3" json:"shared,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1355,6 +1372,20 @@ func (x *List) GetAddress() string {
 func (x *List) GetSettings() map[string]string {
 	if x != nil {
 		return x.Settings
+	}
+	return nil
+}
+
+func (x *List) GetRevision() string {
+	if x != nil {
+		return x.Revision
+	}
+	return ""
+}
+
+func (x *List) GetShared() map[string]string {
+	if x != nil {
+		return x.Shared
 	}
 	return nil
 }
@@ -1745,9 +1776,12 @@ func (x *Membership) GetAcknowledgePosts() bool {
 type HandleReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One result for each stage that ran, in order.
-	Results       []*StageResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Results []*StageResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// The plugin does not know, or no longer, what List.revision means, and has run no stage:
+	// mlist asks the same again, with List.shared.
+	UnknownRevision bool `protobuf:"varint,2,opt,name=unknown_revision,json=unknownRevision,proto3" json:"unknown_revision,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *HandleReply) Reset() {
@@ -1787,6 +1821,13 @@ func (x *HandleReply) GetResults() []*StageResult {
 	return nil
 }
 
+func (x *HandleReply) GetUnknownRevision() bool {
+	if x != nil {
+		return x.UnknownRevision
+	}
+	return false
+}
+
 // StageResult is what one stage decided and did. With a verdict other than ACCEPT only
 // its notes and counts matter.
 type StageResult struct {
@@ -1817,7 +1858,11 @@ type StageResult struct {
 	// What mlist is to keep the post for, as it stands after this stage's edits: "archive" (for
 	// good), "digest" (until the list's next digest has gone out). It is kept when the post is
 	// accepted by all stages, once, however often it was tried.
-	Keep          []string `protobuf:"bytes,11,rep,name=keep,proto3" json:"keep,omitempty"`
+	Keep []string `protobuf:"bytes,11,rep,name=keep,proto3" json:"keep,omitempty"`
+	// Of an answer at RCPT: it goes by the list and its settings, and by which memberships and
+	// which ban the sender has, if there is one; by nothing else, not even by who it is or
+	// when. mlist may give the same answer to others without asking. Of a plugin that uses "revisions".
+	ByStanding    bool `protobuf:"varint,12,opt,name=by_standing,json=byStanding,proto3" json:"by_standing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1927,6 +1972,13 @@ func (x *StageResult) GetKeep() []string {
 		return x.Keep
 	}
 	return nil
+}
+
+func (x *StageResult) GetByStanding() bool {
+	if x != nil {
+		return x.ByStanding
+	}
+	return false
 }
 
 // StateEdit changes one value.
@@ -2333,12 +2385,13 @@ const file_plugin_proto_rawDesc = "" +
 	"\fplugin.proto\x12\x0fmlist.plugin.v1\"Z\n" +
 	"\x0fDescribeRequest\x12#\n" +
 	"\rmlist_version\x18\x01 \x01(\tR\fmlistVersion\x12\"\n" +
-	"\fcapabilities\x18\x02 \x03(\tR\fcapabilities\"\x83\x01\n" +
+	"\fcapabilities\x18\x02 \x03(\tR\fcapabilities\"\x97\x01\n" +
 	"\rDescribeReply\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12.\n" +
 	"\x06stages\x18\x03 \x03(\v2\x16.mlist.plugin.v1.StageR\x06stages\x12\x14\n" +
-	"\x05needs\x18\x04 \x03(\tR\x05needs\"\xe2\x01\n" +
+	"\x05needs\x18\x04 \x03(\tR\x05needs\x12\x12\n" +
+	"\x04uses\x18\x05 \x03(\tR\x04uses\"\xe2\x01\n" +
 	"\x05Stage\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04help\x18\x02 \x01(\tR\x04help\x12\x14\n" +
@@ -2409,11 +2462,16 @@ const file_plugin_proto_rawDesc = "" +
 	"\n" +
 	"NotesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb0\x02\n" +
 	"\x04List\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12?\n" +
-	"\bsettings\x18\x02 \x03(\v2#.mlist.plugin.v1.List.SettingsEntryR\bsettings\x1a;\n" +
+	"\bsettings\x18\x02 \x03(\v2#.mlist.plugin.v1.List.SettingsEntryR\bsettings\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\tR\brevision\x129\n" +
+	"\x06shared\x18\x04 \x03(\v2!.mlist.plugin.v1.List.SharedEntryR\x06shared\x1a;\n" +
 	"\rSettingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
+	"\vSharedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9c\x01\n" +
 	"\bEnvelope\x12\x16\n" +
@@ -2445,9 +2503,10 @@ const file_plugin_proto_rawDesc = "" +
 	"\fno_own_posts\x18\x05 \x01(\bR\n" +
 	"noOwnPosts\x12#\n" +
 	"\rno_duplicates\x18\x06 \x01(\bR\fnoDuplicates\x12+\n" +
-	"\x11acknowledge_posts\x18\a \x01(\bR\x10acknowledgePosts\"E\n" +
+	"\x11acknowledge_posts\x18\a \x01(\bR\x10acknowledgePosts\"p\n" +
 	"\vHandleReply\x126\n" +
-	"\aresults\x18\x01 \x03(\v2\x1c.mlist.plugin.v1.StageResultR\aresults\"\xa9\x05\n" +
+	"\aresults\x18\x01 \x03(\v2\x1c.mlist.plugin.v1.StageResultR\aresults\x12)\n" +
+	"\x10unknown_revision\x18\x02 \x01(\bR\x0funknownRevision\"\xca\x05\n" +
 	"\vStageResult\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x122\n" +
 	"\averdict\x18\x02 \x01(\v2\x18.mlist.plugin.v1.VerdictR\averdict\x128\n" +
@@ -2462,7 +2521,9 @@ const file_plugin_proto_rawDesc = "" +
 	"\vsubmissions\x18\t \x03(\v2\x1b.mlist.plugin.v1.SubmissionR\vsubmissions\x12@\n" +
 	"\x06counts\x18\n" +
 	" \x03(\v2(.mlist.plugin.v1.StageResult.CountsEntryR\x06counts\x12\x12\n" +
-	"\x04keep\x18\v \x03(\tR\x04keep\x1a8\n" +
+	"\x04keep\x18\v \x03(\tR\x04keep\x12\x1f\n" +
+	"\vby_standing\x18\f \x01(\bR\n" +
+	"byStanding\x1a8\n" +
 	"\n" +
 	"NotesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -2550,7 +2611,7 @@ func file_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_plugin_proto_goTypes = []any{
 	(StateEdit_Kind)(0),      // 0: mlist.plugin.v1.StateEdit.Kind
 	(Verdict_Kind)(0),        // 1: mlist.plugin.v1.Verdict.Kind
@@ -2588,8 +2649,9 @@ var file_plugin_proto_goTypes = []any{
 	nil,                      // 33: mlist.plugin.v1.ConfigureRequest.ConfigEntry
 	nil,                      // 34: mlist.plugin.v1.HandleRequest.NotesEntry
 	nil,                      // 35: mlist.plugin.v1.List.SettingsEntry
-	nil,                      // 36: mlist.plugin.v1.StageResult.NotesEntry
-	nil,                      // 37: mlist.plugin.v1.StageResult.CountsEntry
+	nil,                      // 36: mlist.plugin.v1.List.SharedEntry
+	nil,                      // 37: mlist.plugin.v1.StageResult.NotesEntry
+	nil,                      // 38: mlist.plugin.v1.StageResult.CountsEntry
 }
 var file_plugin_proto_depIdxs = []int32{
 	6,  // 0: mlist.plugin.v1.DescribeReply.stages:type_name -> mlist.plugin.v1.Stage
@@ -2603,40 +2665,41 @@ var file_plugin_proto_depIdxs = []int32{
 	24, // 8: mlist.plugin.v1.HandleRequest.senders:type_name -> mlist.plugin.v1.Sender
 	34, // 9: mlist.plugin.v1.HandleRequest.notes:type_name -> mlist.plugin.v1.HandleRequest.NotesEntry
 	35, // 10: mlist.plugin.v1.List.settings:type_name -> mlist.plugin.v1.List.SettingsEntry
-	23, // 11: mlist.plugin.v1.Body.splices:type_name -> mlist.plugin.v1.Splice
-	25, // 12: mlist.plugin.v1.Sender.memberships:type_name -> mlist.plugin.v1.Membership
-	27, // 13: mlist.plugin.v1.HandleReply.results:type_name -> mlist.plugin.v1.StageResult
-	30, // 14: mlist.plugin.v1.StageResult.verdict:type_name -> mlist.plugin.v1.Verdict
-	31, // 15: mlist.plugin.v1.StageResult.header_ops:type_name -> mlist.plugin.v1.HeaderOp
-	23, // 16: mlist.plugin.v1.StageResult.splices:type_name -> mlist.plugin.v1.Splice
-	32, // 17: mlist.plugin.v1.StageResult.rules:type_name -> mlist.plugin.v1.RecipientRule
-	36, // 18: mlist.plugin.v1.StageResult.notes:type_name -> mlist.plugin.v1.StageResult.NotesEntry
-	28, // 19: mlist.plugin.v1.StageResult.state_edits:type_name -> mlist.plugin.v1.StateEdit
-	29, // 20: mlist.plugin.v1.StageResult.submissions:type_name -> mlist.plugin.v1.Submission
-	37, // 21: mlist.plugin.v1.StageResult.counts:type_name -> mlist.plugin.v1.StageResult.CountsEntry
-	0,  // 22: mlist.plugin.v1.StateEdit.kind:type_name -> mlist.plugin.v1.StateEdit.Kind
-	1,  // 23: mlist.plugin.v1.Verdict.kind:type_name -> mlist.plugin.v1.Verdict.Kind
-	2,  // 24: mlist.plugin.v1.HeaderOp.kind:type_name -> mlist.plugin.v1.HeaderOp.Kind
-	3,  // 25: mlist.plugin.v1.RecipientRule.kind:type_name -> mlist.plugin.v1.RecipientRule.Kind
-	4,  // 26: mlist.plugin.v1.Plugin.Describe:input_type -> mlist.plugin.v1.DescribeRequest
-	8,  // 27: mlist.plugin.v1.Plugin.Configure:input_type -> mlist.plugin.v1.ConfigureRequest
-	19, // 28: mlist.plugin.v1.Plugin.Handle:input_type -> mlist.plugin.v1.HandleRequest
-	10, // 29: mlist.plugin.v1.Plugin.Health:input_type -> mlist.plugin.v1.HealthRequest
-	12, // 30: mlist.plugin.v1.Plugin.Drain:input_type -> mlist.plugin.v1.DrainRequest
-	14, // 31: mlist.plugin.v1.Host.Members:input_type -> mlist.plugin.v1.MembersRequest
-	17, // 32: mlist.plugin.v1.Host.GetState:input_type -> mlist.plugin.v1.GetStateRequest
-	5,  // 33: mlist.plugin.v1.Plugin.Describe:output_type -> mlist.plugin.v1.DescribeReply
-	9,  // 34: mlist.plugin.v1.Plugin.Configure:output_type -> mlist.plugin.v1.ConfigureReply
-	26, // 35: mlist.plugin.v1.Plugin.Handle:output_type -> mlist.plugin.v1.HandleReply
-	11, // 36: mlist.plugin.v1.Plugin.Health:output_type -> mlist.plugin.v1.HealthReply
-	13, // 37: mlist.plugin.v1.Plugin.Drain:output_type -> mlist.plugin.v1.DrainReply
-	15, // 38: mlist.plugin.v1.Host.Members:output_type -> mlist.plugin.v1.MembersReply
-	18, // 39: mlist.plugin.v1.Host.GetState:output_type -> mlist.plugin.v1.GetStateReply
-	33, // [33:40] is the sub-list for method output_type
-	26, // [26:33] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	36, // 11: mlist.plugin.v1.List.shared:type_name -> mlist.plugin.v1.List.SharedEntry
+	23, // 12: mlist.plugin.v1.Body.splices:type_name -> mlist.plugin.v1.Splice
+	25, // 13: mlist.plugin.v1.Sender.memberships:type_name -> mlist.plugin.v1.Membership
+	27, // 14: mlist.plugin.v1.HandleReply.results:type_name -> mlist.plugin.v1.StageResult
+	30, // 15: mlist.plugin.v1.StageResult.verdict:type_name -> mlist.plugin.v1.Verdict
+	31, // 16: mlist.plugin.v1.StageResult.header_ops:type_name -> mlist.plugin.v1.HeaderOp
+	23, // 17: mlist.plugin.v1.StageResult.splices:type_name -> mlist.plugin.v1.Splice
+	32, // 18: mlist.plugin.v1.StageResult.rules:type_name -> mlist.plugin.v1.RecipientRule
+	37, // 19: mlist.plugin.v1.StageResult.notes:type_name -> mlist.plugin.v1.StageResult.NotesEntry
+	28, // 20: mlist.plugin.v1.StageResult.state_edits:type_name -> mlist.plugin.v1.StateEdit
+	29, // 21: mlist.plugin.v1.StageResult.submissions:type_name -> mlist.plugin.v1.Submission
+	38, // 22: mlist.plugin.v1.StageResult.counts:type_name -> mlist.plugin.v1.StageResult.CountsEntry
+	0,  // 23: mlist.plugin.v1.StateEdit.kind:type_name -> mlist.plugin.v1.StateEdit.Kind
+	1,  // 24: mlist.plugin.v1.Verdict.kind:type_name -> mlist.plugin.v1.Verdict.Kind
+	2,  // 25: mlist.plugin.v1.HeaderOp.kind:type_name -> mlist.plugin.v1.HeaderOp.Kind
+	3,  // 26: mlist.plugin.v1.RecipientRule.kind:type_name -> mlist.plugin.v1.RecipientRule.Kind
+	4,  // 27: mlist.plugin.v1.Plugin.Describe:input_type -> mlist.plugin.v1.DescribeRequest
+	8,  // 28: mlist.plugin.v1.Plugin.Configure:input_type -> mlist.plugin.v1.ConfigureRequest
+	19, // 29: mlist.plugin.v1.Plugin.Handle:input_type -> mlist.plugin.v1.HandleRequest
+	10, // 30: mlist.plugin.v1.Plugin.Health:input_type -> mlist.plugin.v1.HealthRequest
+	12, // 31: mlist.plugin.v1.Plugin.Drain:input_type -> mlist.plugin.v1.DrainRequest
+	14, // 32: mlist.plugin.v1.Host.Members:input_type -> mlist.plugin.v1.MembersRequest
+	17, // 33: mlist.plugin.v1.Host.GetState:input_type -> mlist.plugin.v1.GetStateRequest
+	5,  // 34: mlist.plugin.v1.Plugin.Describe:output_type -> mlist.plugin.v1.DescribeReply
+	9,  // 35: mlist.plugin.v1.Plugin.Configure:output_type -> mlist.plugin.v1.ConfigureReply
+	26, // 36: mlist.plugin.v1.Plugin.Handle:output_type -> mlist.plugin.v1.HandleReply
+	11, // 37: mlist.plugin.v1.Plugin.Health:output_type -> mlist.plugin.v1.HealthReply
+	13, // 38: mlist.plugin.v1.Plugin.Drain:output_type -> mlist.plugin.v1.DrainReply
+	15, // 39: mlist.plugin.v1.Host.Members:output_type -> mlist.plugin.v1.MembersReply
+	18, // 40: mlist.plugin.v1.Host.GetState:output_type -> mlist.plugin.v1.GetStateReply
+	34, // [34:41] is the sub-list for method output_type
+	27, // [27:34] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_plugin_proto_init() }
@@ -2650,7 +2713,7 @@ func file_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_proto_rawDesc), len(file_plugin_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

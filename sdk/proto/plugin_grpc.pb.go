@@ -16,6 +16,8 @@
 //   smtp-time  mlist knows Stage.at_smtp
 //   keep       mlist keeps the posts of StageResult.keep, and knows Stage.digests
 //   personal   mlist fills in the placeholders that begin with HandleRequest.mark
+//   revisions  mlist knows DescribeReply.uses, HandleReply.unknown_revision and
+//              StageResult.by_standing
 //
 // Log records need no service: a line on standard error goes to mlist's log. One that
 // is a JSON object with the string "msg" (and "level", "entry", "list", anything) keeps

@@ -14,6 +14,9 @@ import (
 // edits to the post; of one at SMTP time, notes alone. An error, which is a *StageError where one stage is to blame, leaves
 // the post as it was.
 func Apply(p *Post, needs Needs, stages []string, reply *proto.HandleReply) ([]Result, error) {
+	if reply.GetUnknownRevision() {
+		return nil, errors.New("it does not know settings that were in the request")
+	}
 	results, err := verdicts(stages, reply.GetResults())
 	if err != nil {
 		return nil, err

@@ -23,6 +23,8 @@ type Post struct {
 	Number   int64
 	Approved bool
 	List     sdk.List
+	// Shared, if not nil, are settings that many posts have alike; those of List come before them.
+	Shared   *Settings
 	Envelope sdk.Envelope
 	Senders  []sdk.Sender
 	Header   *message.Header
@@ -71,6 +73,10 @@ type Result struct {
 	reply   *proto.StageResult
 }
 
+// ByStanding tells whether the stage says the same to whoever has the same standing at the same
+// list, with the same settings.
+func (r Result) ByStanding() bool { return r.reply.GetByStanding() }
+
 // StageError is what is wrong with a reply, and with which stage's part of it.
 type StageError struct {
 	Stage string
@@ -91,7 +97,7 @@ func (e *StageError) Unwrap() error { return e.Err }
 func Request(p *Post, stages []string, withBody bool) *proto.HandleRequest {
 	req := &proto.HandleRequest{Stages: stages, Entry: p.Entry, Number: p.Number, Approved: p.Approved, Call: p.Call,
 		SubmittedBy: p.SubmittedBy, AtSmtp: p.AtSMTP, AtRcpt: p.AtRCPT, Mark: p.Mark,
-		List:   &proto.List{Address: text(p.List.Address), Settings: texts(p.List.Settings)},
+		List:   &proto.List{Address: text(p.List.Address), Settings: p.Settings()},
 		Header: p.Header.Bytes(), Notes: texts(p.Notes), Envelope: envelope(p.Envelope)}
 	for _, s := range p.Senders {
 		req.Senders = append(req.Senders, sender(s))

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -188,4 +189,49 @@ func FuzzApply(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestSettingsHaveANameOfTheirOwn(t *testing.T) {
+	names := map[string]int{}
+	for i, all := range []map[string]string{{}, {"a": ""}, {"a": "b"}, {"ab": ""}, {"a": "b", "c": "d"}, {"a": "bc", "": "d"}, {"a": "d", "c": "b"}, {"a": "caf\uFFFD"}} {
+		s := NewSettings(all)
+		if other, ok := names[s.Revision()]; ok {
+			t.Errorf("%d and %d are both %s", i, other, s.Revision())
+		}
+		names[s.Revision()] = i
+	}
+	if a, b := NewSettings(map[string]string{"a": "1", "b": "2"}), NewSettings(map[string]string{"b": "2", "a": "1"}); a.Revision() != b.Revision() {
+		t.Error("the same settings have two names")
+	}
+}
+
+func TestSharedSettingsComeOneWayOrTheOther(t *testing.T) {
+	p := post()
+	p.List = sdk.List{Address: "dev@example.org", Settings: map[string]string{"own": "caf\xe9", "both": "own"}}
+	p.Shared = NewSettings(map[string]string{"shared": "caf\xe8", "both": "shared"})
+	all := map[string]string{"own": "caf\uFFFD", "shared": "caf\uFFFD", "both": "own"}
+	inline := Request(p, nil, false).GetList()
+	if inline.GetRevision() != "" || len(inline.GetShared()) > 0 || !maps.Equal(inline.GetSettings(), all) {
+		t.Errorf("inline: %v", inline)
+	}
+	for _, told := range []bool{false, true} {
+		req := RequestByRevision(p, nil, false, told)
+		if _, err := protobuf.Marshal(req); err != nil {
+			t.Fatal(err)
+		}
+		got := maps.Clone(req.GetList().GetShared())
+		if (got != nil) != told || req.GetList().GetRevision() != p.Shared.Revision() {
+			t.Errorf("by revision: %v", req.GetList())
+		}
+		if told {
+			maps.Copy(got, req.GetList().GetSettings())
+			if !maps.Equal(got, all) {
+				t.Errorf("by revision: %v", req.GetList())
+			}
+		}
+	}
+	p.Shared = NewSettings(nil)
+	if got := RequestByRevision(p, nil, false, true).GetList(); got.GetRevision() != "" {
+		t.Errorf("of no settings: %v", got)
+	}
 }

@@ -158,7 +158,16 @@ func (s *Store) yieldLists(rows *sql.Rows, yield func(*list.List, error) bool) {
 
 type scanner interface{ Scan(...any) error }
 
+// scanList reads a list that may be changed.
 func (s *Store) scanList(row scanner) (*list.List, error) {
+	l, err := s.readList(row)
+	if l != nil {
+		l.Revision = ""
+	}
+	return l, err
+}
+
+func (s *Store) readList(row scanner) (*list.List, error) {
 	var (
 		l                  list.List
 		k, local, settings string
@@ -177,11 +186,7 @@ func (s *Store) scanList(row scanner) (*list.List, error) {
 	if l.State, err = states.word(state); err != nil {
 		return nil, fmt.Errorf("state of %s: %w", l.Address, err)
 	}
-	var overrides map[string]string
-	if err := json.Unmarshal([]byte(settings), &overrides); err != nil {
-		return nil, fmt.Errorf("settings of %s: %w", l.Address, err)
-	}
-	if l.Settings, err = s.styles.Load().Settings(l.Style, overrides); err != nil {
+	if l.Settings, l.Revision, err = s.parsed.settings(s.styles.Load(), l.Style, settings); err != nil {
 		return nil, fmt.Errorf("settings of %s: %w", l.Address, err)
 	}
 	return &l, nil
@@ -189,7 +194,7 @@ func (s *Store) scanList(row scanner) (*list.List, error) {
 
 // List implements store.Lists.
 func (s *Store) List(ctx context.Context, addr address.Address) (*list.List, error) {
-	l, err := s.scanList(s.q.list.QueryRowContext(ctx, key(addr)))
+	l, err := s.readList(s.q.list.QueryRowContext(ctx, key(addr)))
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", addr, notFound(err))
 	}

@@ -56,6 +56,7 @@ type Store struct {
 	texts  map[*sql.Stmt]string // of the queries
 
 	patterns banPatterns
+	parsed   parsed
 }
 
 // Open opens the store at a URL: "sqlite:PATH", or "postgres://USER@HOST/DATABASE" with what

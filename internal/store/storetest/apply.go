@@ -45,7 +45,7 @@ var styleTests = []test{
 		w.ok(w.CreateList(w.ctx, l))
 		got, err := w.List(w.ctx, l.Address)
 		w.ok(err)
-		if !reflect.DeepEqual(got, l) {
+		if !sameList(got, l) {
 			w.Errorf("read back as %+v, want %+v", got, l)
 		}
 		expect("footer", "Corporate\n")

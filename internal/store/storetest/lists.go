@@ -24,8 +24,33 @@ var listTests = []test{
 		}
 		got, err := w.List(w.ctx, w.addr("dev@lists.test"))
 		w.ok(err)
-		if !reflect.DeepEqual(got, l) {
+		if !sameList(got, l) {
 			w.Fatalf("got %+v, want %+v", got, l)
+		}
+	}},
+	{"the revision of a list's settings is another when they are", func(w *world) {
+		l, other := w.list("dev@l.test"), w.another()
+		revision := func() string {
+			w.Helper()
+			got, err := w.List(w.ctx, l.Address)
+			w.ok(err)
+			return got.Revision
+		}
+		first := revision()
+		if first == "" || first != revision() {
+			w.Errorf("it is %q, then %q", first, revision())
+		}
+		changed, err := other.ChangeList(w.ctx, l.Address, map[string]*string{"emergency": ptr("yes")})
+		w.ok(err)
+		second := revision()
+		if second == first || changed.Revision != "" {
+			w.Errorf("after another process changed them it is %q, before %q; what that has in hand is %q", second, first, changed.Revision)
+		}
+		styles, err := list.NewStyles([]list.Style{{Name: list.DefaultStyle, Settings: map[string]string{"footer": "Corporate\n"}}})
+		w.ok(err)
+		w.ok(w.SetStyles(w.ctx, styles))
+		if third := revision(); third == second || third == first {
+			w.Errorf("with another style it is %q", third)
 		}
 	}},
 	{"a copy of a list is there with its people, or not at all", func(w *world) {
@@ -269,7 +294,7 @@ func testChangeList(w *world) {
 	w.fails(err)
 	again, err := w.List(w.ctx, l.Address)
 	w.ok(err)
-	if !reflect.DeepEqual(again, got) {
+	if !sameList(again, got) {
 		w.Errorf("failed changes left %+v, want %+v", again, got)
 	}
 	got, err = w.ChangeList(w.ctx, l.Address, map[string]*string{"max_message_size": nil, "emergency": nil})
@@ -277,4 +302,11 @@ func testChangeList(w *world) {
 	if !reflect.DeepEqual(got.Settings, list.Defaults()) {
 		w.Errorf("back to the defaults is %+v", got.Settings)
 	}
+}
+
+// sameList compares all of two lists but the names of their settings.
+func sameList(a, b *list.List) bool {
+	x, y := *a, *b
+	x.Revision, y.Revision = "", ""
+	return reflect.DeepEqual(x, y)
 }

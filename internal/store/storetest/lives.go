@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +20,7 @@ var lifeTests = []test{
 		}
 		got, err := w.List(w.ctx, l.Address)
 		w.ok(err)
-		if !reflect.DeepEqual(got, frozen) {
+		if !sameList(got, frozen) {
 			w.Errorf("read back as %+v, want %+v", got, frozen)
 		}
 		t, err := w.Resolve(w.ctx, w.addr("dev-owner@l.test"))
@@ -171,7 +170,7 @@ func testRename(w *world) {
 		}
 		again, err := w.List(w.ctx, w.addr(name+"@l.test"))
 		w.ok(err)
-		if !reflect.DeepEqual(again, got) {
+		if !sameList(again, got) {
 			w.Errorf("%s is %+v, want %+v", name, again, got)
 		}
 	}
@@ -221,7 +220,7 @@ func testRestore(w *world) {
 	w.ok(w.DeleteList(w.ctx, again.Address))
 	got, err := w.RestoreList(w.ctx, w.addr("DEV@l.test"))
 	w.ok(err)
-	if !reflect.DeepEqual(got, l) {
+	if !sameList(got, l) {
 		w.Errorf("came back as %+v, want %+v", got, l)
 	}
 	if t, err := w.Resolve(w.ctx, w.addr("devel-owner@l.test")); err != nil || t.List != l.Address {
