@@ -215,7 +215,7 @@ func (w *world) stopAndWait(t testing.TB) {
 		if err != nil {
 			t.Errorf("Run: %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Run does not end")
 	}
 	if n := w.spool.open(); n != 0 {
@@ -241,7 +241,7 @@ func (w *world) dial(t testing.TB) *peer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	return &peer{c, bufio.NewReader(c), t}
@@ -296,10 +296,10 @@ func (p *peer) want(prefixes ...string) {
 // wait waits for cond, bounded.
 func wait(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(time.Minute)
 	for !cond() {
 		if time.Now().After(end) {
-			t.Fatalf("waited 10 s for %s", what)
+			t.Fatalf("waited a minute for %s", what)
 		}
 		time.Sleep(time.Millisecond)
 	}

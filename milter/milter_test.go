@@ -147,7 +147,7 @@ func (w *world) close() {
 		if err != nil {
 			w.t.Errorf("Run: %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Error("Run did not end")
 	}
 	if left, _ := os.ReadDir(w.tmp); len(left) > 0 {
@@ -554,7 +554,7 @@ func TestTooManySessions(t *testing.T) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}

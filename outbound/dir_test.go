@@ -112,12 +112,12 @@ func left(t testing.TB, sp spool.Spool) int {
 
 func drained(t testing.TB, s *settling) {
 	t.Helper()
-	end := time.After(30 * time.Second)
+	end := time.After(time.Minute)
 	for left(t, s) > 0 {
 		select {
 		case <-s.done:
 		case <-end:
-			t.Fatalf("%d recipients left after 30 s", left(t, s))
+			t.Fatalf("%d recipients left after a minute", left(t, s))
 		}
 	}
 }

@@ -227,7 +227,7 @@ func (d *draft) Put(_ context.Context, q spool.Queue, id spool.ID, env spool.Env
 // wait waits until ok, which is called with the lock held after each change.
 func (m *memory) wait(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	end := time.After(20 * time.Second)
+	end := time.After(time.Minute)
 	for {
 		m.mu.Lock()
 		done, ch := ok(), m.change
@@ -240,7 +240,7 @@ func (m *memory) wait(t *testing.T, what string, ok func() bool) {
 		case <-end:
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			t.Fatalf("%s: did not happen within 20 s; events %v", what, m.events)
+			t.Fatalf("%s: did not happen within a minute; events %v", what, m.events)
 		}
 	}
 }
@@ -286,7 +286,7 @@ func (r *running) stop(t testing.TB) error {
 	select {
 	case err := <-r.done:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Run did not end")
 		return nil
 	}

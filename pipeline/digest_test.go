@@ -78,7 +78,7 @@ func (w *world) sent() (subjects map[string][]string, content string) {
 	}
 	subjects = map[string][]string{}
 	for left := n; left > 0; {
-		ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 		c, err := o.Next(ctx)
 		cancel()
 		if err != nil {

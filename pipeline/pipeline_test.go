@@ -207,7 +207,7 @@ func (w *world) post(text string) spool.ID {
 // eventually waits, for a bounded time, until ok says so.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("waited in vain for %s", what)
@@ -285,7 +285,7 @@ func (w *world) take() (*spool.Chunk, string) {
 		w.t.Fatal(err)
 	}
 	defer o.Close()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	c, err := o.Next(ctx)
 	if err != nil {

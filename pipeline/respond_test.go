@@ -26,7 +26,7 @@ func (w *world) delivered() map[string][]string {
 	defer o.Close()
 	out := map[string][]string{}
 	for len(w.outgoing()) > 0 {
-		ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 		c, err := o.Next(ctx)
 		cancel()
 		if err != nil {

@@ -109,7 +109,7 @@ func TestAReloadTakesOnTemplatesWholeOrNotAtAll(t *testing.T) {
 		t.Helper()
 		lmtp(t, dir, "LHLO mx.test", 250, "MAIL FROM:<ann@net.test>", 250, "RCPT TO:<dev-request@lists.test>", 250, "DATA", 354,
 			fmt.Sprintf("From: ann@net.test\r\nSubject: echo %d\r\n\r\n.", n), 250)
-		for deadline := time.Now().Add(20 * time.Second); !inSpool(t, dir, want+"\r\n", fmt.Sprintf("> echo %d\r\n%d", n, n)); time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(bound); !inSpool(t, dir, want+"\r\n", fmt.Sprintf("> echo %d\r\n%d", n, n)); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("nobody writes %q", want)
 			}

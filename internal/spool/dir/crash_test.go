@@ -314,7 +314,7 @@ func onePlace(t *testing.T, path string) {
 func drain(t *testing.T, h *history, path string) {
 	t.Helper()
 	s := storage(path).Open(t).(*Spool)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	in, err := s.Own(ctx, spool.Incoming, segment.All, "drain")
 	if err != nil {

@@ -400,7 +400,7 @@ func newWorld(t *testing.T, f *faults, name string) *world {
 	}
 	t.Cleanup(func() { s.Close() })
 	x := &world{t: t, s: s}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	check := func(err error) {
 		if err != nil {

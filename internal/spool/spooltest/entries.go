@@ -207,9 +207,7 @@ func testDefer(t *testing.T, st Storage) {
 	first := put(t, s, spool.Incoming, "", envelope("dev@l.test"), body)
 	second := put(t, s, spool.Incoming, "", envelope("dev@l.test"), body)
 	o := own(t, s, spool.Incoming, segment.All)
-	e := next(t, o)
-	due := time.Now().Add(time.Second)
-	must(t, o.Defer(t.Context(), e, due, "plugin\ncrashed"))
+	must(t, o.Defer(t.Context(), next(t, o), time.Now().Add(time.Hour), "plugin\ncrashed"))
 	if e := next(t, o); e.ID != second {
 		t.Fatalf("got %s, want %s", e.ID, second)
 	} else {
@@ -217,8 +215,13 @@ func testDefer(t *testing.T, st Storage) {
 	}
 	must(t, o.Close())
 	o = own(t, st.Open(t), spool.Incoming, segment.All)
+	noEntry(t, o)
+	e, err := s.Find(t.Context(), first)
+	must(t, err)
+	must(t, s.Retry(t.Context(), e))
+	due := time.Now()
 	for try := 1; try <= 3; try++ {
-		e = next(t, o)
+		e := next(t, o)
 		if e.ID != first || e.Tries != try || e.Reason != "plugin\ncrashed" {
 			t.Fatalf("got %+v, want %s with %d tries", e, first, try)
 		}
@@ -227,6 +230,8 @@ func testDefer(t *testing.T, st Storage) {
 		}
 		due = time.Now().Add(30 * time.Millisecond)
 		must(t, o.Defer(t.Context(), e, due, "plugin\ncrashed"))
+		must(t, o.Close())
+		o = own(t, st.Open(t), spool.Incoming, segment.All)
 	}
 }
 

@@ -334,7 +334,7 @@ func testTurns(t *testing.T, st Storage) {
 // to do: what was just put is seen a little later.
 func waitForOthers(t *testing.T, out spool.OutgoingOwner, c *spool.Chunk) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !out.Others(c); {
+	for end := time.Now().Add(patience); !out.Others(c); {
 		if time.Now().After(end) {
 			t.Fatal("another post is not seen to wait")
 		}

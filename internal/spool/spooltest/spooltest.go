@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long anything may take that ought to happen at once.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Storage makes spools that share one storage: the first call of Open opens it, the
 // next ones act as other processes would.

@@ -121,7 +121,7 @@ func (w *world) post(from, to, subject string) error {
 func (w *world) soon(from, to, subject string) {
 	w.t.Helper()
 	err := w.post(from, to, subject)
-	for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); err = w.post(from, to, subject) {
+	for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); err = w.post(from, to, subject) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	if err != nil {
@@ -132,7 +132,7 @@ func (w *world) soon(from, to, subject string) {
 // arrives waits until the sink has mail for an address.
 func (w *world) arrives(rcpt, subject string) {
 	w.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		for _, m := range w.sink.Transactions() {
 			if m.MessageID == subject+"@net.test" && slices.Contains(m.Recipients, rcpt) {
 				return
