@@ -4,6 +4,7 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/url"
@@ -50,6 +51,8 @@ func Prepare(c *pgx.ConnConfig, text string) error {
 	c.DialFunc = d.dial
 	for name, value := range map[string]string{
 		"application_name": "mlist",
+		// Each statement sees what others have committed, whatever is usual in this database.
+		"default_transaction_isolation": "read committed",
 		// The server is to notice as well that this machine was cut off, and to take neither
 		// connections nor locks for its own then. (Over a unix socket it disregards these.)
 		"tcp_user_timeout":        strconv.FormatInt(lost.Milliseconds(), 10),
@@ -64,11 +67,32 @@ func Prepare(c *pgx.ConnConfig, text string) error {
 	if c.ValidateConnect == nil && !strings.Contains(text, "target_session_attrs") {
 		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
+	c.ValidateConnect = utf8Only(c.ValidateConnect)
 	c.OnPgError = func(_ *pgconn.PgConn, err *pgconn.PgError) bool {
 		// The connection ends, so that the next one finds where writes are taken now.
 		return !strings.EqualFold(err.Severity, "FATAL") && err.Code != readOnly
 	}
 	return nil
+}
+
+// utf8Only refuses databases that cannot keep every character, or look at none: what a peer or
+// a member is called may have any.
+func utf8Only(further pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
+	return func(ctx context.Context, conn *pgconn.PgConn) error {
+		if is := conn.ParameterStatus("server_encoding"); is != "UTF8" {
+			return fmt.Errorf("the database is encoded in %s: make one with createdb --encoding UTF8 --template template0", is)
+		}
+		if further == nil {
+			return nil
+		}
+		return further(ctx, conn)
+	}
+}
+
+// Lock is the number of an advisory lock as an expression: locks are the database's, and several
+// sites may have a schema of it each, which do not wait for each other.
+func Lock(number int64) string {
+	return fmt.Sprintf(`(%d # hashtextextended(current_schema(), 0))`, number)
 }
 
 // Within returns a configuration whose connections break when the server says nothing for so

@@ -185,20 +185,12 @@ func (s *Spool) open(ctx context.Context, url string) error {
 	}
 	soon := config.Copy()
 	soon.MaxConns = soonConnections
-	soon.AfterConnect = dontWait
 	if s.soon, err = pgxpool.NewWithConfig(ctx, soon); err != nil {
 		return err
 	}
 	keep := config.Copy()
 	keep.MaxConns = keepConnections
 	s.keep, err = pgxpool.NewWithConfig(ctx, keep)
-	return err
-}
-
-// dontWait has a connection not wait for the disk. Who has a synchronous standby, though, wants
-// nobody to get a post twice when that takes over.
-func dontWait(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `SELECT set_config('synchronous_commit', 'off', false) WHERE current_setting('synchronous_standby_names') = ''`)
 	return err
 }
 
@@ -210,6 +202,13 @@ const schemaTable = "spool_version"
 
 // ErrSchema: the tables are not there, or of another version.
 var ErrSchema = errors.New("no spool of this version of mlist")
+
+func schemaError(have, want int64) error {
+	if have < want {
+		return fmt.Errorf("%w: it has schema %d, older than this mlist's %d: start mlist's daemons again, which brings it up to date", ErrSchema, have, want)
+	}
+	return fmt.Errorf("%w: it has schema %d, newer than this mlist's %d: install the version of mlist that it was last used with", ErrSchema, have, want)
+}
 
 func migrate(ctx context.Context, config *pgx.ConnConfig, may bool) error {
 	db := stdlib.OpenDB(*config)
@@ -233,7 +232,7 @@ func migrate(ctx context.Context, config *pgx.ConnConfig, may bool) error {
 		}
 		have, want, err := p.GetVersions(ctx)
 		if err == nil && have != want {
-			err = fmt.Errorf("%w: it has schema %d, this is for %d", ErrSchema, have, want)
+			err = schemaError(have, want)
 		}
 		return err
 	}
@@ -242,8 +241,15 @@ func migrate(ctx context.Context, config *pgx.ConnConfig, may bool) error {
 		return err
 	}
 	defer conn.Close() // and with it the lock
-	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, int64(migrateLock)); err != nil {
+	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock(`+postgres.Lock(migrateLock)+`)`); err != nil {
 		return fmt.Errorf("wait for another mlist that makes the tables: %w", err)
+	}
+	have, want, err := p.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read its schema: %w", err)
+	}
+	if have > want {
+		return schemaError(have, want)
 	}
 	if _, err := p.Up(ctx); err != nil {
 		return fmt.Errorf("make the tables: %w", err)

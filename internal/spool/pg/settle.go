@@ -108,15 +108,20 @@ func (n *notes) together(all []*note) {
 	}
 }
 
+// dontWait is the part of a statement by which its transaction does not wait for the disk. Who has
+// a synchronous standby, though, wants nobody to get a post twice when that takes over. It is
+// no setting of the connection: a pooler may hand that to somebody to whom 250 was promised.
+const dontWait = `soon AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) WHERE current_setting('synchronous_standby_names') = '')`
+
 // putNotes enters recipients, and removes chunks, if the lease lasts: its row is locked until
 // the end of the transaction, which the statement is. It tells the numbers of those recipients whose chunk is
 // not there.
-const putNotes = `WITH own AS MATERIALIZED (SELECT epoch FROM spool_owners WHERE epoch = $1 FOR KEY SHARE),
+var putNotes = `WITH ` + dontWait + `, own AS MATERIALIZED (SELECT epoch FROM spool_owners WHERE epoch = $1 FOR KEY SHARE),
 	noted AS (INSERT INTO spool_progress (post, name, place)
 		SELECT c.post, c.name, n.place FROM own, unnest($2::bigint[], $3::text[], $4::int[]) AS n (post, name, place)
 		JOIN spool_chunks c ON c.post = n.post AND c.name = n.name ON CONFLICT DO NOTHING),
 	ended AS (DELETE FROM spool_chunks c USING own, unnest($5::bigint[], $6::text[]) AS e (post, name) WHERE c.post = e.post AND c.name = e.name)
-	SELECT (SELECT count(*) FROM own), ARRAY(SELECT n.number FROM unnest($2::bigint[], $3::text[]) WITH ORDINALITY AS n (post, name, number)
+	SELECT (SELECT count(*) FROM own WHERE (SELECT count(*) FROM soon) >= 0), ARRAY(SELECT n.number FROM unnest($2::bigint[], $3::text[]) WITH ORDINALITY AS n (post, name, number)
 		WHERE NOT EXISTS (SELECT 1 FROM spool_chunks c WHERE c.post = n.post AND c.name = n.name))`
 
 func (o *outgoing) put(ctx context.Context, all []*note) error {
@@ -160,7 +165,8 @@ func (o *outgoing) put(ctx context.Context, all []*note) error {
 
 // dropEmpty removes those of the posts that have no chunks left, with all that is only theirs.
 func dropEmpty(ctx context.Context, on execer, posts []int64) error {
-	_, err := on.Exec(ctx, `WITH gone AS (DELETE FROM spool_posts p WHERE number = ANY ($1) AND NOT EXISTS (SELECT 1 FROM spool_chunks c WHERE c.post = p.number) RETURNING number),
+	_, err := on.Exec(ctx, `WITH `+dontWait+`, gone AS (DELETE FROM spool_posts p WHERE number = ANY ($1) AND (SELECT count(*) FROM soon) >= 0
+			AND NOT EXISTS (SELECT 1 FROM spool_chunks c WHERE c.post = p.number) RETURNING number),
 		contents AS (DELETE FROM spool_contents WHERE post IN (SELECT number FROM gone) RETURNING post, body)
 		DELETE FROM spool_bodies b USING contents WHERE b.id = contents.body AND NOT EXISTS (SELECT 1 FROM spool_entries e WHERE e.body = b.id)
 			AND NOT EXISTS (SELECT 1 FROM spool_contents c WHERE c.body = b.id AND c.post NOT IN (SELECT post FROM contents))`, posts)

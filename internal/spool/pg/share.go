@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mlist/mlist/internal/balance"
+	"github.com/mlist/mlist/internal/postgres"
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
 )
@@ -265,11 +266,14 @@ func readOwners(ctx context.Context, tx rowsQuerier, ended bool) ([]ownerRow, er
 	})
 }
 
+// takeLeases waits for others of the site that take segments.
+var takeLeases = `SELECT pg_advisory_xact_lock(` + postgres.Lock(leaseLock) + `)`
+
 // lockOwners has whoever takes segments come one after the other, so that of two who look
 // together the second sees the first, and ends leases that are out. One that is in the middle
 // of a change stays: the server ends that soon, if its client hangs.
 func lockOwners(ctx context.Context, tx pgx.Tx) ([]ownerRow, error) {
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(leaseLock)); err != nil {
+	if _, err := tx.Exec(ctx, takeLeases); err != nil {
 		return nil, err
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM spool_owners WHERE epoch IN

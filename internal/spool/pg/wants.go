@@ -60,7 +60,7 @@ func (s *Spool) Drain(ctx context.Context, host string, drained bool) (bool, err
 // Pin implements spool.SharedSegments.
 func (s *Spool) Pin(ctx context.Context, p spool.Pin) error {
 	err := s.change(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(leaseLock)); err != nil {
+		if _, err := tx.Exec(ctx, takeLeases); err != nil {
 			return err
 		}
 		there, err := pinsWithin(ctx, tx, `SELECT first, last, host FROM spool_pins WHERE first <= $2 AND last >= $1 ORDER BY first`, p.Range)

@@ -23,7 +23,7 @@ var postgresDialect = dialect{
 	// nullif: the server may look at the parameter before it knows that it is not wanted.
 	hasTopic:    `EXISTS (SELECT 1 FROM json_array_elements_text(nullif($7, '')::json) AS topic WHERE strpos(topics, topic) > 0)`,
 	bulkParam:   func(n int) string { return fmt.Sprintf("$%d", n) },
-	lockWrites:  fmt.Sprintf(`SELECT pg_advisory_xact_lock(%d)`, writeLock),
+	lockWrites:  `SELECT pg_advisory_xact_lock(` + postgres.Lock(writeLock) + `)`,
 	snapshot:    sql.LevelRepeatableRead,
 	isDuplicate: func(err error) bool { return isState(err, "23505") }, // unique_violation
 	isOrphan:    func(err error) bool { return isState(err, "23503") }, // foreign_key_violation
@@ -31,7 +31,7 @@ var postgresDialect = dialect{
 }
 
 // shareWrites is lockWrites of those who file posts: see Filing.
-var shareWrites = fmt.Sprintf(`SELECT pg_advisory_xact_lock_shared(%d)`, writeLock)
+var shareWrites = `SELECT pg_advisory_xact_lock_shared(` + postgres.Lock(writeLock) + `)`
 
 func isState(err error, code string) bool {
 	var e *pgconn.PgError
@@ -103,10 +103,10 @@ func migratePostgres(ctx context.Context, db *sql.DB, d *dialect, may bool) erro
 	}
 	defer conn.Close() // and with it the lock
 	if may {
-		if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, int64(migrateLock)); err != nil {
+		if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock(`+postgres.Lock(migrateLock)+`)`); err != nil {
 			return fmt.Errorf("wait for another mlist that makes the tables: %w", err)
 		}
-		defer conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, int64(migrateLock)) //nolint:errcheck // closing unlocks, too
+		defer conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock(`+postgres.Lock(migrateLock)+`)`) //nolint:errcheck // closing unlocks, too
 	}
 	return migrate(ctx, db, d, may)
 }
