@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -28,6 +29,7 @@ type dialer struct {
 
 	mu    sync.Mutex
 	until map[string]time.Time // how long an address is not waited for
+	open  map[*link]struct{}   // connections that there are
 }
 
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -43,7 +45,14 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		d.heard(address, time.Since(begun) < hurry) // refused, say
 		return nil, err
 	}
-	return &newConn{Conn: c, wait: wait, heard: func(is bool) { d.heard(address, is) }}, nil
+	l := &link{Conn: c, dialer: d, address: address, first: true, wait: wait}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open == nil {
+		d.open = map[*link]struct{}{}
+	}
+	d.open[l] = struct{}{}
+	return l, nil
 }
 
 func (d *dialer) silent(address string) bool {
@@ -68,29 +77,66 @@ func (d *dialer) heard(address string, is bool) {
 	}
 }
 
-// newConn tells whether the server has ever said something: a machine takes connections for a
-// server that hangs.
-type newConn struct {
-	net.Conn
-	wait  time.Duration // for the first octet; 0 is as long as it takes
-	heard func(bool)
+// lost ends all connections to an address whose machine does not acknowledge any more what is
+// sent to it: each would have to find that out by itself, and whoever uses one after the other
+// would wait for each.
+func (d *dialer) lost(address string) {
+	d.heard(address, false)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for l := range d.open {
+		if l.address == address {
+			_ = l.Conn.Close() // who uses it sees that
+		}
+	}
 }
 
-func (c *newConn) Read(p []byte) (int, error) {
-	if c.heard == nil {
-		return c.Conn.Read(p)
+// link is a connection as the dialer knows it.
+type link struct {
+	net.Conn
+	dialer  *dialer
+	address string
+	// first: the server has not said anything yet. A machine takes connections for a server that hangs.
+	first bool
+	wait  time.Duration // for that; 0 is as long as it takes
+}
+
+func (l *link) Read(p []byte) (int, error) {
+	if !l.first {
+		n, err := l.Conn.Read(p)
+		return n, l.meaning(err)
 	}
-	if c.wait > 0 {
-		late := time.AfterFunc(c.wait, func() { _ = c.Conn.Close() })
+	if l.wait > 0 {
+		late := time.AfterFunc(l.wait, func() { _ = l.Conn.Close() })
 		defer late.Stop()
 	}
 	begun := time.Now()
-	n, err := c.Conn.Read(p)
-	c.heard(n > 0 || time.Since(begun) < hurry)
-	if n > 0 {
-		c.heard = nil
+	n, err := l.Conn.Read(p)
+	l.dialer.heard(l.address, n > 0 || time.Since(begun) < hurry)
+	l.first = n == 0
+	return n, l.meaning(err)
+}
+
+func (l *link) Write(p []byte) (int, error) {
+	n, err := l.Conn.Write(p)
+	return n, l.meaning(err)
+}
+
+// meaning tells of a machine that is lost. The kernel calls that a time-out, which the driver
+// takes for that of a caller, and the connection for good.
+func (l *link) meaning(err error) error {
+	if !errors.Is(err, syscall.ETIMEDOUT) && !errors.Is(err, syscall.EHOSTUNREACH) {
+		return err
 	}
-	return n, err
+	l.dialer.lost(l.address)
+	return fmt.Errorf("%w: %s is lost", ErrSilent, l.address)
+}
+
+func (l *link) Close() error {
+	l.dialer.mu.Lock()
+	delete(l.dialer.open, l)
+	l.dialer.mu.Unlock()
+	return l.Conn.Close()
 }
 
 func timedOut(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

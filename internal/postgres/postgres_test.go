@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -118,6 +119,44 @@ func TestAServerThatDoesNotAnswerIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// failing is a connection whose reads fail.
+type failing struct {
+	net.Conn
+	err error
+}
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// When the kernel gives a connection up, the others to the machine end as well, and the driver
+// is not told of a time-out, after which it would go on with the connection.
+func TestAMachineThatIsLost(t *testing.T) {
+	one, two := silentServer(t), silentServer(t)
+	d := &dialer{many: true}
+	var links []*link
+	for _, addr := range []string{one, one, two} {
+		c, err := d.dial(t.Context(), "tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		links = append(links, c.(*link))
+	}
+	links[0].first = false
+	links[0].Conn = failing{links[0].Conn, &net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ETIMEDOUT)}}
+	_, err := links[0].Read(make([]byte, 1))
+	if timeout := net.Error(nil); !errors.Is(err, ErrSilent) || errors.As(err, &timeout) && timeout.Timeout() {
+		t.Errorf("a connection that was given up: %v", err)
+	}
+	for i, closed := range []bool{true, true, false} {
+		if err := links[i].SetDeadline(time.Now()); errors.Is(err, net.ErrClosed) != closed {
+			t.Errorf("connection %d: %v", i, err)
+		}
+	}
+	if !d.silent(one) || d.silent(two) {
+		t.Error("which machine is lost is not known")
+	}
+}
+
 func TestWhatTheURLSaysOfSocketsHolds(t *testing.T) {
 	addr := silentServer(t)
 	for _, tt := range []struct {
@@ -138,7 +177,7 @@ func TestWhatTheURLSaysOfSocketsHolds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := conn.(*newConn).Conn.(*net.TCPConn).SyscallConn()
+		raw, err := conn.(*link).Conn.(*net.TCPConn).SyscallConn()
 		if err != nil {
 			t.Fatal(err)
 		}

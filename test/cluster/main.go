@@ -1,13 +1,16 @@
 // Command cluster has three hosts, each with mlist and an MTA of its own, share one PostgreSQL
 // with a synchronous standby, and takes away one thing after another under load: a host, its
-// way to the database, its MTA, the database. After each, every post that was acknowledged is
-// at every member, and none came twice but those that were in flight. `make cluster-test`
-// runs it, as root.
+// way to the database, its MTA, the database's host; and it stops one for longer than its
+// lease, and upgrades all of them in turn. The MTA is a real Postfix where one is installed:
+// posts go in through it, and what it hands on goes to a sink, whose record tells after each
+// step that every post that was taken is at every member, and that none came twice but what
+// was in flight. `make cluster-test` runs it, as root.
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,91 +19,95 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mlist/mlist/internal/spool/pg"
 	"github.com/mlist/mlist/test/harness"
 	"github.com/mlist/mlist/test/postgres"
-	"github.com/mlist/mlist/test/tools/checker"
-	"github.com/mlist/mlist/test/tools/inject"
-	"github.com/mlist/mlist/test/tools/sink"
 )
 
 const (
-	bound   = 5 * time.Minute // for everything
-	list    = "dev@lists.test"
-	members = 20
-	mtaAddr = "127.0.0.1:10025" // on each host
+	bound       = 8 * time.Minute // for everything; at leisure it takes a good two
+	stepBound   = 150 * time.Second
+	list        = "dev@lists.test"
+	members     = 10
+	lease       = 10 * time.Second
+	connections = 2 // of each host to its MTA
+	chunk       = 5 // recipients in a transaction
 )
 
 func main() {
+	only := flag.String("only", "", "of the steps do those whose names have this in them")
+	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
-	if err := run(ctx); err != nil {
+	if err := run(ctx, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
 		os.Exit(1)
 	}
 }
 
-// host is a machine.
-type host struct {
-	name string
-	mta  *sink.Server
-	site *harness.Mlist
-}
-
 type cluster struct {
-	net     *network
-	dir     string
-	hosts   []*host
-	sinks   []*sink.Server // MTAs that there are and were
-	primary *postgres.Server
-	standby *postgres.Server
-
-	mu      sync.Mutex
-	due     []checker.Accepted
-	refused int
-	off     map[string]bool // hosts to which nothing is sent
-	all     []string        // members
-	clean   []func() error
+	net      *network
+	dir      string
+	postfix  bool // hosts have a real one
+	hosts    []*host
+	primary  *postgres.Server
+	standby  *postgres.Server
+	watch    *pg.Spool // who owns what, as the database has it
+	upgraded chan error
+	all      []string // members
+	load     load
+	clean    []func() error
 }
 
-func run(ctx context.Context) (err error) {
-	c := &cluster{off: map[string]bool{}}
+// step is something that happens to hosts under load.
+type step struct {
+	what string
+	do   func(context.Context) (string, error) // what is said of it beside the figures
+	// hit is how many daemons lose what they have in flight.
+	hit int
+}
+
+func run(ctx context.Context, only string) (err error) {
+	c := &cluster{upgraded: make(chan error, 1), postfix: harness.FindPostfix() == nil}
 	defer func() {
 		for i := len(c.clean) - 1; i >= 0; i-- {
 			err = errors.Join(err, c.clean[i]())
 		}
 	}()
-	c.clean = append(c.clean, func() (err error) {
-		for _, s := range c.sinks {
-			err = errors.Join(err, s.Close())
-		}
-		return err
-	})
+	begun := time.Now()
 	if err := c.start(ctx); err != nil {
 		return err
 	}
+	mta := "a sink: there is no Postfix here"
+	if c.postfix {
+		mta = "Postfix"
+	}
+	fmt.Printf("three hosts, each with mlist and %s; PostgreSQL with a synchronous standby; started in %.0f s\n\n", mta, time.Since(begun).Seconds())
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	var load sync.WaitGroup
+	var senders sync.WaitGroup
 	for _, h := range c.hosts {
-		load.Go(func() { c.load(ctx, h) })
+		senders.Go(func() { c.send(ctx, h) })
 	}
-	defer load.Wait()
+	defer senders.Wait()
 	defer stop()
-	for _, step := range []struct {
-		what string
-		do   func(context.Context) error
-	}{
-		{"load on three hosts", func(context.Context) error { return nil }},
-		{"a host is killed, and comes back", c.killHost},
-		{"a host is cut off from the database for longer than its lease", c.cutOff},
-		{"a host loses its MTA", c.loseMTA},
-		{"the primary is killed, and the standby promoted", c.failOver},
-		{"all hosts are restarted, one after the other", c.roll},
+	for _, s := range []step{
+		{"load on three hosts", func(context.Context) (string, error) { return "", nil }, 0},
+		{"a host loses its power, and comes back", c.killHost, 1},
+		{"a host is cut off from the database for longer than its lease", c.cutOff, 1},
+		{"a daemon is stopped for longer than its lease, and wakes", c.pause, 1},
+		{"a host loses its MTA", c.loseMTA, 1},
+		{"the primary's host is cut off, and the standby promoted", c.failOver, 3},
+		{"all hosts are upgraded, one after the other", c.roll, 0},
 	} {
-		if err := c.step(ctx, step.what, step.do); err != nil {
-			return fmt.Errorf("%s: %w\n%s", step.what, err, c.logs())
+		if !strings.Contains(s.what, only) {
+			continue
+		}
+		if err := c.step(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w\n%s", s.what, err, c.logs())
 		}
 	}
+	fmt.Printf("\nall of it in %.0f s: nothing was lost, and nothing came twice but what was in flight\n", time.Since(begun).Seconds())
 	return nil
 }
 
@@ -117,7 +124,40 @@ func (c *cluster) start(ctx context.Context) (err error) {
 	}
 	c.dir = dir
 	c.clean = append(c.clean, func() error { remove(); return nil })
-	err = c.net.in("db1", func() (err error) {
+	dist, err := harness.Build(ctx)
+	if err != nil {
+		return err
+	}
+	go func() { c.upgraded <- c.buildUpgrade(ctx) }()
+	if err := c.startDatabases(ctx); err != nil {
+		return err
+	}
+	for _, name := range names[2:] {
+		h, err := c.newHost(ctx, name, dist)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		c.hosts = append(c.hosts, h)
+	}
+	if err := c.watchAt(ctx, c.primary); err != nil {
+		return err
+	}
+	c.clean = append(c.clean, func() error { c.watch.Close(); return nil }) // its server may be gone
+	for i := range members {
+		c.all = append(c.all, fmt.Sprintf("member%d@net.test", i))
+	}
+	return c.net.in("host1", func() error {
+		m := c.hosts[0].site
+		_, err := m.Command(ctx, nil, "list", "create", list, "default_nonmember_action=accept", "verp_delivery_interval=1")
+		if err == nil {
+			_, err = m.Command(ctx, strings.NewReader(strings.Join(c.all, "\n")+"\n"), "member", "add", list, "--file", "-")
+		}
+		return err
+	})
+}
+
+func (c *cluster) startDatabases(ctx context.Context) error {
+	err := c.net.in("db1", func() (err error) {
 		c.primary, err = postgres.Start(ctx, postgres.Options{Durable: true, Listen: address(0) + ":5432", Settings: map[string]string{"synchronous_standby_names": "second"}})
 		return err
 	})
@@ -133,213 +173,86 @@ func (c *cluster) start(ctx context.Context) (err error) {
 		return err
 	}
 	c.clean = append(c.clean, c.standby.Stop)
-	dist, err := harness.Build(ctx)
+	return nil
+}
+
+// url is where hosts find whichever database takes writes.
+func (c *cluster) url() string {
+	return strconv.Quote(fmt.Sprintf("postgres://mlist@%s:5432,%s:5432/postgres?search_path=public&target_session_attrs=read-write", address(0), address(1)))
+}
+
+// step does something under load, then waits until all that was taken is delivered.
+func (c *cluster) step(ctx context.Context, s step) error {
+	ctx, cancel := context.WithTimeout(ctx, stepBound)
+	defer cancel()
+	before := c.figures()
+	c.load.allow(true)
+	if err := c.takes(ctx, 15); err != nil {
+		return err
+	}
+	said, err := s.do(ctx)
 	if err != nil {
 		return err
 	}
-	url := strconv.Quote(fmt.Sprintf("postgres://mlist@%s:5432,%s:5432/postgres?search_path=public&target_session_attrs=read-write&connect_timeout=2", address(0), address(1)))
-	for _, name := range names[2:] {
-		h := &host{name: name}
-		dir := filepath.Join(c.dir, name)
-		if h.site, err = harness.Install(dir, dist, harness.Options{MTA: mtaAddr, Set: map[string]string{
-			"hostname": strconv.Quote(name + ".test"), "store.url": url, "spool.url": url, "milter.listen": "[]", "metrics.listen": `""`, "outbound.segments": `"auto"`, "pipeline.segments": `"auto"`,
-			"trace.dir": strconv.Quote(filepath.Join(dir, "trace")), "archive.url": strconv.Quote("dir:" + filepath.Join(c.dir, "archive")),
-		}}); err != nil {
-			return err
-		}
-		err = c.net.in(name, func() (err error) {
-			h.mta, err = sink.Listen(mtaAddr, sink.Options{Record: sink.Memory})
-			return errors.Join(err, h.site.Start(ctx))
-		})
-		if err != nil {
-			return err
-		}
-		c.sinks = append(c.sinks, h.mta)
-		c.clean = append(c.clean, func() error { h.site.Kill(); return nil })
-		c.hosts = append(c.hosts, h)
-	}
-	for i := range members {
-		c.all = append(c.all, fmt.Sprintf("member%d@net.test", i))
-	}
-	return c.net.in("host1", func() error {
-		m := c.hosts[0].site
-		_, err := m.Command(ctx, nil, "list", "create", list, "default_nonmember_action=accept", "verp_delivery_interval=1")
-		if err == nil {
-			_, err = m.Command(ctx, strings.NewReader(strings.Join(c.all, "\n")+"\n"), "member", "add", list, "--file", "-")
-		}
-		return err
-	})
-}
-
-// load posts to a host as long as it is there. What it does not take is another's.
-func (c *cluster) load(ctx context.Context, h *host) {
-	for n := 0; ctx.Err() == nil; n++ {
-		c.mu.Lock()
-		off := c.off[h.name]
-		c.mu.Unlock()
-		if !off {
-			r, err := inject.Run(ctx, inject.Options{
-				Addr: "unix:" + h.site.LMTP, Lists: []string{list}, Sender: "eve@else.test", Tag: fmt.Sprint(h.name, n), Messages: 5, Connections: 1, Size: 2000,
-				Accepted: func(id, _ string, _ time.Duration) {
-					c.mu.Lock()
-					defer c.mu.Unlock()
-					c.due = append(c.due, checker.Accepted{MessageID: strings.Trim(id, "<>"), Recipients: c.all})
-				},
-			})
-			if err != nil || r.Accepted < 5 {
-				c.mu.Lock()
-				c.refused++
-				c.mu.Unlock()
-			}
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-		}
-	}
-}
-
-// pause has nothing more sent to some hosts, or all.
-func (c *cluster) pause(off bool, hosts ...*host) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, h := range hosts {
-		c.off[h.name] = off
-	}
-}
-
-// step does something under load, then waits until all that was acknowledged is delivered.
-func (c *cluster) step(ctx context.Context, what string, do func(context.Context) error) error {
-	begun := time.Now()
-	c.mu.Lock()
-	before := len(c.due)
-	c.mu.Unlock()
-	c.pause(false, c.hosts...)
-	if err := c.accepts(ctx, 20); err != nil {
+	if err := c.takes(ctx, 15); err != nil {
 		return err
 	}
-	if err := do(ctx); err != nil {
+	c.load.allow(false)
+	quiet := time.Now()
+	if err := wait(ctx, "senders to get their posts taken", c.load.idle); err != nil {
 		return err
 	}
-	if err := c.accepts(ctx, 20); err != nil {
-		return err
+	if err := wait(ctx, "every post at every member", func() bool { return c.everywhere() }); err != nil {
+		return fmt.Errorf("%w: %s", err, c.compare())
 	}
-	c.pause(true, c.hosts...)
-	var report checker.Report
-	err := wait(ctx, "every post at every member", func() bool {
-		report = c.compare()
-		return len(report.Lost) == 0
-	})
-	c.mu.Lock()
-	fmt.Printf("%-66s %5d posts  %s  (%d refused so far, %.0f s)\n", what, len(c.due)-before, report, c.refused, time.Since(begun).Seconds())
-	c.mu.Unlock()
-	if err == nil && !report.OK() {
-		err = errors.New("not as promised")
-	}
-	return err
+	return c.report(s, before, quiet, said)
 }
 
-func (c *cluster) compare() checker.Report {
-	var sent []sink.Transaction
-	for _, s := range c.sinks {
-		sent = append(sent, s.Transactions()...)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return checker.Compare(c.due, sent)
-}
-
-// accepts waits until so many more posts were taken.
-func (c *cluster) accepts(ctx context.Context, more int) error {
-	have := func() int { c.mu.Lock(); defer c.mu.Unlock(); return len(c.due) }
-	want := have() + more
-	return wait(ctx, "posts to be taken", func() bool { return have() >= want })
+// takes waits until so many more posts were taken.
+func (c *cluster) takes(ctx context.Context, more int) error {
+	want := c.load.taken() + more
+	return wait(ctx, "posts to be taken", func() bool { return c.load.taken() >= want })
 }
 
 func wait(ctx context.Context, what string, ok func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 70*time.Second)
-	defer cancel()
 	for !ok() {
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
 			return fmt.Errorf("waited in vain for %s", what)
 		}
 	}
 	return nil
 }
 
-func (c *cluster) again(ctx context.Context, h *host) error {
-	return c.net.in(h.name, func() error { return h.site.Start(ctx) })
-}
-
-func (c *cluster) killHost(ctx context.Context) error {
-	h := c.hosts[0]
-	h.site.Kill()
-	if err := c.accepts(ctx, 20); err != nil {
-		return err
-	}
-	return c.again(ctx, h)
-}
-
-func (c *cluster) cutOff(ctx context.Context) error {
-	h := c.hosts[1]
-	if err := c.net.unplug(h.name); err != nil {
-		return err
-	}
+func sleep(ctx context.Context, long time.Duration) error {
 	select {
-	case <-time.After(12 * time.Second): // the lease is 10
-	case <-ctx.Done():
-	}
-	return errors.Join(c.accepts(ctx, 20), c.net.plug(h.name))
-}
-
-func (c *cluster) loseMTA(ctx context.Context) error {
-	h := c.hosts[2]
-	if err := h.mta.Close(); err != nil {
-		return err
-	}
-	if err := c.accepts(ctx, 40); err != nil {
-		return err
-	}
-	return c.net.in(h.name, func() error {
-		again, err := sink.Listen(mtaAddr, sink.Options{Record: sink.Memory})
-		if err != nil {
-			return err
-		}
-		c.sinks = append(c.sinks, again)
+	case <-time.After(long):
 		return nil
-	})
-}
-
-func (c *cluster) failOver(ctx context.Context) error {
-	if err := c.primary.Kill(); err != nil {
-		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return c.standby.Promote(ctx)
-}
-
-func (c *cluster) roll(ctx context.Context) error {
-	for _, h := range c.hosts {
-		if err := h.site.Stop(); err != nil {
-			return err
-		}
-		if err := c.again(ctx, h); err != nil {
-			return err
-		}
-		if err := c.accepts(ctx, 10); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // logs are the last lines of each host's log.
 func (c *cluster) logs() string {
 	var b strings.Builder
+	last := func(what, log string) {
+		lines := strings.Split(strings.TrimSpace(log), "\n")
+		fmt.Fprintf(&b, "--- %s\n%s\n", what, strings.Join(lines[max(0, len(lines)-30):], "\n"))
+	}
 	for _, h := range c.hosts {
-		lines := strings.Split(h.site.Log(), "\n")
-		fmt.Fprintf(&b, "--- host %s\n%s\n", h.name, strings.Join(lines[max(0, len(lines)-30):], "\n"))
+		last("mlist on "+h.name, h.site.Log())
+		if h.postfix != nil {
+			last("Postfix on "+h.name, h.postfix.Log())
+		}
 	}
 	return b.String()
+}
+
+// buildUpgrade builds another mlist, with its handlers, for hosts to be upgraded to.
+func (c *cluster) buildUpgrade(ctx context.Context) error {
+	root, err := harness.Root()
+	if err != nil {
+		return err
+	}
+	return build(ctx, root, filepath.Join(c.dir, "upgrade", "mlist"), "./cmd/mlist", upgradeVersion)
 }

@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,6 +72,31 @@ func (n *network) unplug(host string) error {
 
 func (n *network) plug(host string) error {
 	return ip("-n", n.name("switch"), "link", "set", "dev", host, "master", "br0")
+}
+
+// kill ends all that runs on a host, as when it loses its power.
+func (n *network) kill(host string) error {
+	for range 100 { // what is about to be started is not there yet
+		out, err := exec.Command("ip", "netns", "pids", n.name(host)).Output()
+		if err != nil {
+			return fmt.Errorf("ip netns pids %s: %w", host, err)
+		}
+		pids := strings.Fields(string(out))
+		if len(pids) == 0 {
+			return nil
+		}
+		for _, text := range pids {
+			pid, err := strconv.Atoi(text)
+			if err == nil {
+				err = unix.Kill(pid, unix.SIGKILL)
+			}
+			if err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+		}
+		time.Sleep(20 * time.Millisecond) // they end
+	}
+	return fmt.Errorf("%s does not end", host)
 }
 
 func (n *network) remove() error {

@@ -91,19 +91,27 @@ func StartPostfix(ctx context.Context, dir string, opts PostfixOptions) (*Postfi
 	if err != nil || len(bytes.TrimSpace(out)) > 0 {
 		return nil, fmt.Errorf("check main.cf: %v: %s", err, out)
 	}
-	if out, err := p.run(ctx, "postfix", "-c", p.etc(), "start"); err != nil {
-		return nil, fmt.Errorf("postfix start: %w: %s\n%s", err, out, p.Log())
+	if err := p.Start(ctx); err != nil {
+		return nil, err
 	}
-	for _, addr := range ports {
-		if opts.Bare && addr == p.HandBack {
+	return p, nil
+}
+
+// Start starts the instance again that was stopped, or killed.
+func (p *Postfix) Start(ctx context.Context) error {
+	if out, err := p.run(ctx, "postfix", "-c", p.etc(), "start"); err != nil {
+		return fmt.Errorf("postfix start: %w: %s\n%s", err, out, p.Log())
+	}
+	for _, addr := range []string{p.SMTP, p.HandBack} {
+		if p.opts.Bare && addr == p.HandBack {
 			continue
 		}
 		if err := waitGreeting(ctx, addr); err != nil {
 			p.Stop()
-			return nil, fmt.Errorf("postfix at %s: %w\n%s", addr, err, p.Log())
+			return fmt.Errorf("postfix at %s: %w\n%s", addr, err, p.Log())
 		}
 	}
-	return p, nil
+	return nil
 }
 
 // Etc is its configuration directory.

@@ -224,11 +224,18 @@ func (s *Server) URL(schema string) string {
 
 // Run runs SQL as psql does.
 func (s *Server) Run(ctx context.Context, statements string) error {
-	c := s.command(ctx, "psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-p", s.port(), "-U", "mlist", "-d", "postgres", "-c", statements)
-	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("psql: %w: %s", err, bytes.TrimSpace(out))
+	_, err := s.Ask(ctx, statements)
+	return err
+}
+
+// Ask is Run, for what a statement returns: a line for each row.
+func (s *Server) Ask(ctx context.Context, statement string) (string, error) {
+	c := s.command(ctx, "psql", "-q", "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", s.dir, "-p", s.port(), "-U", "mlist", "-d", "postgres", "-c", statement)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("psql: %w: %s", err, bytes.TrimSpace(out))
 	}
-	return nil
+	return string(bytes.TrimSpace(out)), nil
 }
 
 // Set changes a setting of the server that runs.
