@@ -33,6 +33,11 @@ var failed = []string{
 	"nie można dostarczyć", "nie mogła zostać dostarczona", "nie została dostarczona", "nie została doręczona", "nie udało się dostarczyć", "nie może być dostarczona", "niedostarcz", "nie dostarczono", "nelze doručit", "nebyla doručena", "nebylo možné doručit", "nepodařilo doručit", "nedoručiteln", "nemohla být doručena", "nebolo možné doručiť", "nem kézbesíthető", "nem sikerült kézbesíteni", "kézbesítése nem sikerült", "nu a putut fi livrat", "nu a fost livrat", "teslim edilemedi", "iletilemedi", "teslim edilemiyor", "ulaştırılamadı",
 	// Russian, Ukrainian, Bulgarian
 	"не удалось доставить", "не удаётся доставить", "не удается доставить", "не доставлено", "не было доставлено", "не может быть доставлено", "не могло быть доставлено", "невозможно доставить", "не доставлен", "недоставлен", "ошибка доставки", "отклонено", "не вдалося доставити",
+	"не е доставено", "не може да бъде доставен",
+	// Greek, Hebrew, Arabic, Persian, Croatian, Serbian, Slovenian, Lithuanian, Latvian, Estonian, Catalan, Vietnamese, Thai, Indonesian
+	"δεν ήταν δυνατή η παράδοση", "δεν παραδόθηκε", "απέτυχε", "αδύνατη η παράδοση", "נכשלה", "לא נמסרה", "לא ניתן למסור", "فشل التسليم", "لم يتم تسليم", "تعذر تسليم", "تعذّر تسليم", "تحویل داده نشد",
+	"nije isporučen", "isporuka nije uspjela", "nije moguće isporučiti", "није испоручен", "ni bilo mogoče dostaviti", "ni bila dostavljena", "nepavyko pristatyti", "nepristatyt", "nevarēja piegādāt", "nav piegādāt", "ei õnnestunud", "no s'ha pogut lliurar", "no s'ha lliurat",
+	"không gửi được", "không thể gửi", "ไม่สามารถส่ง", "ส่งไม่สำเร็จ", "tidak terkirim", "tidak dapat dikirim", "gagal dikirim", "tidak dapat disampaikan", "livrarea către", "nu a putut fi livrată", "nelivrabil",
 	// Japanese
 	"配信できませんでした", "配信できません", "配信不能", "配信に失敗", "送信できませんでした", "送信できません", "届けることができません", "お届けできません", "届きませんでした", "届けられません", "配信されませんでした", "配信エラー", "未配信", "配送できません", "エラーが発生", "見つかりません", "存在しません", "受信できません",
 	// Chinese

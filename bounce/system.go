@@ -54,6 +54,7 @@ var failedSubjects = []string{
 	"配信不能", "配信エラー", "配信できません", "配信失敗", "未配信", "エラーメール", "メールの配信", "配送不能",
 	"系统退信", "退信", "无法送达", "未送达", "無法傳遞", "退件", "传递失败", "无法传递", "邮件退回", "传送失败",
 	"メールエラー", "メールを配信でき", "メッセージを配信でき", "メール配信エラー", "メール送信エラー", "エラー通知", "送信エラー",
+	"δεν είναι δυνατή η παράδοση", "αδύνατη παράδοση", "לא ניתן למסירה", "غير قابل للتسليم", "تعذر التسليم", "nelivrabil", "neisporučivo", "nije isporučeno", "ni mogoče dostaviti", "nepristatoma", "nepiegādājams", "no es pot lliurar", "không gửi được", "ไม่สามารถส่ง", "tidak dapat dikirim", "tidak terkirim",
 	"배달되지 않음", "전송 실패", "배달 실패", "반송", "teslim edilemedi", "iletilemedi",
 }
 

@@ -85,9 +85,11 @@ func cutReturned(text string) (said, returned string) {
 }
 
 const (
-	local  = `[\p{L}\p{N}!#$%&'*+/=?^_{}~.-]+`
-	domain = `[\p{L}\p{N}](?:[\p{L}\p{N}_-]*[\p{L}\p{N}])?(?:\.[\p{L}\p{N}](?:[\p{L}\p{N}_-]*[\p{L}\p{N}])?)+`
-	addr   = `(?:"[^"\s@]+"|` + local + `)@` + domain
+	// quotedLocal is a local part in quotes, which may have blanks.
+	quotedLocal = `"[^"@\s](?:[^"@\r\n]{0,62}[^"@\s])?"`
+	local       = `[\p{L}\p{N}!#$%&'*+/=?^_{}~.-]+`
+	domain      = `[\p{L}\p{N}](?:[\p{L}\p{N}_-]*[\p{L}\p{N}])?(?:\.[\p{L}\p{N}](?:[\p{L}\p{N}_-]*[\p{L}\p{N}])?)+`
+	addr        = `(?:` + quotedLocal + `|` + local + `)@` + domain
 )
 
 var (
@@ -105,6 +107,8 @@ var (
 	tagged = regexp.MustCompile(`(?i)(?:\b(?:rcpt|recipient|to)\s*=\s*[\[<"']+|\bdda:smtp[=:])(` + addr + `)`)
 	// command is the SMTP dialogue.
 	command = regexp.MustCompile(`(?i)\brcpt to:\s*<?(` + addr + `)`)
+	// replied is a reply that refuses, with its status.
+	replied = regexp.MustCompile(`\b55\d[ -]#?5\.\d+\.\d+\b`)
 	// answered is the reply in a transcript of Sendmail's, and asked is who is named to be asked.
 	answered = regexp.MustCompile(`(?m)^\d{3} (?:\d\.\d+\.\d+ )?<(` + addr + `)>\.\.\. `)
 	asked    = regexp.MustCompile(`(?i)\b(?:contact|assistance to|e-?mail to|write to|questions to|forward (?:it|this)[^@.]{0,20} to|kontaktieren sie|contactez|contattare) (?:the |your |our |us |at |to )*[<("'\[]*(` + addr + `)`)
@@ -164,6 +168,7 @@ type item struct {
 type reader struct {
 	ours    map[string]bool
 	strict  bool // only items of lists count
+	always  bool // lists count without a phrase before them
 	back    bool // and sentences: the message is attached, and no person's address is in the reverse-path
 	named   bool // not those that are guessed: behind a label, or the only one there
 	items   []item
@@ -192,7 +197,15 @@ func (m *mail) freeText(report *Report) bool {
 	}
 	r.paragraphs(said)
 	if !r.fails && !r.delays && !m.failedSubject() && !m.header.Has("X-Failed-Recipients") {
-		return false
+		// In a language that is not known the reply of the far end tells, and who writes.
+		if r.strict || !m.nullPath() || !replied.MatchString(said) {
+			return false
+		}
+		r.always, r.named, r.fails = true, true, true
+		r.paragraphs(said)
+		if len(r.items) == 0 {
+			return false
+		}
 	}
 	late := warning || r.delays && !r.fails
 	if named := m.failedRecipients(); len(named) > 0 {
@@ -387,8 +400,8 @@ func (r *reader) paragraphs(text string) {
 			if !active {
 				from = firstLineWith(lines)
 			}
-			active, late = true, d > f
-			r.fails, r.delays = r.fails || f > d, r.delays || d > f
+			active, late = true, d >= f // at the same place it is "not yet delivered"
+			r.fails, r.delays = r.fails || f > d, r.delays || d >= f
 			r.current = -1
 		}
 		before := len(r.items)
@@ -400,17 +413,30 @@ func (r *reader) paragraphs(text string) {
 		}
 		lines = lines[:0]
 	}
+	active = r.always
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		if strings.TrimSpace(line) == "" {
 			end()
 			continue
 		}
-		if len(lines) < 500 {
+		if n := len(lines); n > 0 && wrapped(lines[n-1], line) {
+			lines[n-1] += strings.TrimSpace(line)
+		} else if n < 500 {
 			lines = append(lines, line)
 		}
 	}
 	end()
+}
+
+// wrapped tells whether an address in angle brackets goes on in the next line.
+func wrapped(line, next string) bool {
+	open := strings.LastIndexByte(line, '<')
+	if open < 0 || len(line) > 500 || strings.ContainsAny(line[open:], "> \t") {
+		return false
+	}
+	end := strings.IndexByte(next, '>')
+	return end > 0 && strings.Contains(line[open:]+next[:end], "@") && !strings.ContainsAny(strings.TrimLeft(next[:end], " \t"), "< \t")
 }
 
 // firstLineWith is the line with which the paragraph's phrase begins, as far as can be
