@@ -76,7 +76,7 @@ func TestHeldPostsAreDecidedAbout(t *testing.T) {
 		}
 		return out
 	}
-	check("held accept dev@l.test", exitUsage, "say --all for every held post of dev@l.test, or --from ADDRESS")
+	check("held accept dev@l.test", exitUsage, "say --all for every held post of dev@l.test, or --from WHO")
 	check("held accept --all "+string(ids[0]), exitUsage, "--all and --from want a list")
 	check("held accept dev@l.test --all "+string(ids[0]), exitUsage, "want ids, --all or --from")
 	check("held accept dev@l.test --from x", exitUsage, "--from: ")
@@ -101,7 +101,9 @@ func TestHeldPostsAreDecidedAbout(t *testing.T) {
 	}
 	check("held discard dev@l.test "+string(ids[2]), 0, "decided before  "+string(ids[2])+"  by "+operator())
 	check("held discard "+string(ids[2])+" aaaaaaaaaaaaaaaa "+string(ids[4]), exitError, "discarded  "+string(ids[4]), "the post is gone", "3 posts, 2 failed.")
-	check("held discard dev@l.test --all", 0, "discarded  "+string(old)+"  dan@n.test  by dan@n.test")
+	check("held discard dev@l.test --from @else.test", 0, "No posts are held.")
+	check("held discard dev@l.test --from ^(", exitUsage, "missing closing )")
+	check("held discard dev@l.test --from ^(dan|fay)@N", 0, "discarded  "+string(old)+"  dan@n.test  by dan@n.test")
 	check("held discard dev@l.test --all", 0, "No posts are held.")
 	check("held discard "+string(stray[0])+" --ban", exitError, "is gone, and with it")
 	check("held discard "+string(stray[0]), 0, "discarded  "+string(stray[0]))

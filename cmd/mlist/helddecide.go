@@ -45,7 +45,7 @@ type heldChoice struct {
 	list string // "" if they are named by id alone
 	ids  []spool.ID
 	all  bool
-	from address.Address
+	from func(sender address.Address) bool // nil: whoever
 }
 
 // decide is a command that ends the wait of posts.
@@ -54,13 +54,13 @@ func (a *app) decide(v store.Verdict, short, reason string) (*cobra.Command, *st
 	var all bool
 	var from string
 	c := &cobra.Command{
-		Use:     string(v) + " [LIST] ID... | LIST --all | LIST --from ADDRESS",
+		Use:     string(v) + " [LIST] ID... | LIST --all | LIST --from WHO",
 		Short:   short,
-		Example: fmt.Sprintf("  mlist held %[1]s aaaqeayeaudaocaj\n  mlist held %[1]s dev@lists.example.org --from ann@example.net\n  mlist held %[1]s dev@lists.example.org --all --json", v),
+		Example: fmt.Sprintf("  mlist held %[1]s aaaqeayeaudaocaj\n  mlist held %[1]s dev@lists.example.org --from ann@example.net\n  mlist held %[1]s dev@lists.example.org --from @spam.example\n  mlist held %[1]s dev@lists.example.org --all --json", v),
 		Args:    between(1, -1, "ids of held posts, or a list and --all or --from"),
 	}
 	c.Flags().BoolVar(&all, "all", false, "every held post of the list")
-	c.Flags().StringVar(&from, "from", "", "every held post of the list by this sender")
+	c.Flags().StringVar(&from, "from", "", "every held post of the list by this sender: an address; @ and a domain; or a pattern that starts with ^, as for mlist ban")
 	c.Flags().StringVar(&h.Why, "reason", "", reason)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		choice, err := readHeldChoice(args, all, from)
@@ -81,7 +81,11 @@ func (a *app) decide(v store.Verdict, short, reason string) (*cobra.Command, *st
 func readHeldChoice(args []string, all bool, from string) (c heldChoice, err error) {
 	c.all = all
 	if from != "" {
-		if c.from, err = address.Parse(from); err != nil {
+		what, err := list.ParseBan(from)
+		if err == nil {
+			c.from, err = list.Matcher(what)
+		}
+		if err != nil {
 			return c, usageError{fmt.Errorf("--from: %w", err)}
 		}
 	}
@@ -102,7 +106,7 @@ func readHeldChoice(args []string, all bool, from string) (c heldChoice, err err
 	case many && len(c.ids) > 0, all && from != "":
 		return c, usageError{errors.New("want ids, --all or --from")}
 	case !many && len(c.ids) == 0:
-		return c, usageError{fmt.Errorf("say --all for every held post of %s, or --from ADDRESS", c.list)}
+		return c, usageError{fmt.Errorf("say --all for every held post of %s, or --from WHO", c.list)}
 	}
 	return c, nil
 }
@@ -262,7 +266,7 @@ func (d *heldDecider) choose(ctx context.Context, c heldChoice) ([]spool.ID, err
 		if l == nil || l.ID != wanted.ID {
 			continue
 		}
-		if !c.from.IsZero() {
+		if c.from != nil {
 			by, err := d.by(ctx, l, e, c.from)
 			if err != nil {
 				return nil, err
@@ -276,17 +280,17 @@ func (d *heldDecider) choose(ctx context.Context, c heldChoice) ([]spool.ID, err
 	return ids, nil
 }
 
-// by tells whether a post is one by this sender.
-func (d *heldDecider) by(ctx context.Context, l *list.List, e spool.Entry, from address.Address) (bool, error) {
+// by tells whether a post is one by a sender that is meant.
+func (d *heldDecider) by(ctx context.Context, l *list.List, e spool.Entry, from func(address.Address) bool) (bool, error) {
 	p, err := d.st.HeldPost(ctx, l.ID, string(e.ID), "")
 	if err == nil {
-		return p.Sender.Key() == from.Key(), nil
+		return from(p.Sender), nil
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return false, err
 	}
 	sender, err := address.Parse(e.Sender)
-	return err == nil && sender.Key() == from.Key(), nil
+	return err == nil && from(sender), nil
 }
 
 // decide decides about one post.

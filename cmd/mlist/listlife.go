@@ -28,6 +28,9 @@ keys that sign for another domain, are yours to change.`,
 			}
 			return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
 				old := l.Address
+				if old == to {
+					return fmt.Errorf("%s is its address already", to)
+				}
 				if l, err = st.RenameList(cmd.Context(), old, to); err != nil {
 					return taken(err, to.Domain)
 				}
@@ -168,7 +171,15 @@ func (a *app) listRestore() *cobra.Command {
 				if a.json {
 					return a.printList(cmd, st, l)
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s is back.\n", l.Address)
+				aliases, err := st.Aliases(cmd.Context(), l.ID)
+				if err != nil {
+					return err
+				}
+				text := fmt.Sprintf("%s is back", l.Address)
+				for i, alias := range aliases { // those that another list has taken meanwhile are not among them
+					text += []string{", and found under ", ", "}[min(i, 1)] + alias.String()
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), text+".")
 				return nil
 			})
 		},

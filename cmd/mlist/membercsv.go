@@ -4,7 +4,6 @@ import (
 	"encoding/csv"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/mlist/mlist/internal/list"
@@ -19,6 +18,7 @@ type columns struct {
 // columnNames are the names of columns, and other names for the same.
 var columnNames = map[string]string{
 	"role": "role", "address": "address", "email": "address", "e-mail": "address", "mail": "address",
+	"email address": "address", "email_address": "address", "e-mail address": "address", "mail address": "address",
 	"name": "name", "display_name": "name", "display name": "name",
 	"mode": "mode", "delivery_mode": "mode", "status": "status", "delivery_status": "status", "action": "action", "moderation_action": "action",
 	"no_own_posts": "no_own_posts", "no_duplicates": "no_duplicates", "acknowledge_posts": "acknowledge_posts",
@@ -53,6 +53,17 @@ func columnsOf(text string) (*columns, error) {
 		c.names = append(c.names, name)
 	}
 	return c, nil
+}
+
+// parseYes reads a truth, as other programs write it, too.
+func parseYes(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "true", "yes", "on", "1", "t", "y", "x":
+		return true, nil
+	case "false", "no", "off", "0", "f", "n":
+		return false, nil
+	}
+	return false, fmt.Errorf("%.60q: want true or false", text)
 }
 
 // has tells whether there is a column.
@@ -98,11 +109,11 @@ func (c *columns) member(text string) (list.Membership, error) {
 				rest.Action = ""
 			}
 		case "no_own_posts":
-			rest.NoOwnPosts, err = strconv.ParseBool(f)
+			rest.NoOwnPosts, err = parseYes(f)
 		case "no_duplicates":
-			rest.NoDuplicates, err = strconv.ParseBool(f)
+			rest.NoDuplicates, err = parseYes(f)
 		case "acknowledge_posts":
-			rest.AcknowledgePosts, err = strconv.ParseBool(f)
+			rest.AcknowledgePosts, err = parseYes(f)
 		case "language":
 			rest.Language = f
 		}

@@ -78,7 +78,11 @@ func (l line) member() (list.Membership, error) {
 	if l.csv != nil {
 		return l.csv.member(l.text)
 	}
-	return parseMember(l.text)
+	m, err := parseMember(l.text)
+	if err != nil && strings.ContainsAny(l.text, ",;\t") {
+		err = fmt.Errorf("%w (the first line of CSV names the columns, as in address,name)", err)
+	}
+	return m, err
 }
 
 // refuse names a line that is no member. After some, counting them is enough.
@@ -165,6 +169,7 @@ func (in *memberInput) file(name string, each func(line) bool) (more bool, err e
 			return false, fmt.Errorf("read %s: %w", shown, err)
 		}
 		l := line{file: shown, n: n, text: strings.TrimSpace(string(text)), csv: csv}
+		record := strings.Trim(string(text), " \r\n") // its first field may be empty, before a tab
 		if n == 1 {
 			l.text = strings.TrimPrefix(l.text, "\ufeff")
 		}
@@ -172,6 +177,7 @@ func (in *memberInput) file(name string, each func(line) bool) (more bool, err e
 		case tooLong:
 			in.refuse(l, fmt.Errorf("longer than %d octets", maxLine))
 		case l.text == "" || l.text[0] == '#':
+		case first && len(l.text) == 5 && strings.HasPrefix(strings.ToLower(l.text), "sep="): // spreadsheets say what separates; the next line shows it
 		case first:
 			first = false
 			if csv, cerr = columnsOf(l.text); cerr != nil {
@@ -180,8 +186,13 @@ func (in *memberInput) file(name string, each func(line) bool) (more bool, err e
 			if csv == nil && !each(l) {
 				return false, nil
 			}
-		case !each(l):
-			return false, nil
+		default:
+			if csv != nil {
+				l.text = record
+			}
+			if !each(l) {
+				return false, nil
+			}
 		}
 		if err != nil {
 			return true, nil
@@ -216,6 +227,10 @@ func parseMember(text string) (list.Membership, error) {
 			return m, fmt.Errorf("%.60q: want one address", text)
 		}
 		m.DisplayName, plain = boxes[0].Name, boxes[0].Address
+		// "Doe, Ann <ann@example.net>" wants quotes in a header, but here there is one member a line.
+		if name := strings.TrimSpace(text[:strings.LastIndexByte(text, '<')]); strings.Contains(name, ",") && !strings.ContainsAny(name, `"@:;<>()`) {
+			m.DisplayName = name
+		}
 	}
 	var err error
 	if m.Address, err = address.Parse(plain); err != nil {

@@ -211,7 +211,7 @@ func memberLine(m list.Membership) string {
 	if m.DisplayName != "" {
 		plain = m.DisplayName + " <" + addr + ">"
 	}
-	if plain[0] != '#' {
+	if plain[0] != '#' && !strings.Contains(m.DisplayName, ",") { // other programs want quotes there
 		if back, err := parseMember(plain); err == nil && back.Address == m.Address && back.DisplayName == m.DisplayName {
 			return plain
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -73,6 +74,14 @@ func ParseBan(text string) (string, error) {
 		return "@" + domain, nil
 	}
 	a, err := address.Parse(text)
+	if at := strings.LastIndexByte(text, '@'); err != nil && at > 0 { // a key, which has no quotes
+		if unquoted, qerr := address.Parse(address.Address{Local: text[:at], Domain: text[at+1:]}.String()); qerr == nil && unquoted.Key() == strings.ToLower(text) {
+			a, err = unquoted, nil
+		}
+	}
+	if err == nil && strings.Contains(a.Local, "*") { // no mail comes from such an address
+		err = fmt.Errorf("%q: * stands for nothing here: want an address", text)
+	}
 	if err != nil {
 		return "", fmt.Errorf("ban %w, or @ and a domain, or a pattern that starts with ^", err)
 	}
@@ -94,6 +103,18 @@ func CompileBan(pattern string) (*regexp.Regexp, error) {
 
 // maxLabels is of how many domains above an address's one a ban is looked for.
 const maxLabels = 8
+
+// Matcher returns what tells whether an address is meant by what ParseBan returned.
+func Matcher(what string) (func(address.Address) bool, error) {
+	if !strings.HasPrefix(what, "^") {
+		return func(a address.Address) bool { return slices.Contains(BansOf(a), what) }, nil
+	}
+	re, err := CompileBan(what)
+	if err != nil {
+		return nil, err
+	}
+	return func(a address.Address) bool { return re.MatchString(a.Key()) }, nil
+}
 
 // BansOf returns what a ban of the address may be, other than a pattern.
 func BansOf(a address.Address) []string {

@@ -12,6 +12,10 @@ func TestParseBan(t *testing.T) {
 	for text, want := range map[string]string{
 		"Eve@Example.NET ":    "eve@example.net",
 		"@Example.NET":        "@example.net",
+		`"a B"@Example.NET`:   "a b@example.net",
+		"a b@example.net":     "a b@example.net", // what it returns reads back
+		`"a@b"@example.net`:   "a@b@example.net",
+		"a@b@example.net":     "a@b@example.net",
 		"@xn--bcher-kva.test": "@bücher.test",
 		`^.*@example\.net$`:   `^.*@example\.net$`,
 	} {
@@ -20,7 +24,7 @@ func TestParseBan(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"": "local@domain", "eve": "a pattern that starts with ^", "@": "domain", "@a b": "domain", "^": "everybody", "^(": "missing closing )",
+		"*@example.net": "* stands for nothing", "a b": "local@domain", "": "local@domain", "eve": "a pattern that starts with ^", "@": "domain", "@a b": "domain", "^": "everybody", "^(": "missing closing )",
 		"^a\nb": "control character", "^" + strings.Repeat("x", 600): "longer than",
 	} {
 		if got, err := ParseBan(text); err == nil || !strings.Contains(err.Error(), want) {
