@@ -92,21 +92,10 @@ type outgoing struct {
 	turns []*turn // posts with chunks that are ready; the first has its turn
 	out   map[*spool.Chunk]*handed
 	held  map[place]time.Time // not to be handed out before: zero is while it is out
-}
 
-// turn is a post, and chunks of it that are ready.
-type turn struct {
-	id     spool.ID
-	post   int64
-	chunks []place
+	lastTurn int64 // the post that had the last turn
+	byKey    bool  // how to fill next time
 }
-
-const (
-	// turnChunks is how many chunks of a post are known by name at once, turnsChunks how many
-	// of all posts.
-	turnChunks  = 64
-	turnsChunks = 16384
-)
 
 // Next implements spool.OutgoingOwner.
 func (o *outgoing) Next(ctx context.Context) (*spool.Chunk, error) {
@@ -135,21 +124,6 @@ func (o *outgoing) again() {
 	select {
 	case o.more <- struct{}{}:
 	default:
-	}
-}
-
-// look reads what is new when the bell has rung, for those in Next, and so that Others knows.
-func (o *outgoing) look() {
-	for {
-		select {
-		case <-o.bell:
-		case <-o.ended:
-			return
-		}
-		if err := o.fill(o.s.work); err != nil && !o.over() {
-			o.s.opts.Log.Debug("spool: what is new is found later", "err", err)
-		}
-		o.again()
 	}
 }
 
@@ -201,7 +175,7 @@ func (o *outgoing) fromTurns() (spool.ID, place, bool) {
 		if until, is := o.held[p]; is && (until.IsZero() || until.After(time.Now())) {
 			continue
 		}
-		o.held[p] = time.Time{}
+		o.held[p], o.lastTurn = time.Time{}, t.post
 		return t.id, p, true
 	}
 	return "", place{}, false
@@ -217,75 +191,6 @@ func (o *outgoing) Others(c *spool.Chunk) bool {
 		}
 	}
 	return false
-}
-
-// fill reads which chunks are ready, some of each post.
-func (o *outgoing) fill(ctx context.Context) error {
-	first, last := ranges(o.segments())
-	o.mu.Lock()
-	var posts []int64
-	var names []string
-	for p, until := range o.held {
-		if until.IsZero() || until.After(time.Now()) {
-			posts, names = append(posts, p.post), append(names, p.name)
-		} else {
-			delete(o.held, p)
-		}
-	}
-	o.mu.Unlock()
-	rows, err := o.s.pool.Query(ctx, `SELECT p.number, p.id, c.name, c.key FROM spool_posts p
-		CROSS JOIN LATERAL (SELECT name, key FROM spool_chunks WHERE post = p.number AND due <= $1 AND `+inRanges(2, 3)+`
-			AND NOT EXISTS (SELECT 1 FROM unnest($4::bigint[], $5::text[]) AS h (post, name) WHERE h.post = spool_chunks.post AND h.name = spool_chunks.name)
-			ORDER BY name LIMIT $6) c
-		WHERE NOT p.paused ORDER BY p.number, c.name LIMIT $7`,
-		time.Now().UnixMicro(), first, last, posts, names, turnChunks, turnsChunks)
-	if err != nil {
-		return err
-	}
-	type ready struct {
-		id spool.ID
-		place
-	}
-	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r ready, err error) {
-		var key int32
-		err = row.Scan(&r.post, &r.id, &r.name, &key)
-		r.key = segment.Key(key)
-		return r, err
-	})
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.turns = nil
-	for _, r := range found {
-		if until, is := o.held[r.place]; is && until.IsZero() {
-			continue // it was handed out while the database was asked
-		}
-		if n := len(o.turns); n == 0 || o.turns[n-1].post != r.post {
-			o.turns = append(o.turns, &turn{id: r.id, post: r.post})
-		}
-		t := o.turns[len(o.turns)-1]
-		t.chunks = append(t.chunks, r.place)
-	}
-	return err
-}
-
-func (o *outgoing) untilDue(ctx context.Context) (time.Duration, error) {
-	first, last := ranges(o.segments())
-	var due int64
-	now := time.Now()
-	err := o.s.pool.QueryRow(ctx, `SELECT coalesce(min(due), 0) FROM spool_chunks WHERE due > $1 AND post IN (SELECT number FROM spool_posts WHERE NOT paused) AND `+inRanges(2, 3),
-		now.UnixMicro(), first, last).Scan(&due)
-	if err != nil {
-		return 0, fmt.Errorf("look for chunks: %w", err)
-	}
-	wake := o.s.wait(due)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, until := range o.held {
-		if !until.IsZero() {
-			wake = max(time.Millisecond, min(wake, time.Until(until)))
-		}
-	}
-	return wake, nil
 }
 
 // chunkColumns are what scanChunk reads.
