@@ -179,6 +179,7 @@ func disksOf(c *config.Config) []diskPlace {
 type census struct {
 	spool   spool.Admin
 	life    context.Context
+	keys    bool // count by keys, too
 	mu      sync.Mutex
 	last    counted
 	took    time.Duration
@@ -190,6 +191,7 @@ type counted struct {
 	queues    []metrics.Queue
 	summaries []queueJSON // the same, for people
 	unserved  map[string]float64
+	waiting   []spool.Waiting
 	at        time.Time // zero: there was none that went to its end
 	err       error     // why
 }
@@ -231,6 +233,9 @@ func (c *census) look() counted {
 func (c *census) count() {
 	begun := time.Now()
 	next, err := takeCensus(c.life, c.spool)
+	if err == nil && c.keys {
+		next.waiting, err = waitingIn(c.life, c.spool)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.took = time.Since(begun)

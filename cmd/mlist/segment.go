@@ -118,6 +118,23 @@ type ownerJSON struct {
 
 // ownersOf tells who serves what, and what nobody does.
 func ownersOf(ctx context.Context, sp spool.Admin) ([]ownerJSON, []unservedJSON, error) {
+	waiting, err := waitingIn(ctx, sp)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ownersWith(ctx, sp, waiting)
+}
+
+// waitingIn counts what waits, by keys, where segments are shared.
+func waitingIn(ctx context.Context, sp spool.Admin) ([]spool.Waiting, error) {
+	if shared, ok := sp.(spool.SharedSegments); ok {
+		return shared.Waiting(ctx)
+	}
+	return nil, nil
+}
+
+// ownersWith is ownersOf for who has counted already what waits.
+func ownersWith(ctx context.Context, sp spool.Admin, waiting []spool.Waiting) ([]ownerJSON, []unservedJSON, error) {
 	owners, err := sp.Owners(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -136,11 +153,6 @@ func ownersOf(ctx context.Context, sp spool.Admin) ([]ownerJSON, []unservedJSON,
 			unserved = append(unserved, unservedJSON{q, left.String()})
 		}
 	}
-	shared, ok := sp.(spool.SharedSegments)
-	if !ok {
-		return out, unserved, nil
-	}
-	waiting, err := shared.Waiting(ctx)
 	for _, w := range waiting {
 		i := slices.IndexFunc(owners, func(o spool.Ownership) bool { return o.Queue == spool.Outgoing && o.Segments.Contains(w.Key) })
 		if i < 0 {
@@ -151,7 +163,7 @@ func ownersOf(ctx context.Context, sp spool.Admin) ([]ownerJSON, []unservedJSON,
 			out[i].Oldest = &w.Since
 		}
 	}
-	return out, unserved, err
+	return out, unserved, nil
 }
 
 // unservedIn is what of a queue nobody serves, nor is about to.

@@ -110,7 +110,7 @@ func gatherStatus(ctx context.Context, c *config.Config, sp spool.Admin) (*statu
 		}
 		st.Queues = append(st.Queues, j)
 	}
-	if err := st.addOwners(ctx, sp); err != nil {
+	if st.Owners, st.Unserved, err = ownersOf(ctx, sp); err != nil {
 		return nil, err
 	}
 	st.judge()
@@ -157,6 +157,14 @@ func (st *statusJSON) addDisks(c *config.Config) error {
 // summary counts what is in a queue.
 func summary(ctx context.Context, sp spool.Admin, q spool.Queue) (queueJSON, error) {
 	out := queueJSON{Queue: q}
+	if counting, ok := sp.(spool.Counting); ok {
+		c, err := counting.Count(ctx, q)
+		out.Entries, out.Chunks, out.Recipients, out.Deferred, out.Paused = c.Entries, c.Chunks, c.Recipients, c.Deferred, c.Paused
+		if !c.Oldest.IsZero() {
+			out.Oldest = &c.Oldest
+		}
+		return out, err
+	}
 	for e, err := range entriesOf(ctx, sp, q) {
 		if err != nil {
 			return out, err
@@ -179,12 +187,6 @@ func summary(ctx context.Context, sp spool.Admin, q spool.Queue) (queueJSON, err
 		}
 	}
 	return out, nil
-}
-
-// addOwners tells who serves what, and what nobody does.
-func (st *statusJSON) addOwners(ctx context.Context, sp spool.Admin) (err error) {
-	st.Owners, st.Unserved, err = ownersOf(ctx, sp)
-	return err
 }
 
 // diskLow is the part of the disk that should be free.

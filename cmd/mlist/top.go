@@ -48,7 +48,7 @@ pipe it writes one picture after the other, and with --json one object a line. W
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
 			return a.withSpool(ctx, func(sp spool.Admin) error {
-				t := &top{c: c, census: &census{spool: sp, life: ctx}, every: every, once: once, json: a.json, in: a.in, out: cmd.OutOrStdout()}
+				t := &top{c: c, census: &census{spool: sp, life: ctx, keys: true}, every: every, once: once, json: a.json, in: a.in, out: cmd.OutOrStdout()}
 				defer t.census.wait()
 				defer stop() // which ends a count that is under way
 				return t.run(ctx)
@@ -119,7 +119,7 @@ func (t *top) look(ctx context.Context) (*topJSON, error) {
 		return nil, err
 	}
 	st.Queues = counted.summaries
-	if err := st.addOwners(ctx, t.census.spool); err != nil {
+	if st.Owners, st.Unserved, err = ownersWith(ctx, t.census.spool, counted.waiting); err != nil {
 		return nil, err
 	}
 	st.judge()

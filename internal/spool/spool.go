@@ -364,6 +364,21 @@ type SharedSegments interface {
 	Unpin(ctx context.Context, r segment.Range) ([]Pin, error)
 }
 
+// Counting is a spool that tells how much is in a queue without reading it.
+type Counting interface {
+	Count(ctx context.Context, q Queue) (Count, error)
+}
+
+// Count is how much is in a queue.
+type Count struct {
+	Entries    int64 // of Outgoing: posts
+	Chunks     int64
+	Recipients int64     // of Outgoing, that are left
+	Deferred   int64     // that wait for a time; of Outgoing, chunks
+	Paused     int64     // posts
+	Oldest     time.Time // when what came first of it came in; zero: there is nothing
+}
+
 // Waiting is what waits in Outgoing with one key.
 type Waiting struct {
 	Key      segment.Key

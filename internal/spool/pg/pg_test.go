@@ -112,7 +112,7 @@ func commit(t *testing.T, o spool.Owner, recipients ...string) spool.ID {
 		t.Fatal(err)
 	}
 	for _, r := range recipients {
-		if err := p.AddChunk(t.Context(), spool.Chunk{List: e.List, Variant: "plain", Recipients: []string{r}}); err != nil {
+		if err := p.AddChunk(t.Context(), spool.Chunk{List: e.List, Variant: "plain", Created: e.Received, Recipients: []string{r}}); err != nil {
 			t.Fatal(err)
 		}
 	}

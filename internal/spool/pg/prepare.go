@@ -163,13 +163,13 @@ func (p *prepared) flush(ctx context.Context) error {
 }
 
 // chunkFields are the columns of a row that waits.
-var chunkFields = []string{"post", "name", "key", "due", "tries", "reason", "head", "recipients", "people"}
+var chunkFields = []string{"post", "name", "key", "due", "tries", "reason", "head", "recipients", "people", "came"}
 
 // chunkRow is a chunk as chunkFields has it, and how large that is.
 func chunkRow(post int64, c *spool.Chunk) (row []any, octets int, err error) {
 	head, err1 := encode(headOf(c))
 	to, err2 := encode(people{c.Recipients, c.Names})
-	return []any{post, c.Name, int32(c.Key), micros(c.Due), int32(c.Tries), []byte(c.Reason), head, to, int32(len(c.Recipients))}, len(head) + len(to), errors.Join(err1, err2)
+	return []any{post, c.Name, int32(c.Key), micros(c.Due), int32(c.Tries), []byte(c.Reason), head, to, int32(len(c.Recipients)), micros(c.Created)}, len(head) + len(to), errors.Join(err1, err2)
 }
 
 func (p *prepared) copyChunks(ctx context.Context, tx pgx.Tx) error {
@@ -343,7 +343,7 @@ func (p *prepared) commit(ctx context.Context, tx pgx.Tx, all *pgx.Batch) error 
 		}
 	} else {
 		for _, row := range p.waiting {
-			all.Queue(`INSERT INTO spool_chunks (`+strings.Join(chunkFields, ", ")+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, row...)
+			all.Queue(`INSERT INTO spool_chunks (`+strings.Join(chunkFields, ", ")+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, row...)
 		}
 	}
 	if p.stored {
