@@ -38,6 +38,7 @@ type segmentsJSON struct {
 type pinJSON struct {
 	Segments string `json:"segments"`
 	Host     string `json:"host"`
+	Void     bool   `json:"void,omitempty"` // no daemon of the host shares outgoing, or it is drained
 }
 
 func (a *app) segmentLs() *cobra.Command {
@@ -76,10 +77,21 @@ func gatherSegments(ctx context.Context, sp spool.Admin) (*segmentsJSON, error) 
 	}
 	pins, drained, err := shared.Wants(ctx)
 	for _, p := range pins {
-		out.Pins = append(out.Pins, pinJSON{p.Range.String(), p.Host})
+		out.Pins = append(out.Pins, pinJSON{p.Range.String(), p.Host, out.sharing(spool.Outgoing, p.Host) == 0 || slices.Contains(drained, p.Host)})
 	}
 	out.Drained = append(out.Drained, drained...)
 	return out, err
+}
+
+// sharing counts the daemons that share a queue, or any if that is "", on a host or any.
+func (s *segmentsJSON) sharing(q spool.Queue, host string) int {
+	n := 0
+	for _, o := range s.Owners {
+		if o.Auto && (q == "" || o.Queue == q) && (host == "" || o.Host == host) {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *segmentsJSON) print(w io.Writer, now time.Time) {
@@ -88,10 +100,18 @@ func (s *segmentsJSON) print(w io.Writer, now time.Time) {
 		fmt.Fprintf(w, "%-9s %s: nobody serves it\n", u.Queue, u.Segments)
 	}
 	for _, p := range s.Pins {
-		fmt.Fprintf(w, "pinned    %s to %s\n", p.Segments, printable(p.Host, false))
+		void := ""
+		if p.Void {
+			void = ", which is not there or drained: others serve it"
+		}
+		fmt.Fprintf(w, "pinned    %s to %s%s\n", p.Segments, printable(p.Host, false), void)
 	}
 	for _, h := range s.Drained {
-		fmt.Fprintf(w, "drained   %s\n", printable(h, false))
+		there := ""
+		if s.sharing("", h) == 0 {
+			there = ", which is not there"
+		}
+		fmt.Fprintf(w, "drained   %s%s\n", printable(h, false), there)
 	}
 }
 
@@ -224,7 +244,36 @@ type drainJSON struct {
 	Host    string `json:"host"`
 	Drained bool   `json:"drained"`
 	Changed bool   `json:"changed"`
-	Left    int    `json:"left"` // keys that the host has yet, of all queues together
+	Left    int    `json:"left"`            // keys that the host has yet, of all queues together
+	Alone   bool   `json:"alone,omitempty"` // there is a queue that no other host shares: it stays where it is
+}
+
+// isAlone tells whether there is a queue that a host shares with none that could take over.
+func isAlone(ctx context.Context, sp spool.Admin, host string) (bool, error) {
+	s, err := gatherSegments(ctx, sp)
+	if err != nil {
+		return false, err
+	}
+	for _, q := range []spool.Queue{spool.Incoming, spool.Bounces, spool.Outgoing} {
+		others := s.sharing(q, "") - s.sharing(q, host)
+		for _, drained := range s.Drained {
+			if drained != host {
+				others -= s.sharing(q, drained)
+			}
+		}
+		if s.sharing(q, host) > 0 && others == 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// checkHost refuses what no host can be called.
+func checkHost(host string) error {
+	if host == "" || printable(host, false) != host {
+		return usageError{fmt.Errorf("host %q: want a name as `mlist segment ls` shows it", host)}
+	}
+	return nil
 }
 
 func (a *app) segmentDrain(drain bool) *cobra.Command {
@@ -247,6 +296,9 @@ func (a *app) segmentDrain(drain bool) *cobra.Command {
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.withShared(cmd.Context(), func(sp spool.Admin, shared spool.SharedSegments) error {
 			j := drainJSON{Host: args[0], Drained: drain}
+			if err := checkHost(j.Host); err != nil {
+				return err
+			}
 			left, known, err := hasSegments(cmd.Context(), sp, j.Host)
 			if err != nil {
 				return err
@@ -256,6 +308,14 @@ func (a *app) segmentDrain(drain bool) *cobra.Command {
 			}
 			if !known && drain {
 				fmt.Fprintf(a.err, "mlist: no daemon on %s shares segments now; it holds for those that come\n", printable(j.Host, false))
+			}
+			if drain && left > 0 {
+				if j.Alone, err = isAlone(cmd.Context(), sp, j.Host); err != nil {
+					return err
+				}
+			}
+			if j.Alone {
+				fmt.Fprintf(a.err, "mlist: no other host shares the segments of %s: it serves them until one does, or until it ends\n", printable(j.Host, false))
 			}
 			if j.Left = left; wait > 0 && left > 0 {
 				if j.Left, err = a.waitDrained(cmd.Context(), sp, j.Host, wait); err != nil {
@@ -329,15 +389,26 @@ host shares segments, or it is drained, the pin is void: others serve the range.
 			if err != nil {
 				return err
 			}
-			return a.withShared(cmd.Context(), func(_ spool.Admin, shared spool.SharedSegments) error {
+			if err := checkHost(args[1]); err != nil {
+				return err
+			}
+			return a.withShared(cmd.Context(), func(sp spool.Admin, shared spool.SharedSegments) error {
 				if err := shared.Pin(cmd.Context(), spool.Pin{Range: r, Host: args[1]}); err != nil {
 					if errors.Is(err, spool.ErrPinned) {
 						err = withHint(err, "`mlist segment unpin` ends that.")
 					}
 					return err
 				}
+				now, err := gatherSegments(cmd.Context(), sp)
+				if err != nil {
+					return err
+				}
+				j := pinJSON{Segments: r.String(), Host: args[1]}
+				if j.Void = now.sharing(spool.Outgoing, j.Host) == 0 || slices.Contains(now.Drained, j.Host); j.Void {
+					fmt.Fprintf(a.err, "mlist: no daemon on %s shares outgoing now, or it is drained; until one does others serve the range\n", printable(j.Host, false))
+				}
 				if a.json {
-					return printJSON(cmd.OutOrStdout(), pinJSON{r.String(), args[1]})
+					return printJSON(cmd.OutOrStdout(), j)
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s is pinned to %s\n", r, printable(args[1], false))
 				return nil
@@ -364,7 +435,7 @@ func (a *app) segmentUnpin() *cobra.Command {
 				}
 				out := []pinJSON{}
 				for _, p := range pins {
-					out = append(out, pinJSON{p.Range.String(), p.Host})
+					out = append(out, pinJSON{Segments: p.Range.String(), Host: p.Host})
 				}
 				if a.json {
 					return printJSON(cmd.OutOrStdout(), out)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -307,4 +308,44 @@ func TestTwoHostsServeOneDatabase(t *testing.T) {
 		text := command(t, b.dir, "segment", "ls")
 		return !strings.Contains(text, "nobody") && strings.Count(text, "100.0%") == 3
 	})
+}
+
+// Who drains the last host, or pins to one that is not there, is told what comes of it.
+func TestWishesThatNobodyCanFulfil(t *testing.T) {
+	t.Parallel()
+	s := newSharing(t, postgres.Options{})
+	h := &sharer{mta: newSink(t, sink.Faults{}), dir: installed(t, "")}
+	s.segments(h, "a", "auto")
+	for _, host := range []string{"a", "b"} {
+		sp, err := pg.Open(t.Context(), s.url, pg.Options{Host: host, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { sp.Close() })
+		if _, err := sp.ShareOutgoing(t.Context(), spool.Partner{Name: "outbound on " + host}); err != nil {
+			t.Fatal(err)
+		}
+		s.until("it has a part", func() bool { return s.part(host) > 0 })
+	}
+	says := func(want string, args ...string) {
+		t.Helper()
+		if text := command(t, h.dir, args...); strings.Contains(text, "mlist:") != (want != "") || !strings.Contains(text, want) {
+			t.Errorf("mlist %s says %s, want %q", strings.Join(args, " "), text, want)
+		}
+	}
+	says("", "segment", "pin", "0000-0fff", "a")
+	says("others serve the range", "segment", "pin", "1000-1fff", "no such host")
+	says("", "segment", "drain", "b", "--wait=1m")
+	says("no other host shares the segments of a", "segment", "drain", "a")
+	says("no daemon on c", "segment", "drain", "c")
+	text := command(t, h.dir, "segment", "ls")
+	for _, want := range []string{"1000-1fff to no such host, which is not there", "drained   c, which is not there", "drained   a\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("segment ls lacks %q: %s", want, text)
+		}
+	}
+	none := exec.Command("mlist", "--config", filepath.Join(h.dir, "mlist.toml"), "segment", "drain", "a\x1bb")
+	if out, _ := none.CombinedOutput(); none.ProcessState.ExitCode() != exitUsage || !strings.Contains(string(out), "want a name") {
+		t.Errorf("a name that is none: %s", out)
+	}
 }

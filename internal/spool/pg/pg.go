@@ -26,6 +26,7 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,6 +135,7 @@ func Open(ctx context.Context, url string, opts Options) (*Spool, error) {
 	if s.opts.Host == "" {
 		s.opts.Host, _ = os.Hostname() // a machine without a name is one of its own all the same
 	}
+	s.opts.Host = strings.ToValidUTF8(s.opts.Host, "?") // the database takes no other
 	if s.opts.policy == (balance.Policy{}) {
 		s.opts.policy = balance.Default
 	}
