@@ -188,7 +188,7 @@ var buildCommand = sync.OnceValues(func() (dir string, err error) {
 	if dir, err = filepath.Abs(filepath.Join("..", "..", "dist", "test", "bin")); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "mlist"), ".")
+	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", filepath.Join(dir, "mlist"), ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build mlist: %w: %s", err, out)

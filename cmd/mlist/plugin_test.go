@@ -52,7 +52,9 @@ func build(t *testing.T, dir string, pkgs ...string) {
 	t.Helper()
 	for _, pkg := range pkgs {
 		path := filepath.Join(dir, filepath.Base(pkg))
-		if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "github.com/mlist/mlist/"+pkg).CombinedOutput(); err != nil {
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, "github.com/mlist/mlist/"+pkg)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v\n%s", pkg, err, out)
 		}
 		if err := os.Chmod(path, 0o755); err != nil {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -12,8 +13,9 @@ import (
 // The handler that docs/handlers.md describes, built, installed and configured as there.
 func TestTheExampleOfAHandlerWorks(t *testing.T) {
 	cfg := config(t, []string{"shout"})
-	out, err := exec.Command("go", "build", "-o", filepath.Join(cfg.Dir, "shout"), "../../sdk/example/shout").CombinedOutput()
-	if err != nil {
+	build := exec.Command("go", "build", "-o", filepath.Join(cfg.Dir, "shout"), "../../sdk/example/shout")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	cfg.CheckOwner = true

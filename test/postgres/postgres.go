@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -123,8 +122,7 @@ func binaries() (string, error) {
 	}
 	found := find()
 	if len(found) == 0 {
-		_, here, _, _ := runtime.Caller(0)
-		if out, err := exec.Command(filepath.Join(filepath.Dir(here), "..", "install-postgresql")).CombinedOutput(); err != nil || len(out) > 0 {
+		if out, err := exec.Command(filepath.Join(root(), "test", "install-postgresql")).CombinedOutput(); err != nil || len(out) > 0 {
 			os.Stderr.Write(out)
 		}
 		if found = find(); len(found) == 0 {
@@ -132,6 +130,18 @@ func binaries() (string, error) {
 		}
 	}
 	return filepath.Dir(found[len(found)-1]), nil
+}
+
+// root is the checkout's: that of the folder in which Go runs tests, or of where one is.
+func root() string {
+	dir, err := os.Getwd()
+	for err == nil && dir != "/" {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+	return ""
 }
 
 // drop gives the directory to a user under whom the server runs: it refuses to run as root.
