@@ -45,8 +45,8 @@ func paceOf(r sender.Reply) pace {
 		p.times, p.destination = 5, true
 	case r.Code == 552 || status[1] == 2 && status[2] == 2:
 		p.times = 15 // a full mailbox
-	case status[1] == 4 || status[1] == 3 && status[2] != 4 || status[1] == 1 && status[2] == 2:
-		p.destination = true // its host or its name server, or the way there
+	case status[1] == 4 || status[1] == 1 && status[2] == 2:
+		p.destination = true // its host or its name server, or the way there; not 4.3.x, which is the MTA itself
 	}
 	p.hint = hintOf(text)
 	return p

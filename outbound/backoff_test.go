@@ -30,6 +30,8 @@ func TestPaceOfReplies(t *testing.T) {
 		{450, sender.Enhanced{4, 4, 1}, "connect to m.test: timed out", 1, 0, true},
 		{450, sender.Enhanced{4, 1, 2}, "domain not found", 1, 0, true},
 		{450, sender.Enhanced{4, 7, 1}, "Sender address rejected", 1, 0, false},
+		{451, sender.Enhanced{4, 3, 0}, "<a@m.test>: temporary lookup failure", 1, 0, false}, // the MTA's own trouble
+		{451, sender.Enhanced{4, 4, 2}, "content: input/output error", 1, 0, true},
 		{450, sender.Enhanced{4, 2, 1}, "try again in 99999 hours", 1, hintMost, false},
 		{450, sender.Enhanced{4, 2, 1}, "try again in 1 second", 1, 0, false},
 		{450, sender.Enhanced{4, 2, 1}, "in 999999999999999 seconds", 1, 0, false},

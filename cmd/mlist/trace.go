@@ -208,7 +208,7 @@ func describeEvent(f fields, kind string) string {
 	case trace.Filed:
 		return count(f.number("recipients"), "recipient", "recipients")
 	case trace.Recalled:
-		return fmt.Sprintf("%s took it back from %s recipients who did not have it", f.text("by"), f.text("recipients"))
+		return fmt.Sprintf("%s took it back from %s recipients who did not have it, or were just getting it", f.text("by"), f.text("recipients"))
 	case trace.Dropped:
 		return fmt.Sprintf("a post of stage %s: %s", f.text("stage"), f.text("reason"))
 	case trace.Done:
