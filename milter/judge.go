@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	gomilter "github.com/emersion/go-milter"
 
@@ -69,23 +70,20 @@ func (s *session) ask(t target, body spool.Message) (sdk.Verdict, error) {
 
 // askEnvelope asks the stages of one list what they can say without a message. What they
 // cannot say now, because a handler fails, they are asked at its end.
-func (s *session) askEnvelope(ctx context.Context, l *list.List, recipient address.Address) (sdk.Verdict, error) {
+func (s *session) askEnvelope(a list.Arrival, recipient address.Address, received time.Time) sdk.Verdict {
 	if s.tx.unasked {
-		return sdk.Accept, nil
+		return sdk.Accept
 	}
-	post, err := s.daemon.describer.Envelope(ctx, s.daemon.Config().Texts, l, spool.Envelope{
-		List: l.Address.Key(), Role: string(address.RolePost), Sender: s.sender(), Recipient: recipient.String(), Received: s.daemon.now(), Peer: s.peer,
+	post := s.daemon.describer.Envelope(s.daemon.Config().Texts, a, spool.Envelope{
+		List: a.List.Address.Key(), Role: string(address.RolePost), Sender: s.sender(), Recipient: recipient.String(), Received: received, Peer: s.peer,
 	})
-	if err != nil {
-		return sdk.Verdict{}, err
-	}
 	result, err := s.daemon.stages.ConsultEnvelope(s.daemon.work, post)
 	if err != nil {
 		s.tx.unasked = true
-		s.daemon.log.Warn("milter: handlers cannot judge at RCPT", "list", l.Address, "err", err)
-		return sdk.Accept, nil
+		s.daemon.log.Warn("milter: handlers cannot judge at RCPT", "list", a.List.Address, "err", err)
+		return sdk.Accept
 	}
-	return result.Verdict, nil
+	return result.Verdict
 }
 
 // sender is the envelope sender in the form that lmtpd gives it.

@@ -30,7 +30,6 @@ import (
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/describe"
 	"github.com/mlist/mlist/internal/host"
-	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/listen"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/templates"
@@ -39,8 +38,8 @@ import (
 // Store is what the milter asks about addresses and lists.
 type Store interface {
 	store.Resolver
+	store.Arrivals
 	describe.Store
-	List(ctx context.Context, addr address.Address) (*list.List, error)
 }
 
 // Stages judge a post by what is there at SMTP time.

@@ -89,6 +89,13 @@ func (b *broken) Resolve(ctx context.Context, a address.Address) (store.Target, 
 	return b.Store.Resolve(ctx, a)
 }
 
+func (b *broken) Arrival(ctx context.Context, to, from address.Address, at time.Time) (list.Arrival, error) {
+	if b.err != nil {
+		return list.Arrival{}, b.err
+	}
+	return b.Store.Arrival(ctx, to, from, at)
+}
+
 // world is a daemon with a store in which there are the lists dev and news.
 type world struct {
 	t      *testing.T

@@ -88,34 +88,41 @@ func (s *session) rcptTo(to string) (gomilter.Response, error) {
 	}
 	ctx, cancel := context.WithTimeout(s.daemon.work, lookupTimeout)
 	defer cancel()
-	t, err := s.daemon.store.Resolve(ctx, a)
+	sender, _ := address.Parse(s.tx.sender) // the zero address is nobody
+	now := s.daemon.now()
+	arrival, err := s.daemon.store.Arrival(ctx, a, sender, now)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return s.unknown(a), nil
+		return s.noPost(ctx, a), nil
 	case err != nil:
-		return s.failed(fmt.Errorf("look %s up: %w", a, err)), nil
-	case t.Role != address.RolePost:
-		s.tx.others++
-		return gomilter.RespContinue, nil
+		return s.failed(err), nil
 	}
-	l, err := s.daemon.store.List(ctx, t.List)
-	if err != nil {
-		return s.failed(fmt.Errorf("look list %s up: %w", t.List, err)), nil
-	}
+	l := arrival.List
 	if code, reason := l.Refusal(); code != "" {
 		return s.refused(l, a, code, reason), nil
 	}
-	verdict, err := s.askEnvelope(ctx, l, a)
-	switch {
-	case err != nil:
-		return s.failed(fmt.Errorf("judge the sender of a post to %s: %w", l.Address, err)), nil
-	case verdict.Kind == sdk.KindReject:
+	if verdict := s.askEnvelope(arrival, a, now); verdict.Kind == sdk.KindReject {
 		return s.refused(l, a, verdict.Code, verdict.Reason), nil
 	}
 	if len(s.tx.lists) <= maxLists && !slices.ContainsFunc(s.tx.lists, func(o target) bool { return o.list.ID == l.ID }) {
 		s.tx.lists = append(s.tx.lists, target{l, a.String()})
 	}
 	return gomilter.RespContinue, nil
+}
+
+// noPost answers for a recipient that is not the posting address of a list.
+func (s *session) noPost(ctx context.Context, a address.Address) gomilter.Response {
+	t, err := s.daemon.store.Resolve(ctx, a)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return s.unknown(a)
+	case err != nil:
+		return s.failed(fmt.Errorf("look %s up: %w", a, err))
+	case t.Role == address.RolePost:
+		return s.failed(fmt.Errorf("look %s up: the list came to be in this moment", a))
+	}
+	s.tx.others++
+	return gomilter.RespContinue
 }
 
 // unknown refuses an address that is no list's, where no other can be.

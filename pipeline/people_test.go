@@ -138,10 +138,11 @@ func TestAPostComesFromAnyAddressOfAMember(t *testing.T) {
 	w, _ := linkedWorld(t)
 	is := func(from string) string {
 		t.Helper()
-		p, err := describe.New(w.store).Envelope(t.Context(), w.daemon.texts(), w.list, spool.Envelope{Sender: from, Recipient: "dev@lists.test", Received: time.Now()})
+		a, err := w.store.Arrival(t.Context(), w.list.Address, addr(t, from), time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
+		p := describe.New(w.store).Envelope(w.daemon.texts(), a, spool.Envelope{Sender: from, Recipient: "dev@lists.test", Received: time.Now()})
 		var roles []string
 		for _, m := range p.Senders[0].Memberships {
 			roles = append(roles, m.Role)

@@ -76,13 +76,18 @@ func (d *Describer) Post(ctx context.Context, texts *templates.Set, l *list.List
 // Envelope is what the stages of the list see of a message that has not come yet. A sender's session waits at
 // each recipient, so they are told what matters then alone: no texts for people but those that are settings,
 // no setting that is empty, and not the list's other addresses.
-func (d *Describer) Envelope(ctx context.Context, texts *templates.Set, l *list.List, env spool.Envelope) (*host.Post, error) {
-	p, settings, err := d.described(ctx, texts, l, spool.Entry{Envelope: env}, message.ParseHeader(nil))
-	if err != nil {
-		return nil, err
+func (d *Describer) Envelope(texts *templates.Set, a list.Arrival, env spool.Envelope) *host.Post {
+	var senders []sdk.Sender
+	if from, err := address.Parse(env.Sender); err == nil {
+		bans := map[string]list.Ban{}
+		if a.Ban != nil {
+			bans[from.Key()] = *a.Ban
+		}
+		senders = append(senders, sender(claim{from, "envelope"}, a.Standings, bans))
 	}
-	p.Shared = settings.envelope
-	return p, nil
+	p := newPost(a.List, spool.Entry{Envelope: env}, message.ParseHeader(nil), senders, a.OneTime)
+	p.Shared = d.settings(texts, a.List, language(a.Standings)).envelope
+	return p
 }
 
 // described is a post without its body, and the list's settings.
@@ -91,9 +96,18 @@ func (d *Describer) described(ctx context.Context, texts *templates.Set, l *list
 	if err != nil {
 		return nil, shared{}, err
 	}
-	beside, err := beside(ctx, d.store, l, e)
+	once, err := d.store.OpenApprovals(ctx, l.ID, string(e.ID), e.Received)
 	if err != nil {
 		return nil, shared{}, err
+	}
+	return newPost(l, e, header, senders, once), d.settings(texts, l, language), nil
+}
+
+// newPost is a post without its body; once are the one-time passwords that may let it pass.
+func newPost(l *list.List, e spool.Entry, header *message.Header, senders []sdk.Sender, once []string) *host.Post {
+	beside := map[string]string{} // the list's settings
+	if len(once) > 0 {
+		beside[sdk.OneTimePasswords] = strings.Join(once, "\n")
 	}
 	return &host.Post{
 		Entry:    string(e.ID),
@@ -107,20 +121,7 @@ func (d *Describer) described(ctx context.Context, texts *templates.Set, l *list
 		Senders: senders,
 		Header:  header,
 		Notes:   map[string]string{},
-	}, d.settings(texts, l, language), nil
-}
-
-// beside is what stages are told beside a list's settings.
-func beside(ctx context.Context, st Store, l *list.List, e spool.Entry) (map[string]string, error) {
-	m := map[string]string{}
-	once, err := st.OpenApprovals(ctx, l.ID, string(e.ID), e.Received)
-	if err != nil {
-		return nil, err
 	}
-	if len(once) > 0 {
-		m[sdk.OneTimePasswords] = strings.Join(once, "\n")
-	}
-	return m, nil
 }
 
 // addAliases adds to the settings the other addresses of a list.
@@ -153,18 +154,19 @@ func SubmittedBy(flags []string) []string {
 // maxSenders bounds what a hostile header can make the store look up.
 const maxSenders = 10
 
-// senders are the addresses that claim to have sent the post, in the order in which
-// Mailman asks them, with what they, or others of the same person, are on the list; and the language of the first member
-// who has one.
-func senders(ctx context.Context, st Store, l *list.List, envelope string, h *message.Header) (out []sdk.Sender, language string, err error) {
-	var addrs []address.Address
+// claim is an address that claims to have sent a post, and where it stands.
+type claim struct {
+	address.Address
+	source string
+}
+
+// claims are those of a message, in the order in which Mailman asks them.
+func claims(envelope string, h *message.Header) []claim {
+	var out []claim
 	add := func(source, text string) {
-		a, err := address.Parse(text)
-		if err != nil || len(out) == maxSenders {
-			return
+		if a, err := address.Parse(text); err == nil && len(out) < maxSenders {
+			out = append(out, claim{a, source})
 		}
-		out = append(out, sdk.Sender{Address: a.String(), Source: source})
-		addrs = append(addrs, a)
 	}
 	field := func(name, source string) {
 		for _, m := range message.ParseMailboxes(h.Get(name)) {
@@ -178,8 +180,19 @@ func senders(ctx context.Context, st Store, l *list.List, envelope string, h *me
 	add("envelope", envelope)
 	field("Reply-To", "reply-to")
 	field("Sender", "sender")
-	if len(addrs) == 0 {
+	return out
+}
+
+// senders are who claims to have sent the post, with what they, or others of the same person, are on the
+// list; and the language of the first member who has one.
+func senders(ctx context.Context, st Store, l *list.List, envelope string, h *message.Header) (out []sdk.Sender, lang string, err error) {
+	all := claims(envelope, h)
+	if len(all) == 0 {
 		return nil, "", nil
+	}
+	var addrs []address.Address
+	for _, c := range all {
+		addrs = append(addrs, c.Address)
 	}
 	standings, err := st.Standings(ctx, l.ID, addrs)
 	if err != nil {
@@ -189,23 +202,44 @@ func senders(ctx context.Context, st Store, l *list.List, envelope string, h *me
 	if err != nil {
 		return nil, "", fmt.Errorf("look the senders up: %w", err)
 	}
-	for i := range out {
-		if b, ok := bans[addrs[i].Key()]; ok {
-			out[i].Ban = b.String()
-		}
-		for _, m := range standings {
-			if m.Of.Key() == addrs[i].Key() {
-				if language == "" && m.Role == list.Member {
-					language = m.Language
-				}
-				out[i].Memberships = append(out[i].Memberships, sdk.Membership{
-					Role: string(m.Role), Action: string(m.Action), Mode: string(m.Mode), Status: string(m.Status),
-					NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates, AcknowledgePosts: m.AcknowledgePosts,
-				})
+	for _, c := range all {
+		var own []list.Standing
+		for _, s := range standings {
+			if s.Of.Key() == c.Key() {
+				own = append(own, s)
 			}
 		}
+		if lang == "" {
+			lang = language(own)
+		}
+		out = append(out, sender(c, own, bans))
 	}
-	return out, language, nil
+	return out, lang, nil
+}
+
+// sender is one of them, with what it is.
+func sender(c claim, standings []list.Standing, bans map[string]list.Ban) sdk.Sender {
+	s := sdk.Sender{Address: c.String(), Source: c.source}
+	if b, ok := bans[c.Key()]; ok {
+		s.Ban = b.String()
+	}
+	for _, m := range standings {
+		s.Memberships = append(s.Memberships, sdk.Membership{
+			Role: string(m.Role), Action: string(m.Action), Mode: string(m.Mode), Status: string(m.Status),
+			NoOwnPosts: m.NoOwnPosts, NoDuplicates: m.NoDuplicates, AcknowledgePosts: m.AcknowledgePosts,
+		})
+	}
+	return s
+}
+
+// language is that of the first member among them who has one.
+func language(standings []list.Standing) string {
+	for _, m := range standings {
+		if m.Role == list.Member && m.Language != "" {
+			return m.Language
+		}
+	}
+	return ""
 }
 
 func hasFlag(flags []string, flag string) bool {

@@ -104,6 +104,9 @@ func CompileBan(pattern string) (*regexp.Regexp, error) {
 // maxLabels is of how many domains above an address's one a ban is looked for.
 const maxLabels = 8
 
+// MaxBansOf is how many BansOf returns, at most.
+const MaxBansOf = maxLabels + 1
+
 // Matcher returns what tells whether an address is meant by what ParseBan returned.
 func Matcher(what string) (func(address.Address) bool, error) {
 	if !strings.HasPrefix(what, "^") {

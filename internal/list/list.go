@@ -190,6 +190,15 @@ type Standing struct {
 	Domain     bool            // it is the role of the domain
 }
 
+// Arrival is what there is to know of a post before it comes: the list that it is for, and what
+// its envelope sender is there, all as of one instant.
+type Arrival struct {
+	List      *List
+	Standings []Standing // of the sender
+	Ban       *Ban       // that holds the sender off the list; nil if none does
+	OneTime   []string   // hashes of the passwords with which one post may pass
+}
+
 // Validate reports the first field that has no meaning, and fills in defaults.
 func (m *Membership) Validate() error {
 	if m.Role == "" {

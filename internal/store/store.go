@@ -45,6 +45,14 @@ type Resolver interface {
 	Resolve(ctx context.Context, addr address.Address) (Target, error)
 }
 
+// Arrivals tells of posts that are about to come: the milter asks at every RCPT.
+type Arrivals interface {
+	// Arrival answers in one look-up what List, Standings, MatchBans and OpenApprovals would say of a
+	// post to addr at this time, and of its envelope sender, who may be the zero Address. ErrNotFound if
+	// addr is not the posting address of a list.
+	Arrival(ctx context.Context, addr, sender address.Address, at time.Time) (list.Arrival, error)
+}
+
 // Lists administers lists.
 type Lists interface {
 	// CreateList stores l and sets its ID, State and Created; its domain comes to be with its
@@ -293,6 +301,7 @@ type Store interface {
 	Approvals
 	Bans
 	Resolver
+	Arrivals
 	Lists
 	Members
 	Syncer

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,11 @@ func scopeOf(s list.Scope) string {
 		return "@" + s.Domain
 	}
 	return ""
+}
+
+// scopesOfList are the scopes that a list is in, the closest first.
+func scopesOfList(id int64, domain string) []string {
+	return []string{scopeOf(list.Scope{ListID: id}), scopeOf(list.Scope{Domain: domain}), ""}
 }
 
 // AddBan implements store.Bans.
@@ -135,7 +141,7 @@ const banLookups = 12
 // MatchBans implements store.Bans.
 func (s *Store) MatchBans(ctx context.Context, listID int64, domain string, addrs []address.Address) (map[string]list.Ban, error) {
 	// What is found first holds: the list's own bans, its domain's, the site's.
-	scopes := []string{scopeOf(list.Scope{ListID: listID}), scopeOf(list.Scope{Domain: domain}), ""}
+	scopes := scopesOfList(listID, domain)
 	var wanted []string
 	seen := map[string]bool{}
 	for _, a := range addrs {
@@ -181,8 +187,9 @@ func (s *Store) MatchBans(ctx context.Context, listID int64, domain string, addr
 	return out, nil
 }
 
-// banOf chooses the ban of an address among those that were found.
+// banOf chooses the ban of an address among those that were found, always the same.
 func (s *Store) banOf(a address.Address, scopes []string, found map[[2]string]list.Ban, patterns []list.Ban) (list.Ban, bool) {
+	slices.SortFunc(patterns, func(a, b list.Ban) int { return strings.Compare(a.What, b.What) })
 	for _, scope := range scopes {
 		for _, what := range list.BansOf(a) {
 			if b, ok := found[[2]string{scope, what}]; ok {

@@ -17,14 +17,17 @@ import (
 )
 
 // standings are the roles of up to so many addresses as lookups says, $2 and on, on list $1:
-// their own; those of the list's domain; and both of the other addresses of their persons.
+// their own; those of the list's domain; and both of the other addresses of their persons. CROSS
+// JOIN is what SQLite does not turn around: it would read all members to find those of one person.
 const standings = `SELECT m.address_key, 0, ` + standingColumns + ` FROM members m
 		WHERE m.list_id = $1 AND m.role IN (1, 2, 3, 4, 5) AND m.address_key IN ($2, $3, $4, $5, $6)
 	UNION ALL SELECT d.address_key, 1, ` + domainColumns + ` FROM lists l JOIN domain_roles d ON d.domain = l.domain AND d.address_key IN ($2, $3, $4, $5, $6) WHERE l.id = $1
-	UNION ALL SELECT a.address_key, 0, ` + standingColumns + ` FROM addresses a JOIN addresses b ON b.person = a.person AND b.address_key <> a.address_key
-		JOIN members m ON m.list_id = $1 AND m.role IN (1, 2, 3, 4, 5) AND m.address_key = b.address_key WHERE a.address_key IN ($2, $3, $4, $5, $6)
-	UNION ALL SELECT a.address_key, 1, ` + domainColumns + ` FROM addresses a JOIN addresses b ON b.person = a.person AND b.address_key <> a.address_key
-		JOIN domain_roles d ON d.address_key = b.address_key JOIN lists l ON l.domain = d.domain AND l.id = $1 WHERE a.address_key IN ($2, $3, $4, $5, $6)`
+	UNION ALL SELECT a.address_key, 0, ` + standingColumns + ` FROM addresses a CROSS JOIN addresses b CROSS JOIN members m
+		WHERE a.address_key IN ($2, $3, $4, $5, $6) AND b.person = a.person AND b.address_key <> a.address_key
+			AND m.list_id = $1 AND m.role IN (1, 2, 3, 4, 5) AND m.address_key = b.address_key
+	UNION ALL SELECT a.address_key, 1, ` + domainColumns + ` FROM addresses a CROSS JOIN addresses b CROSS JOIN domain_roles d CROSS JOIN lists l
+		WHERE a.address_key IN ($2, $3, $4, $5, $6) AND b.person = a.person AND b.address_key <> a.address_key
+			AND d.address_key = b.address_key AND l.domain = d.domain AND l.id = $1`
 
 const (
 	standingColumns = `m.role, m.address_key, m.local, m.mode, m.status, m.action, m.no_own_posts, m.no_duplicates, m.display_name, m.added, m.acknowledge_posts, m.topics, m.language, m.until`

@@ -10,15 +10,15 @@ import (
 // queries are the statements, prepared once; database/sql keeps one per connection.
 type queries struct {
 	// on the reader
-	hasLists                                                                     *sql.Stmt
-	aliases                                                                      *sql.Stmt
-	resolve, listByNumber, list, buriedList, memberships, countMembers, peekPost *sql.Stmt
-	bounceState, memberBounces, memberHistory                                    *sql.Stmt
-	state                                                                        *sql.Stmt
-	inArchive, digestReaders, waitingDigest, lastIssue, isFiled                  *sql.Stmt
-	matchBans, matchMoreBans                                                     *sql.Stmt
-	peekRequest                                                                  *sql.Stmt
-	approvals, openApprovals                                                     *sql.Stmt
+	hasLists                                                                              *sql.Stmt
+	aliases                                                                               *sql.Stmt
+	resolve, arrival, listByNumber, list, buriedList, memberships, countMembers, peekPost *sql.Stmt
+	bounceState, memberBounces, memberHistory                                             *sql.Stmt
+	state                                                                                 *sql.Stmt
+	inArchive, digestReaders, waitingDigest, lastIssue, isFiled                           *sql.Stmt
+	matchBans, matchMoreBans                                                              *sql.Stmt
+	peekRequest                                                                           *sql.Stmt
+	approvals, openApprovals                                                              *sql.Stmt
 	// on the stream
 	bans, requests                              *sql.Stmt
 	rolesOf, usedStyles, deletedLists           *sql.Stmt
@@ -168,6 +168,7 @@ func (s *Store) queries() []query {
 		{&s.q.resolve, s.reader, `SELECT address_key, address_key, local, state, state_why FROM lists WHERE address_key IN ($1, $2, $3)
 			UNION ALL SELECT a.address_key, l.address_key, l.local, l.state, l.state_why FROM list_aliases a JOIN lists l ON l.id = a.list_id
 			WHERE a.address_key IN ($1, $2, $3) AND l.address_key < '` + lastKey + `'`},
+		{&s.q.arrival, s.reader, arrival},
 		{&s.q.hasLists, s.reader, `SELECT EXISTS (SELECT 1 FROM lists WHERE address_key > CAST($1 AS TEXT) || ' ' AND address_key < CAST($1 AS TEXT) || '!')`},
 		{&s.q.listByNumber, s.reader, `SELECT address_key, local, state, state_why FROM lists WHERE id = $1 AND address_key < $3 AND (domain = $2
 			OR EXISTS (SELECT 1 FROM list_aliases a WHERE a.list_id = $1 AND a.address_key > $2 || ' ' AND a.address_key < $2 || '!'))`},

@@ -44,6 +44,7 @@ func Run(t *testing.T, name string, fresh func(t *testing.T) Open) {
 		{"requests", requestTests},
 		{"invitations", invitationTests},
 		{"people", peopleTests},
+		{"arrivals", arrivalTests},
 		{"moderation", moderationTests},
 		{"together", togetherTests},
 	} {
