@@ -137,8 +137,8 @@ func (s *Spool) tryTake(ctx context.Context, l *lease, set segment.Set, seen map
 func (s *Spool) insert(ctx context.Context, tx querier, l *lease, has, wished segment.Set) error {
 	l.set = has
 	asked := boottime()
-	err := tx.QueryRow(ctx, `INSERT INTO spool_owners (queue, segments, wished, auto, name, host, pid, until)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp() + $8 * interval '1 microsecond') RETURNING epoch`,
+	err := tx.QueryRow(ctx, `INSERT INTO spool_owners (queue, segments, wished, auto, name, host, pid, lease, until)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8::bigint, clock_timestamp() + $8::bigint * interval '1 microsecond') RETURNING epoch`,
 		string(l.queue), has.String(), wished.String(), l.auto, l.who.Name, s.opts.Host, os.Getpid(), s.opts.Lease.Microseconds()).Scan(&l.epoch)
 	if err == nil {
 		l.renewed(asked)

@@ -117,3 +117,17 @@ func TestAPostIsCommittedWholeOrNot(t *testing.T) {
 		t.Errorf("%d chunks, want %d", n, chunkRows+1)
 	}
 }
+
+// The server's clock is set back: the lease of a daemon that has died does not last longer for it.
+func TestTheServersClockIsSetBack(t *testing.T) {
+	url := freshSchema(t, startServer(t))
+	s, dead := shareOn(t, url, "dead", time.Second)
+	eventually(t, "the first has all", func() bool { return part(dead) == 100 })
+	dead.stop()
+	<-dead.gone
+	if _, err := s.pool.Exec(t.Context(), `UPDATE spool_owners SET until = until + interval '1 hour'`); err != nil {
+		t.Fatal(err)
+	}
+	_, other := shareOn(t, url, "other", time.Second)
+	eventually(t, "another has all", func() bool { return part(other) == 100 })
+}

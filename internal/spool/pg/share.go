@@ -271,9 +271,15 @@ var takeLeases = `SELECT pg_advisory_xact_lock(` + postgres.Lock(leaseLock) + `)
 
 // lockOwners has whoever takes segments come one after the other, so that of two who look
 // together the second sees the first, and ends leases that are out. One that is in the middle
-// of a change stays: the server ends that soon, if its client hangs.
+// of a change stays: the server ends that soon, if its client hangs. A server whose clock was set back,
+// or whose standby took over and is behind, would keep leases of the dead for as long: none
+// lasts longer than if it had been renewed now.
 func lockOwners(ctx context.Context, tx pgx.Tx) ([]ownerRow, error) {
 	if _, err := tx.Exec(ctx, takeLeases); err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE spool_owners SET until = clock_timestamp() + lease * interval '1 microsecond' WHERE epoch IN
+		(SELECT epoch FROM spool_owners WHERE lease > 0 AND until > clock_timestamp() + 1.5 * lease * interval '1 microsecond' FOR NO KEY UPDATE SKIP LOCKED)`); err != nil {
 		return nil, err
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM spool_owners WHERE epoch IN
