@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"github.com/mlist/mlist/internal/spool"
 )
 
 // patience is for how long a post waits for the machine to get well: as long as an MTA
@@ -33,6 +35,9 @@ var machineErrors = []error{
 func blameless(err error) bool {
 	var out outage
 	if errors.As(err, &out) {
+		return true
+	}
+	if errors.Is(err, spool.ErrDown) {
 		return true
 	}
 	for _, machine := range machineErrors {

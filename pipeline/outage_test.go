@@ -46,19 +46,23 @@ func TestAStoreThatIsDownCostsNoPost(t *testing.T) {
 }
 
 func TestAFullDiskCostsNoPost(t *testing.T) {
-	full := fmt.Errorf("write the content: %w", &fs.PathError{Op: "write", Path: "content", Err: syscall.ENOSPC})
-	var calls atomic.Int64
-	w := newWorld(t, stagesFunc(func(ctx context.Context, p *host.Post) (host.Result, error) {
-		if calls.Add(1) <= 9 {
-			return host.Result{}, full
+	for _, down := range []error{
+		fmt.Errorf("write the content: %w", &fs.PathError{Op: "write", Path: "content", Err: syscall.ENOSPC}),
+		fmt.Errorf("commit entry: %w", spool.ErrDown),
+	} {
+		var calls atomic.Int64
+		w := newWorld(t, stagesFunc(func(ctx context.Context, p *host.Post) (host.Result, error) {
+			if calls.Add(1) <= 9 {
+				return host.Result{}, down
+			}
+			return verdict(sdk.Accept)(ctx, p)
+		}))
+		w.add(list.Member, "a@x.test")
+		id := w.post(hello)
+		w.idle()
+		if got := w.recipients(id); len(got) != 1 {
+			t.Errorf("%v: delivered to %v; failed has %+v", down, got, w.entries(spool.Failed))
 		}
-		return verdict(sdk.Accept)(ctx, p)
-	}))
-	w.add(list.Member, "a@x.test")
-	id := w.post(hello)
-	w.idle()
-	if got := w.recipients(id); len(got) != 1 {
-		t.Errorf("delivered to %v; failed has %+v", got, w.entries(spool.Failed))
 	}
 }
 

@@ -80,6 +80,8 @@ var (
 	ErrOwned = errors.New("segment has an owner")
 	// ErrFenced: the caller's ownership of the entry's segment has ended; nothing was done.
 	ErrFenced = errors.New("no longer the owner")
+	// ErrDown: what the spool is kept in cannot be reached, or cannot do its work. No entry can help it.
+	ErrDown = errors.New("the spool is down")
 	// ErrPinned: a pin overlaps with one that is there.
 	ErrPinned = errors.New("a part of the range is pinned")
 )

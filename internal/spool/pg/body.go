@@ -109,7 +109,7 @@ func (s *Spool) copyBody(ctx context.Context, to *os.File, id, have, size int64)
 			return spool.ErrNotFound // it was removed meanwhile
 		}
 		if err != nil {
-			return err
+			return down(err)
 		}
 		if len(part) == 0 {
 			break

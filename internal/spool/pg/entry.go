@@ -192,7 +192,7 @@ func (s *Spool) openEntry(ctx context.Context, e spool.Entry) (spool.Message, er
 			return m, nil
 		}
 	}
-	return nil, fmt.Errorf("read entry %s: %w", e.ID, notFound(err))
+	return nil, fmt.Errorf("read entry %s: %w", e.ID, notFound(down(err)))
 }
 
 // removeEntry removes an entry, and its bytes if nothing else has them.

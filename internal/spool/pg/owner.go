@@ -321,7 +321,7 @@ func (o *owner) Release(e spool.Entry) {
 // Finished implements spool.Owner.
 func (o *owner) Finished(ctx context.Context, e spool.Entry) (is bool, err error) {
 	if err := o.s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM spool_finished WHERE id = $1)`, string(e.ID)).Scan(&is); err != nil {
-		return false, fmt.Errorf("look for entry %s among those that are done: %w", e.ID, err)
+		return false, fmt.Errorf("look for entry %s among those that are done: %w", e.ID, down(err))
 	}
 	return is, nil
 }

@@ -298,7 +298,7 @@ func (s *Spool) change(ctx context.Context, f func(tx pgx.Tx) error) error {
 func (s *Spool) changeBy(ctx context.Context, pool *pgxpool.Pool, f func(tx pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Answer)
 	defer cancel()
-	return pgx.BeginFunc(ctx, pool, f)
+	return down(pgx.BeginFunc(ctx, pool, f))
 }
 
 // newID makes an id that is later than all that this process made before.

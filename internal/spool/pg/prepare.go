@@ -23,7 +23,7 @@ func (o *owner) Prepare(ctx context.Context, e spool.Entry) (spool.Prepared, err
 		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, spool.ErrFenced)
 	}
 	if err := o.s.pool.QueryRow(ctx, `SELECT nextval('spool_post_numbers')`).Scan(&p.number); err != nil {
-		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, err)
+		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, down(err))
 	}
 	return p, nil
 }
