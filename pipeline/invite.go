@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -144,7 +145,7 @@ func (d *Daemon) sendInvitation(ctx context.Context, p *post) error {
 	}
 	confirm := p.list.TokenAddress(address.RoleConfirm, i.Token)
 	values := templates.Values{"user_address": i.Address.String(), "inviter": i.By, "confirm_address": confirm.String(), "token": i.Token,
-		"days": strconv.Itoa(max(1, int(i.Expires.Sub(d.now()).Hours()/24))),
+		"days": strconv.Itoa(max(1, int(math.Round(i.Expires.Sub(d.now()).Hours()/24)))),
 		"ways": (&moderatorMail{d: d, list: p.list, reader: i.Language}).ways(confirm, inviteWays)}
 	if i.Text != "" {
 		values["beginning"] = indented(firstLines(i.Text), "  | ")

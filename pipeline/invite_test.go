@@ -124,6 +124,9 @@ func TestWhatDoesNotAcceptAnInvitation(t *testing.T) {
 	w.talkative()
 	w.invited("Come to us.\r\nSubject: forged", "ann@net.test")
 	invitation := out.to("ann@net.test", "You are invited")
+	if !strings.Contains(invitation.text, "30 days") {
+		t.Errorf("an invitation is good for 30 days, and says\n%s", invitation.text)
+	}
 	if !strings.Contains(invitation.text, "  | Come to us.\r\n  | Subject: forged\r\n") {
 		t.Errorf("what the inviter says:\n%s", invitation.text)
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/oneclick"
 	"github.com/mlist/mlist/internal/store"
@@ -82,15 +81,16 @@ func (a *app) removeByToken(cmd *cobra.Command, st store.Store, l *list.List, to
 	if err != nil {
 		return err
 	}
-	removed, err := st.RemoveMembers(cmd.Context(), l.ID, list.Member, func(yield func(address.Address, error) bool) { yield(whose, nil) })
+	how := store.Sync{Kind: store.SyncRemove, Role: list.Member, MaxRemoved: 1, By: "member", Why: "by one-click unsubscription"}
+	r, err := st.SyncMembers(cmd.Context(), l.ID, how, func(yield func(list.Membership, error) bool) { yield(list.Membership{Address: whose}, nil) }, nil, nil)
 	if err != nil {
 		return err
 	}
 	if a.json {
-		return printJSON(cmd.OutOrStdout(), map[string]any{"list": l.Address.String(), "address": whose.String(), "removed": removed})
+		return printJSON(cmd.OutOrStdout(), map[string]any{"list": l.Address.String(), "address": whose.String(), "removed": r.Removed})
 	}
 	text := "Removed %s from %s.\n"
-	if removed == 0 {
+	if r.Removed == 0 {
 		text = "%s is no member of %s any more.\n"
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), text, whose, l.Address)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,9 @@ func TestATokenOfOneClickRemovesItsMember(t *testing.T) {
 		if status != step.status || !strings.Contains(strings.ReplaceAll(out, " ", "")+out+errs, step.want) {
 			t.Errorf("%s: status %d, want %d with %q\n%s%s", step.args, status, step.status, step.want, out, errs)
 		}
+	}
+	if out, _, _ := inProcess(t, "", "why", "ann@net.test", "--list", "dev@l.test"); !regexp.MustCompile(`left +member +by one-click`).MatchString(out) {
+		t.Errorf("her history does not tell how she left:\n%s", out)
 	}
 	if out, errs, status := inProcess(t, "", "list", "rename", "dev@l.test", "hackers@l.test"); status != 0 {
 		t.Fatalf("status %d\n%s%s", status, out, errs)
