@@ -36,6 +36,21 @@ func (d *Daemon) mayWriteAs(ctx context.Context, what string, to address.Address
 	return allowed, nil
 }
 
+// othersPerNotice is how many notices one address may have sent to others, for each that it may
+// get itself. It bounds who asks for all the world, and leaves room for a web form that asks
+// for its visitors.
+const othersPerNotice = 10
+
+// mayAsk tells whether an address may have another one written to, so often a day.
+func (d *Daemon) mayAsk(ctx context.Context, what string, author address.Address) (bool, error) {
+	asker := address.Address{Local: author.Local + " asks", Domain: author.Domain} // a count of its own
+	allowed, err := d.store.AllowNotice(ctx, asker, what, d.now(), othersPerNotice*d.cfg.Load().NoticesPerDay, 24*time.Hour)
+	if err != nil {
+		return false, storeFailed("count what an address asks for", err)
+	}
+	return allowed, nil
+}
+
 // personal tells whether a message with this envelope sender and header was written
 // by a person who can be answered.
 func personal(sender string, h *message.Header) (address.Address, bool) {

@@ -309,6 +309,27 @@ func TestAConfirmationBomb(t *testing.T) {
 	}
 }
 
+// TestNobodyHasAllTheWorldAsked: notices_per_day is 2 here, and so 20 for others.
+func TestNobodyHasAllTheWorldAsked(t *testing.T) {
+	w, out := commandWorld(t)
+	for i := range 3 {
+		var lines []string
+		for j := range 10 {
+			lines = append(lines, fmt.Sprintf("join address=v%d-%d@net.test", i, j))
+		}
+		w.wrote("dev-request@lists.test", "eve@else.test", "", "", strings.Join(lines, "\n"))
+	}
+	w.wrote("dev-request@lists.test", "fay@else.test", "", "", "join address=gil@net.test")
+	out.collect()
+	got := map[string]int{}
+	for _, m := range out.mail {
+		got[m.to[:1]]++
+	}
+	if got["v"] != 20 || got["e"] != 2 || got["g"] != 1 {
+		t.Errorf("mail to %v, want 20 to those whom eve names, two to her, and one to gil", got)
+	}
+}
+
 // TestCommandsAreNoWayIntoAHeader: whatever names, subjects and addresses hold, what goes
 // out has the fields that mlist wrote, and a text.
 func TestCommandsAreNoWayIntoAHeader(t *testing.T) {

@@ -60,6 +60,9 @@ func (c *commander) send(ctx context.Context) error {
 	for i, l := range c.letters {
 		if !l.owners && !l.certain {
 			may, err := d.mayWriteAs(ctx, c.noticeKey(i), l.to)
+			if err == nil && may && p.personal && l.to.Key() != p.author.Key() {
+				may, err = d.mayAsk(ctx, fmt.Sprintf("%s.%d", p.entry.ID, i), p.author)
+			}
 			if err != nil {
 				return err
 			}
