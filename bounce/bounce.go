@@ -124,6 +124,7 @@ type mail struct {
 }
 
 func open(raw []byte) (*mail, error) {
+	raw = bytes.TrimLeft(raw, "\ufeff \t\r\n") // of a message that was saved from a web page
 	source := bytes.NewReader(raw)
 	block, at, err := message.Split(source, int64(len(raw)))
 	if err != nil {
@@ -163,6 +164,9 @@ func (m *mail) report(nested int) (Report, error) {
 	case "feedback-report":
 		report.Complaints = m.complaints()
 		return report, nil
+	}
+	if m.challenge() {
+		return report, ErrAutoReply
 	}
 	system := m.fromSystem()
 	if system || m.reportType() == "delivery-status" {

@@ -149,6 +149,20 @@ func (m *mail) failedSubject() bool {
 	return false
 }
 
+// challengers are services that ask senders to prove themselves, some of them in the form of a
+// delivery status.
+var challengers = []string{"boxbe.com", "spamarrest.com", "bluebottle.com", "mailblocks.com", "0spam.com", "0spam.info", "sendio.com", "tmda.net"}
+
+// challenge tells whether the message asks to be answered before the other one is delivered.
+func (m *mail) challenge() bool {
+	for _, box := range m.header.Mailboxes("From", "Sender", "Return-Path") {
+		if _, domain, ok := strings.Cut(strings.ToLower(box.Address), "@"); ok && slices.Contains(challengers, domain) {
+			return true
+		}
+	}
+	return m.header.Has("X-TMDA-Fingerprint") && !m.systemFrom()
+}
+
 // refusedBySieve tells whether a receipt says that the message was not even filed: LDAs and
 // the reject of Sieve (RFC 5429) answer so, in the name of the mail system.
 func (m *mail) refusedBySieve() bool {

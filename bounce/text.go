@@ -213,7 +213,7 @@ func (m *mail) freeText(report *Report) bool {
 	}
 	if len(r.items) == 0 && !r.strict {
 		r.fallback(said)
-	} else if len(r.items) == 0 && reply.MatchString(said) {
+	} else if len(r.items) == 0 && m.attached() != nil && reply.MatchString(said) {
 		r.dialogue(said)
 	}
 	if len(r.items) == 0 && !r.strict {
