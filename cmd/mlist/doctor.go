@@ -98,6 +98,7 @@ func (p *patient) examine(ctx context.Context, postfixDir string) []postfix.Find
 	p.segments()
 	p.clock()
 	p.wayBack(ctx, postfixDir)
+	p.siteAddress(ctx)
 	p.domains(ctx)
 	return p.found
 }

@@ -68,6 +68,7 @@ func TestADoctorNamesTheCauseAndTheCure(t *testing.T) {
 			must(t, os.Remove(filepath.Join(s.dir, "mlist.db")))
 		}, "There is no store yet at", "create a list"},
 		{"a directory that mlist cannot read", func(t *testing.T, s *sound) { must(t, os.Chmod(filepath.Join(s.dir, "spool", "incoming"), 0o500)) }, "may not read and write in", "chmod u+rwx"},
+		{"a list with the site's address", func(t *testing.T, s *sound) { s.configure(t, "site_name = \"dev\"\n") }, "dev@lists.test is the site's own address (site_name), and the list dev@lists.test has it", "mlist list rename"},
 		{"no plugin", func(t *testing.T, s *sound) { must(t, os.Remove(s.plugin)) }, "There is no plugin in", "Install the package again"},
 		{"both kinds of services", func(t *testing.T, s *sound) {
 			for _, name := range []string{"mlist.service", "mlist-outbound@0000-ffff.service"} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -27,14 +28,33 @@ NEW-ADDRESS); then both addresses confirm.`,
 				}
 			}
 			return a.withStore(cmd.Context(), false, func(st store.Store) error {
+				beside, err := besideLists(cmd.Context(), st, addrs[0])
+				if err != nil {
+					return err
+				}
 				moved, err := st.MoveAddress(cmd.Context(), addrs[0], addrs[1], nil, operator(), "by mlist member move")
 				if err != nil {
 					return err
 				}
-				return a.printMoved(cmd, addrs[0], addrs[1], moved)
+				return a.printMoved(cmd, addrs[0], addrs[1], moved, beside)
 			})
 		},
 	}
+}
+
+// besideLists tells whether an address is something that moves beside its roles on lists: one of
+// somebody's several, or one with a role in a domain.
+func besideLists(ctx context.Context, st store.Store, addr address.Address) (bool, error) {
+	linked, err := st.LinkedAddresses(ctx, addr)
+	if err != nil || len(linked) > 0 {
+		return len(linked) > 0, err
+	}
+	for r, err := range st.DomainRoles(ctx, "") {
+		if err != nil || r.Address.Key() == addr.Key() {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // movedJSON is a role as `member move --json` shows it.
@@ -44,7 +64,7 @@ type movedJSON struct {
 	Merged bool   `json:"merged"` // the new address had it already
 }
 
-func (a *app) printMoved(cmd *cobra.Command, from, to address.Address, moved []store.ListRole) error {
+func (a *app) printMoved(cmd *cobra.Command, from, to address.Address, moved []store.ListRole, beside bool) error {
 	out := array{w: cmd.OutOrStdout()}
 	for _, r := range moved {
 		var err error
@@ -64,7 +84,7 @@ func (a *app) printMoved(cmd *cobra.Command, from, to address.Address, moved []s
 	if a.json {
 		return out.end()
 	}
-	if len(moved) == 0 {
+	if len(moved) == 0 && !beside {
 		return withHint(fmt.Errorf("%s is on no list", from), "Nothing was changed.")
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is %s now.\n", from, to)

@@ -38,7 +38,8 @@ type Applier interface {
 	// them. It fails, and changes nothing, if a list has one that is not there.
 	SetStyles(ctx context.Context, styles *list.Styles) error
 	// SetSite gives the site an address of its own with this local part, in each domain that
-	// has lists, as this handle resolves addresses; "" is none. A list of that name comes before it.
+	// has lists, as this handle resolves addresses; "" is none. No list gets that name then; one that has
+	// it already comes before the site.
 	SetSite(local string)
 	// Site returns what SetSite was told; "" at first.
 	Site() string

@@ -23,6 +23,7 @@ type Mover interface {
 	RolesOf(ctx context.Context, addr address.Address) iter.Seq2[ListRole, error]
 	// MoveAddress gives every role of an address to another one, on all lists but those of
 	// except, in one transaction, with all that the member has chosen. Of an address that has
-	// the role itself, its own choices stay. by and why go into the members' history.
+	// the role itself, its own choices stay. Its links and its roles in domains go with it, also if it is
+	// on no list. by and why go into the members' history.
 	MoveAddress(ctx context.Context, from, to address.Address, except []int64, by, why string) ([]ListRole, error)
 }

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
@@ -99,8 +100,11 @@ func (s *Store) create(ctx context.Context, tx *sql.Tx, l *list.List) error {
 
 // checkClash refuses an address that another list has, one that is a role address of
 // another list, and one of which a role address is another list's own: one of the two would
-// get no mail. Aliases count like the addresses of lists.
+// get no mail. Aliases count like the addresses of lists. So does the site's own address.
 func (s *Store) checkClash(ctx context.Context, tx *sql.Tx, addr address.Address) error {
+	if site := s.Site(); site != "" && strings.EqualFold(addr.Local, site) {
+		return fmt.Errorf("it is the site's own address in %s (site_name): %w", addr.Domain, store.ErrExists)
+	}
 	// No octet of an address comes before the space: the range holds one key.
 	for _, err := range s.listsOf(ctx, tx, key(addr), key(addr)+" ") {
 		if err != nil {

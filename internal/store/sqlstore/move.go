@@ -35,9 +35,7 @@ func (s *Store) MoveAddress(ctx context.Context, from, to address.Address, excep
 	err := s.update(ctx, func(tx *sql.Tx) error {
 		c := &scoring{Store: s, ctx: ctx, tx: tx}
 		var err error
-		if moved, err = c.move(from, to, except, by, why); err == nil && len(moved) == 0 {
-			err = errUnchanged
-		}
+		moved, err = c.move(from, to, except, by, why)
 		return err
 	})
 	if err != nil {

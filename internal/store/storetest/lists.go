@@ -250,9 +250,9 @@ func testResolve(w *world) {
 	if w.Site() != "" {
 		w.Errorf("the site's address is %q before it was set", w.Site())
 	}
+	w.list("mlist@b.test") // before the site has that name
 	w.SetSite("Mlist")
 	w.list("b@mlist.test")
-	w.list("mlist@b.test")
 	for addr, want := range map[string]store.Target{
 		"MLIST@l.test":     {List: w.addr("mlist@l.test"), Role: address.RoleSite, State: list.Open},
 		"mlist@mlist.test": {List: w.addr("mlist@mlist.test"), Role: address.RoleSite, State: list.Open},
@@ -264,6 +264,8 @@ func testResolve(w *world) {
 			w.Errorf("%s is %+v, want %+v", addr, got, want)
 		}
 	}
+	w.clashesWithSite("mLIST@l.test", "dev@l.test")
+	w.clashesWithSite("mlist@new.test", "dev@l.test")
 	for _, addr := range []string{"mlist@none.test", "mlist@test", "mlist-owner@l.test", "mlist+x@l.test"} {
 		_, err := w.Resolve(w.ctx, w.addr(addr))
 		w.wants(err, store.ErrNotFound)
@@ -309,4 +311,21 @@ func sameList(a, b *list.List) bool {
 	x, y := *a, *b
 	x.Revision, y.Revision = "", ""
 	return reflect.DeepEqual(x, y)
+}
+
+// clashesWithSite tries to give lists, which dev is one of, an address of the site's own.
+func (w *world) clashesWithSite(addr, dev string) {
+	w.Helper()
+	a := w.addr(addr)
+	w.wants(w.CreateList(w.ctx, &list.List{Address: a, Settings: list.Defaults()}), store.ErrExists)
+	_, err := w.RenameList(w.ctx, w.addr(dev), a)
+	w.wants(err, store.ErrExists)
+	w.wants(w.AddAlias(w.ctx, w.addr(dev), a), store.ErrExists)
+	_, err = w.ApplyLists(w.ctx, []store.ListSpec{{Address: a}}, true)
+	w.wants(err, store.ErrExists)
+	_, err = w.ApplyLists(w.ctx, []store.ListSpec{{Address: w.addr(dev), Aliases: &[]address.Address{a}}}, true)
+	w.wants(err, store.ErrExists)
+	if err != nil && !strings.Contains(err.Error(), "site_name") {
+		w.Errorf("the error is %v", err)
+	}
 }

@@ -106,6 +106,22 @@ var peopleTests = []test{
 		w.linked("ann@work.test")
 		w.stands(dev, "ann@work.test", "member ann@work.test", "owner ann@work.test domain")
 	}},
+	{"links go with an address that is on no list, too", func(w *world) {
+		dev := w.list("dev@l.test")
+		w.add(dev, list.Member, "ann@home.test")
+		w.ok(w.LinkAddress(w.ctx, w.addr("ann@home.test"), w.addr("ann@work.test"), at))
+		w.ok(w.AddDomainRole(w.ctx, store.DomainRole{Domain: "l.test", Role: list.Owner, Address: w.addr("ann@work.test"), Added: at}))
+		moved, err := w.MoveAddress(w.ctx, w.addr("ann@work.test"), w.addr("Ann@new.test"), nil, "operator", "")
+		w.ok(err)
+		if len(moved) > 0 {
+			w.Errorf("it was on %v", moved)
+		}
+		w.linked("ann@home.test", "Ann@new.test")
+		w.linked("ann@work.test")
+		w.stands(dev, "ann@new.test", "member ann@home.test", "owner Ann@new.test domain")
+		w.stands(dev, "ann@work.test")
+		w.ok(w.RemoveDomainRole(w.ctx, "l.test", list.Owner, w.addr("ann@new.test")))
+	}},
 	{"who looks after a domain looks after its lists", func(w *world) {
 		dev, other := w.list("dev@l.test"), w.list("dev@m.test")
 		for _, r := range []store.DomainRole{

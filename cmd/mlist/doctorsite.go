@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/store"
+)
+
+// siteAddress looks for lists that have the site's own address: they get the mail that is for it.
+// None is made any more, but there may be one from before site_name was set.
+func (p *patient) siteAddress(ctx context.Context) {
+	if p.store == nil || p.cfg.SiteName == "" {
+		return
+	}
+	seen := map[string]bool{}
+	for l, err := range p.store.AllLists(ctx, "") {
+		if err != nil {
+			return // domains tells
+		}
+		domain := strings.ToLower(l.Address.Domain)
+		if seen[domain] {
+			continue
+		}
+		seen[domain] = true
+		own := address.Address{Local: p.cfg.SiteName, Domain: domain}
+		switch other, err := p.store.List(ctx, own); {
+		case errors.Is(err, store.ErrNotFound):
+		case err != nil:
+			return
+		default:
+			p.add("`mlist list rename` gives the list another address, and `mlist list alias` takes the old one away; or choose another site_name.",
+				"%s is the site's own address (site_name), and the list %s has it: commands to the site come to the list as posts.", own, other.Address)
+		}
+	}
+}
