@@ -131,3 +131,20 @@ func TestTheServersClockIsSetBack(t *testing.T) {
 	_, other := shareOn(t, url, "other", time.Second)
 	eventually(t, "another has all", func() bool { return part(other) == 100 })
 }
+
+// While spool.lease is changed on one host after the other, none is taken for dead.
+func TestHostsWithOtherLeases(t *testing.T) {
+	url := freshSchema(t, startServer(t))
+	_, short := shareOn(t, url, "short", time.Second)
+	s, long := shareOn(t, url, "long", time.Minute)
+	eventually(t, "both have a half", func() bool { return part(short) > 45 && part(long) > 45 })
+	site, err := s.site(t.Context(), s.pool, spool.Outgoing)
+	if err != nil || len(site.Members) != 2 {
+		t.Fatalf("%+v, %v", site.Members, err)
+	}
+	for _, m := range site.Members {
+		if m.Silent {
+			t.Errorf("%s is taken to be silent", m.Host)
+		}
+	}
+}

@@ -206,7 +206,7 @@ func (s *Spool) site(ctx context.Context, tx rowsQuerier, q spool.Queue) (site s
 		}
 		site.next = min(site.next, o.left+expiry)
 		site.Members = append(site.Members, balance.Member{ID: o.Epoch, Host: o.Host, Fixed: !o.Auto, Owned: o.Segments, Wished: o.wished,
-			Rate: o.Rate, Sure: o.sure, Failing: o.Failing, Silent: o.Auto && o.left < s.opts.Lease*3/4})
+			Rate: o.Rate, Sure: o.sure, Failing: o.Failing, Silent: o.Auto && o.left < o.lease*3/4})
 	}
 	rows, err := tx.Query(ctx, `SELECT 'plan', '', CAST(extract(epoch FROM clock_timestamp() - at) * 1000000 AS BIGINT), 0 FROM spool_plans WHERE queue = $1
 		UNION ALL SELECT 'drain', host, 0, 0 FROM spool_drains
@@ -235,6 +235,7 @@ type ownerRow struct {
 	spool.Ownership
 	wished segment.Set
 	sure   float64
+	lease  time.Duration
 	until  time.Time
 	left   time.Duration
 }
@@ -246,7 +247,7 @@ type rowsQuerier interface {
 
 // readOwners reads who has a lease, or had one of which nothing has been seen since it ended.
 func readOwners(ctx context.Context, tx rowsQuerier, ended bool) ([]ownerRow, error) {
-	rows, err := tx.Query(ctx, `SELECT epoch, queue, segments, wished, auto, name, host, pid, rate, sure, failing, done, flow, since, until,
+	rows, err := tx.Query(ctx, `SELECT epoch, queue, segments, wished, auto, name, host, pid, rate, sure, failing, done, flow, since, lease, until,
 		CAST(extract(epoch FROM until - clock_timestamp()) * 1000000 AS BIGINT)
 		FROM spool_owners WHERE $1 OR until >= clock_timestamp() ORDER BY epoch`, ended)
 	if err != nil {
@@ -254,11 +255,11 @@ func readOwners(ctx context.Context, tx rowsQuerier, ended bool) ([]ownerRow, er
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (o ownerRow, err error) {
 		var set, wished string
-		var left int64
-		if err := row.Scan(&o.Epoch, &o.Queue, &set, &wished, &o.Auto, &o.Name, &o.Host, &o.PID, &o.Rate, &o.sure, &o.Failing, &o.Done, &o.Flow, &o.Since, &o.until, &left); err != nil {
+		var lease, left int64
+		if err := row.Scan(&o.Epoch, &o.Queue, &set, &wished, &o.Auto, &o.Name, &o.Host, &o.PID, &o.Rate, &o.sure, &o.Failing, &o.Done, &o.Flow, &o.Since, &lease, &o.until, &left); err != nil {
 			return o, err
 		}
-		o.left = time.Duration(left) * time.Microsecond
+		o.lease, o.left = time.Duration(lease)*time.Microsecond, time.Duration(left)*time.Microsecond
 		var err1, err2 error
 		o.Segments, err1 = segment.ParseAny(set)
 		o.wished, err2 = segment.ParseAny(wished)
