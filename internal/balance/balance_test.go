@@ -144,6 +144,55 @@ func TestPlansAreWhole(t *testing.T) {
 	})
 }
 
+// Whatever operators want and daemons are: every key is somebody's who lives, and nobody's twice.
+func TestPlansOfAnySite(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(what string) segment.Set {
+			a, b := segment.Key(rapid.Uint16().Draw(t, what)), segment.Key(rapid.Uint16().Draw(t, what))
+			return segment.Set{{First: min(a, b), Last: max(a, b)}}
+		}
+		flag := func(what string) bool { return rapid.IntRange(0, 3).Draw(t, what) == 0 }
+		var s Site
+		told, wished := segment.All, segment.All // nobody has been told to have these, nor is planned to
+		shared := 0
+		for id := range rapid.IntRange(0, 9).Draw(t, "members") {
+			m := Member{ID: int64(id + 1), Host: fmt.Sprint("h", id%4), Fixed: flag("fixed"), Failing: flag("failing"), Silent: flag("silent"),
+				Rate: rapid.Float64Range(0, 1e9).Draw(t, "rate"), Sure: rapid.Float64Range(0, 1).Draw(t, "sure")}
+			if m.Fixed {
+				m.Wished = told.Intersect(draw("told"))
+				told = told.Without(m.Wished)
+			} else {
+				shared++
+				m.Wished = wished.Intersect(draw("wished"))
+				wished = wished.Without(m.Wished)
+			}
+			m.Owned = m.Wished.Intersect(draw("owned"))
+			s.Members = append(s.Members, m)
+		}
+		for i := range rapid.IntRange(0, 3).Draw(t, "pins") {
+			s.Pins = append(s.Pins, Pin{draw("pin")[0], fmt.Sprint("h", i+2)})
+		}
+		for i := range rapid.IntRange(0, 5).Draw(t, "drained") {
+			s.Drained = append(s.Drained, fmt.Sprint("h", i))
+		}
+		for range 3 {
+			plan, all, keys := Default.Plan(s), segment.Set(nil), 0
+			for i := range s.Members {
+				m := &s.Members[i]
+				if wish, is := plan[m.ID]; is == m.Fixed {
+					t.Fatalf("member %d, fixed %v, is in the plan: %v", m.ID, m.Fixed, is)
+				} else if is {
+					m.Wished = wish
+				}
+				all, keys = all.Union(m.Wished), keys+m.Wished.Size()
+			}
+			if want := segment.All.Without(told); shared > 0 && (all.Size() != segment.All.Size() || keys != all.Size()) || shared == 0 && keys != want.Size() {
+				t.Fatalf("%d keys of %s", keys, all)
+			}
+		}
+	})
+}
+
 func TestFollow(t *testing.T) {
 	me := Member{Owned: set(t, "0000-7fff"), Wished: set(t, "4000-bfff")}
 	serves := Cease(me, set(t, "0000-7fff"))
