@@ -72,7 +72,7 @@ func (s *Store) openPostgres(ctx context.Context, text string, opts Options) err
 				c.RuntimeParams[name] = value
 			}
 		}
-		db := stdlib.OpenDB(*c)
+		db := sql.OpenDB(lazily{stdlib.GetConnector(*c)})
 		db.SetConnMaxIdleTime(idleTime)
 		return db
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/store"
@@ -61,6 +63,29 @@ func TestPostgres(t *testing.T) {
 			return s
 		}
 	})
+}
+
+// The server knows all that a statement names: nothing else sends it those that no test runs.
+func TestThePostgresServerKnowsEveryStatement(t *testing.T) {
+	url := freshSchema(t, startPostgres(t))
+	s, err := Open(t.Context(), url, Options{Migrate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for _, q := range append(s.queries(), query{text: s.dialect.merge(3)}) {
+		if q.db == nil && q.stmt != nil {
+			continue // it is SQLite's
+		}
+		if _, err := conn.Prepare(t.Context(), "", q.text); err != nil {
+			t.Errorf("%v:\n%s", err, q.text)
+		}
+	}
 }
 
 func TestBothDialectsHaveTheSameSchema(t *testing.T) {

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// queries are the statements, prepared once; database/sql keeps one per connection.
+// queries are the statements, prepared once, on PostgreSQL when each is first used; database/sql
+// keeps one per connection.
 type queries struct {
 	// on the reader
 	hasLists                                                                              *sql.Stmt
