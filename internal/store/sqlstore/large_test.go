@@ -117,7 +117,8 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 			params = strings.Count(q.text, "?")
 		}
 		for _, detail := range plan(t, s, q.text, params) {
-			if strings.HasPrefix(detail, "SCAN") && !slices.Contains(mayScan, detail) && !strings.HasPrefix(detail, "SCAN json_each ") {
+			oneRow := detail == "SCAN l" && strings.HasPrefix(q.text, "WITH l AS MATERIALIZED ") // the list that it is about
+			if strings.HasPrefix(detail, "SCAN") && !oneRow && !slices.Contains(mayScan, detail) && !strings.HasPrefix(detail, "SCAN json_each ") {
 				t.Errorf("%s\n\t%s", q.text, detail)
 			}
 		}
