@@ -55,6 +55,13 @@ func (s *server) serveControl(ctx context.Context, l net.Listener) {
 	err := control.Serve(ctx, l, control.Operations{
 		Status: s.status,
 		Reload: func() error { return s.askReload(ctx) },
+		Suspend: func(conn net.Conn) {
+			select {
+			case s.suspend <- conn:
+			default:
+				control.Refuse(conn, alreadySuspended)
+			}
+		},
 	})
 	if err != nil {
 		s.log.Warn(unasked, "err", err)

@@ -99,7 +99,7 @@ func (s *server) checks() []metrics.Check {
 		trouble, troubled := troubles[d.name]
 		switch {
 		case !isClosed(d.Ready()):
-			add(d.name, errors.New("not ready yet"))
+			add(d.name, errors.New(notReady))
 		case troubled:
 			add(d.name, fmt.Errorf("%s since %s: %s", meanwhile[d.name], trouble.Since.Format(time.RFC3339), trouble.Why))
 		default:
@@ -146,6 +146,9 @@ func (s *server) spoolUsable() error {
 	}
 	return nil
 }
+
+// notReady is what is said of a daemon that has not come as far as to work.
+const notReady = "not ready yet"
 
 func isClosed(c <-chan struct{}) bool {
 	select {

@@ -82,14 +82,15 @@ func storePath(c *config.Config) string {
 	return path
 }
 
-// runAs runs this program as another user, who may read and write what root may.
+// runAs runs this program as another user, who may read and write what root may, and leave
+// files whose they were.
 func runAs(uid, gid uint32, args []string) (status int, err error) {
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Credential:  &syscall.Credential{Uid: uid, Gid: gid},
-		AmbientCaps: []uintptr{unix.CAP_DAC_OVERRIDE},
+		AmbientCaps: []uintptr{unix.CAP_DAC_OVERRIDE, unix.CAP_CHOWN},
 	}
 	if err := cmd.Start(); err != nil {
 		return 0, err

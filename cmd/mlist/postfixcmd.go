@@ -289,15 +289,7 @@ func addListen(path string, c *config.Config, n need) error {
 	if err != nil {
 		return withHint(err, "Add %q to %s.listen by hand, and run this again.", n.Address, n.Section)
 	}
-	mode := fs.FileMode(0o644)
-	if info, err := os.Stat(path); err == nil {
-		mode = info.Mode().Perm()
-	}
-	work := path + ".new"
-	if err := os.WriteFile(work, next, mode); err != nil {
-		return err
-	}
-	return os.Rename(work, path)
+	return replaceFile(path, next)
 }
 
 // writeTablesAs writes the tables as the user whose they are.

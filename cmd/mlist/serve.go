@@ -6,14 +6,18 @@ import (
 	"fmt"
 	stdlog "log"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/control"
 	"github.com/mlist/mlist/internal/listen"
 )
 
@@ -100,12 +104,54 @@ func (a *app) serve(ctx context.Context, which parts, segments, metricsAt string
 	if _, err := os.Stat(path); err != nil {
 		log.Warn("no configuration file: the defaults hold", "config", path)
 	}
-	s := &server{which: which, path: path, instance: segments, cfg: c, log: log, level: &level, load: load, reloads: make(chan chan error), metricsAt: metricsAt, above: above, inherited: inherited}
-	if err := s.run(ctx, hangups); err != nil {
-		return fmt.Errorf("serve: %w", err)
+	for {
+		s := &server{which: which, path: path, instance: segments, cfg: c, log: log, level: &level, load: load, reloads: make(chan chan error), metricsAt: metricsAt, above: above, inherited: inherited,
+			suspend: make(chan net.Conn, 1)}
+		err := s.run(ctx, hangups)
+		if !errors.Is(err, errSuspended) {
+			if err != nil {
+				return fmt.Errorf("serve: %w", err)
+			}
+			log.Info("stopped")
+			return nil
+		}
+		if c, err = s.wait(ctx); err != nil {
+			return fmt.Errorf("serve: %w", err)
+		}
+		if ctx.Err() != nil {
+			log.Info("stopped")
+			return nil
+		}
 	}
-	log.Info("stopped")
-	return nil
+}
+
+// errSuspended ends the daemons of a process, which goes on.
+var errSuspended = errors.New("suspended")
+
+const alreadySuspended = "another command has asked for the same"
+
+// wait waits while spool and store are moved, and returns the configuration to go on with: the
+// one that the file has then.
+func (s *server) wait(ctx context.Context) (*config.Config, error) {
+	select {
+	case second := <-s.suspend:
+		control.Refuse(second, alreadySuspended)
+	default:
+	}
+	s.log.Info("suspended: spool and store are let go of, since they are moved")
+	begun := time.Now()
+	waiting, done := context.WithCancel(ctx)
+	var well sync.WaitGroup
+	well.Go(func() { s.above.watchOver(waiting, func() error { return nil }) })
+	control.Suspended(ctx, s.held)
+	done()
+	well.Wait()
+	c, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	s.log.Info("goes on", "suspended", time.Since(begun).Round(time.Millisecond), "store", c.Store.URL, "spool", c.Spool.URL)
+	return c, nil
 }
 
 // loadFor is load, with these segments if there are any.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -45,6 +46,10 @@ type server struct {
 	// reloads are asked for over the control socket; what came of it goes back.
 	reloads   chan chan error
 	metricsAt string // in place of metrics.listen
+	// suspend takes the connection of who wants spool and store to be let go of, and held is
+	// the one for which that was done.
+	suspend chan net.Conn
+	held    net.Conn
 
 	set      *settings // what the daemons have
 	spool    spool.Spool
@@ -82,7 +87,13 @@ type daemon interface {
 // run opens what is needed, runs the daemons until ctx ends or one of them fails, and
 // closes everything again.
 func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) {
-	defer func() { err = errors.Join(err, s.close()) }()
+	defer func() {
+		if cerr := s.close(); errors.Is(err, errSuspended) && cerr != nil {
+			s.log.Warn("suspended", "err", cerr)
+		} else {
+			err = errors.Join(err, cerr)
+		}
+	}()
 	s.effective.Store(s.cfg)
 	s.metrics, s.started, s.disk = metrics.New(), time.Now(), localDir(s.cfg)
 	s.metrics.CountLists(s.cfg.Metrics.Lists)
@@ -122,6 +133,15 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 		return nil
 	})
 	g.Go(func() error { return s.watch(ctx, daemons, hangups) })
+	g.Go(func() error {
+		select {
+		case conn := <-s.suspend:
+			s.held = conn
+			return errSuspended
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	if s.which.lmtpd {
 		g.Go(func() error {
 			s.keepTables(ctx)
@@ -184,6 +204,10 @@ func (s *server) watch(ctx context.Context, daemons []namedDaemon, hangups <-cha
 		case answer := <-s.reloads:
 			answer <- s.reload(ctx)
 		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), errSuspended) {
+				s.above.tell("STATUS=has let go of spool and store, which are being moved")
+				return nil
+			}
 			s.above.tell("STOPPING=1")
 			if errors.Is(context.Cause(ctx), errStopped) {
 				s.log.Info("stopping; a second signal ends at once")

@@ -1,19 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/mlist/mlist/internal/config"
-	"github.com/mlist/mlist/internal/control"
-	"github.com/mlist/mlist/internal/list"
+	"github.com/mlist/mlist/internal/spool/transfer"
 	"github.com/mlist/mlist/internal/store/sqlstore"
 )
 
@@ -26,125 +21,120 @@ func (a *app) storeCommand() *cobra.Command {
 	}, a.storeMigrate())
 }
 
+// moveFlags say what is to be moved, and how.
+type moveFlags struct {
+	to, spool     string
+	dry, switchTo bool
+}
+
 func (a *app) storeMigrate() *cobra.Command {
-	var to string
-	var dry bool
+	var f moveFlags
 	c := &cobra.Command{
 		Use:   "migrate --to URL",
-		Short: "copy the store to another database; mlist must be stopped",
-		Long: `Copies everything in the store, that is lists, members, counters, what handlers keep, the index of the archive, held posts and
-requests, to an empty one at URL: from SQLite to PostgreSQL, or back. Both are compared row by row before the copy is there for
-anybody; if it is cut short, nothing of it is. It may be run again: a copy that is complete is compared once more.
+		Short: "move store and queues to PostgreSQL, or back, with a pause of seconds",
+		Long: `Moves everything in the store, that is lists, members, counters, what handlers keep, the index of the archive, held posts and
+requests, to an empty one at URL: from SQLite to PostgreSQL, or back. The queues move with it: to the same database, or back into a
+directory; --spool says where to, or --spool=keep that they stay. Rows and messages are all compared before anything is given up.
 
-Nothing else is touched: not the old store, nor the configuration, nor queues and archives, which stay where they are. Afterwards
-store.url names the new one. --dry-run copies and compares, and then takes the copy back.`,
-		Example: `  systemctl stop mlist.socket mlist.service
-  mlist store migrate --to 'postgres://mlist@db.example.org/mlist?passfile=/etc/mlist/pgpass'
-  mlist store migrate --to sqlite:/var/lib/mlist/mlist.db --dry-run`,
+With --switch, a running mlist need not be stopped. While it runs nearly everything is copied; then it lets go of store and queues
+for some seconds, in which what has changed is copied, all is compared once more, and store.url and spool.url are changed in the
+configuration; then it goes on. (Connections wait meanwhile, if systemd holds the sockets.) Without --switch mlist must be stopped,
+and the lines to change are printed. In both cases it must be stopped on other machines.
+
+Cut short anywhere, it is run again, and goes on from what is there. The old store stays as it was; queues are empty where they
+were, and refuse to be used. --dry-run copies and compares the store, and takes the copy back, and counts what is in the queues.`,
+		Example: `  mlist store migrate --to 'postgres://mlist@db.example.org/mlist?passfile=/etc/mlist/pgpass' --dry-run
+  mlist store migrate --to 'postgres://mlist@db.example.org/mlist?passfile=/etc/mlist/pgpass' --switch
+  mlist store migrate --to sqlite:/var/lib/mlist/mlist.db --spool dir:/var/spool/mlist --switch`,
 		Args: between(0, 0, "no argument, but --to"),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.migrateStore(cmd, to, dry) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.migrateStore(cmd, f) },
 	}
-	c.Flags().StringVar(&to, "to", "", "where to: sqlite:PATH or postgres://USER@HOST/DATABASE")
-	c.Flags().BoolVar(&dry, "dry-run", false, "leave nothing there but empty tables")
+	c.Flags().StringVar(&f.to, "to", "", "where to: sqlite:PATH or postgres://USER@HOST/DATABASE")
+	c.Flags().StringVar(&f.spool, "spool", "", "where the queues go: dir:PATH, postgres://…, or keep")
+	c.Flags().BoolVar(&f.switchTo, "switch", false, "change the configuration, and have a running mlist go on with it")
+	c.Flags().BoolVar(&f.dry, "dry-run", false, "leave nothing there but empty tables")
 	return c
 }
 
-// migrateJSON is what was copied.
+// migrateJSON is what was moved.
 type migrateJSON struct {
-	From    string               `json:"from"`
-	To      string               `json:"to"`
-	Tables  []sqlstore.TableRows `json:"tables"`
-	Rows    int64                `json:"rows"`
-	Seconds float64              `json:"seconds"`
-	DryRun  bool                 `json:"dry_run"`
-	Already bool                 `json:"already"` // it was all there, and was only compared
+	From     string               `json:"from"`
+	To       string               `json:"to"`
+	Tables   []sqlstore.TableRows `json:"tables"`
+	Rows     int64                `json:"rows"`
+	Queues   *queuesJSON          `json:"queues,omitempty"`
+	Seconds  float64              `json:"seconds"`
+	Pause    float64              `json:"pause_seconds"` // for which mlist did not run
+	DryRun   bool                 `json:"dry_run"`
+	Already  bool                 `json:"already"` // the store was all there, and was only compared
+	Switched bool                 `json:"switched"`
+	Change   []string             `json:"change"` // of the configuration, unless it was switched
 }
 
-func (a *app) migrateStore(cmd *cobra.Command, url string, dry bool) error {
-	ctx := cmd.Context()
-	if url == "" {
-		return usageError{errors.New("--to is missing: where to?")}
-	}
-	cfg, err := a.load()
-	if err != nil {
-		return err
-	}
-	if err := isStopped(ctx, cfg); err != nil {
-		return err
-	}
-	styles, err := list.ReadStyles(cfg.Styles)
-	if err != nil {
-		return err
-	}
-	begun := time.Now()
-	from, err := sqlstore.Open(ctx, cfg.Store.URL, sqlstore.Options{Styles: styles})
-	if err != nil {
-		return err
-	}
-	defer from.Close() // nothing was written
-	to, err := sqlstore.Open(ctx, url, sqlstore.Options{Migrate: true, Styles: styles})
-	if err != nil {
-		return err
-	}
-	bar := newProgress(a.err)
-	result := migrateJSON{From: from.URL(), To: to.URL(), DryRun: dry}
-	done, err := sqlstore.Transfer(ctx, from, to, dry, func(t sqlstore.TableRows) {
-		result.Rows += t.Rows
-		bar.show(result.Rows, -1)
-	})
-	bar.clear()
-	if err = closing(err, to.Close); err != nil {
-		if errors.Is(err, sqlstore.ErrNotEmpty) {
-			return withHint(err, "--to an empty database, or another schema of it: search_path=NAME in the URL.")
-		}
-		return err
-	}
-	result.Tables, result.Already, result.Seconds = done.Tables, done.Already, time.Since(begun).Seconds()
-	if a.json {
-		return printJSON(cmd.OutOrStdout(), result)
-	}
-	return result.print(cmd.OutOrStdout())
-}
-
-// isStopped refuses while mlist runs here or, as far as a shared spool tells, elsewhere.
-func isStopped(ctx context.Context, cfg *config.Config) error {
-	who := ""
-	if socket, ok := strings.CutPrefix(cfg.Control.Listen, "unix:"); ok {
-		if s, err := control.Ask(ctx, socket); err == nil {
-			who = fmt.Sprintf("pid %d", s.PID)
-		}
-	}
-	if who == "" {
-		sp, err := openSpool(ctx, cfg, slog.New(slog.DiscardHandler), false)
-		if err != nil {
-			return nil // there is none yet, or nobody can use it now
-		}
-		owners, err := sp.Owners(ctx)
-		if err = closing(err, sp.Close); err != nil {
-			return err
-		}
-		if len(owners) > 0 {
-			who = owners[0].Name
-		}
-	}
-	if who == "" {
-		return nil
-	}
-	return withHint(fmt.Errorf("mlist is running (%s): what it writes now would be missing in the copy", who),
-		"Stop it on every machine: `systemctl stop mlist.socket mlist.service`. Postfix keeps the mail meanwhile.")
+// queuesJSON is what was moved of the queues.
+type queuesJSON struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+	transfer.Round
 }
 
 func (r *migrateJSON) print(w io.Writer) error {
-	what := fmt.Sprintf("%s in %d tables, compared row by row, in %.1f s", count(r.Rows, "row", "rows"), len(r.Tables), r.Seconds)
-	switch {
-	case r.Already:
-		what += ": all of it was there already"
-	case r.DryRun:
-		what += ": it can be copied, and was not (--dry-run)"
+	var b strings.Builder
+	if r.From != r.To {
+		fmt.Fprintf(&b, "%s -> %s\n  %s in %d tables, compared row by row", printable(r.From, false), printable(r.To, false), count(r.Rows, "row", "rows"), len(r.Tables))
+		if r.Already {
+			b.WriteString(": all of it was there already")
+		}
+		b.WriteString(".\n")
 	}
-	if _, err := fmt.Fprintf(w, "%s -> %s\n%s.\n", printable(r.From, false), printable(r.To, false), what); err != nil || r.DryRun {
+	if q := r.Queues; q != nil {
+		fmt.Fprintf(&b, "%s -> %s\n  %s that wait or are held, %s on the way to %s; %s", printable(q.From, false), printable(q.To, false),
+			count(q.Entries, "message", "messages"), count(q.Posts, "post", "posts"), count(q.Recipients, "recipient", "recipients"), size(q.Octets))
+		if !r.DryRun {
+			b.WriteString(", compared by hash")
+		}
+		b.WriteString(".\n")
+		for _, d := range q.Damaged {
+			fmt.Fprintf(&b, "  left where it is, since it cannot be read: %s\n", printable(d, false))
+		}
+	}
+	if r.DryRun {
+		fmt.Fprintf(&b, "It can be moved, and was not (--dry-run). The copy took %.1f s.\n", r.Seconds)
+		_, err := io.WriteString(w, b.String())
 		return err
 	}
-	_, err := fmt.Fprintln(w, "Set store.url to the new one, and start mlist. The old store is as it was; keep it until you are content.")
+	fmt.Fprintf(&b, "It took %.1f s", r.Seconds)
+	if r.Pause > 0 {
+		fmt.Fprintf(&b, "; mlist paused for %.1f s", r.Pause)
+	}
+	b.WriteString(".\n")
+	if r.Switched {
+		b.WriteString("The configuration names the new place. ")
+	} else {
+		fmt.Fprintf(&b, "Now change the configuration, and start mlist:\n  %s\n", printable(strings.Join(r.Change, "\n  "), true))
+	}
+	if r.From != r.To {
+		b.WriteString("The old store is as it was; keep it until you are content.")
+	}
+	_, err := io.WriteString(w, strings.TrimRight(b.String(), " \n")+"\n")
 	return err
+}
+
+func (a *app) migrateStore(cmd *cobra.Command, f moveFlags) error {
+	m, err := a.planMove(f)
+	if err != nil {
+		return err
+	}
+	if status, done, err := m.becomeOwner(); done || err != nil {
+		return errors.Join(err, status)
+	}
+	err = m.run(cmd.Context())
+	m.bar.clear()
+	if err = errors.Join(err, m.close()); err != nil {
+		return m.cure(err)
+	}
+	if a.json {
+		return printJSON(cmd.OutOrStdout(), m.result)
+	}
+	return m.result.print(cmd.OutOrStdout())
 }

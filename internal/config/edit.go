@@ -12,6 +12,16 @@ import (
 // comments too, as it was. The line of the key may be commented out, as it is installed; a
 // value over several lines is an error, as is a file that would not be right after it.
 func SetList(name string, text []byte, section, key string, value []string) ([]byte, error) {
+	return set(name, text, section, key, value, `\[[^\]]*\]`)
+}
+
+// SetText is SetList for a key whose value is a text.
+func SetText(name string, text []byte, section, key, value string) ([]byte, error) {
+	return set(name, text, section, key, value, `(?:"[^"]*"|'[^']*')`)
+}
+
+// set changes a key whose value looks like form.
+func set(name string, text []byte, section, key string, value any, form string) ([]byte, error) {
 	line := fmt.Sprintf("%s = %s", key, tomlValue(reflect.ValueOf(value)))
 	lines := strings.Split(string(text), "\n")
 	first := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(l), "[") })
@@ -31,7 +41,7 @@ func SetList(name string, text []byte, section, key string, value []string) ([]b
 	} else if header < 0 {
 		lines = append(lines, "["+section+"]", line, "")
 	} else {
-		have := regexp.MustCompile(`^\s*#?\s*` + regexp.QuoteMeta(key) + `\s*=\s*\[[^\]]*\]\s*$`)
+		have := regexp.MustCompile(`^\s*#?\s*` + regexp.QuoteMeta(key) + `\s*=\s*` + form + `\s*(?:#.*)?$`)
 		at := header
 		for i := header + 1; i < len(lines) && !strings.HasPrefix(strings.TrimSpace(lines[i]), "["); i++ {
 			if have.MatchString(lines[i]) {

@@ -8,6 +8,7 @@ package control
 
 import (
 	"errors"
+	"net"
 	"time"
 
 	"github.com/mlist/mlist/internal/metrics"
@@ -18,6 +19,10 @@ var ErrNotRunning = errors.New("mlist is not running")
 
 // ReloadTime is how long a reload may take, with the drain of the plugins before.
 const ReloadTime = 2 * time.Minute
+
+// SuspendTime is how long a process may take to let go of spool and store: what is under way
+// ends first.
+const SuspendTime = 2 * time.Minute
 
 // Status is what a running mlist says of itself.
 type Status struct {
@@ -68,4 +73,8 @@ type Plugin struct {
 type Operations struct {
 	Status func() Status
 	Reload func() error
+	// Suspend has the process let go of spool and store, and take them up again, with the
+	// configuration as it is then, when the connection ends. It answers on it, by Suspended,
+	// once it has let go.
+	Suspend func(net.Conn)
 }

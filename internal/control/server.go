@@ -50,5 +50,6 @@ func (do Operations) handler() http.Handler {
 			http.Error(w, err.Error(), http.StatusConflict)
 		}
 	})
+	mux.HandleFunc("POST /suspend", do.suspend)
 	return http.MaxBytesHandler(mux, maxRequest)
 }

@@ -47,8 +47,8 @@ type Movable interface {
 
 	// Leave says for good that the mail is in another spool now: whoever opens this one is told.
 	Leave(ctx context.Context, to string) error
-	// Left is where the mail is, after Leave; else "".
-	Left(ctx context.Context) (to string, err error)
+	// Moves is what Fill and Leave have said, as long as that holds.
+	Moves(ctx context.Context) (Moves, error)
 	// Clear removes all mail of a spool after Leave. What is damaged stays.
 	Clear(ctx context.Context) error
 }
@@ -81,8 +81,9 @@ var (
 
 // Moves is what is known of a spool that is moved, or was.
 type Moves struct {
-	To, From string // names of spools
-	At       time.Time
+	To   string // after Leave: where the mail is
+	From string // until Filled: where it comes from
+	At   time.Time
 }
 
 // Check refuses a spool that must not be used as it is.

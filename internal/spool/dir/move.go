@@ -231,14 +231,14 @@ func (s *Spool) storedContent(ctx context.Context, n entryName, variant string) 
 }
 
 // Fill implements spool.Movable.
-func (s *Spool) Fill(_ context.Context, from string) error {
-	if err := s.fill(from); err != nil {
+func (s *Spool) Fill(ctx context.Context, from string) error {
+	if err := s.fill(ctx, from); err != nil {
 		return fmt.Errorf("fill spool %s: %w", s.root, err)
 	}
 	return nil
 }
 
-func (s *Spool) fill(from string) error {
+func (s *Spool) fill(ctx context.Context, from string) error {
 	m, err := s.moves()
 	if err != nil {
 		return err
@@ -248,6 +248,11 @@ func (s *Spool) fill(from string) error {
 	}
 	if m.From != "" {
 		return fmt.Errorf("%w: %s was to be moved here, and was in part", spool.ErrNotEmpty, m.From)
+	}
+	if m.To == from { // what was not cleared here went there, and comes back from there
+		if err := s.clear(ctx); err != nil {
+			return err
+		}
 	}
 	for _, q := range spool.Queues {
 		for name, err := range sortedNames(s.path(q, ""), "", 1) {
@@ -456,13 +461,13 @@ func (s *Spool) Leave(_ context.Context, to string) error {
 	return nil
 }
 
-// Left implements spool.Movable.
-func (s *Spool) Left(context.Context) (string, error) {
+// Moves implements spool.Movable.
+func (s *Spool) Moves(context.Context) (spool.Moves, error) {
 	m, err := s.moves()
 	if err != nil {
-		return "", fmt.Errorf("spool %s: %w", s.root, err)
+		return m, fmt.Errorf("spool %s: %w", s.root, err)
 	}
-	return m.To, nil
+	return m, nil
 }
 
 // Clear implements spool.Movable.
@@ -474,7 +479,7 @@ func (s *Spool) Clear(ctx context.Context) error {
 }
 
 func (s *Spool) clear(ctx context.Context) error {
-	if to, err := s.Left(ctx); err != nil || to == "" {
+	if m, err := s.moves(); err != nil || m.To == "" {
 		return errors.Join(err, errors.New("its mail is nowhere else"))
 	}
 	for _, q := range []spool.Queue{spool.Incoming, spool.Bounces, spool.Held, spool.Failed} {

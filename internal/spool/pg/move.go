@@ -178,6 +178,11 @@ func (s *Spool) Fill(ctx context.Context, from string) error {
 		if m.From != "" {
 			return fmt.Errorf("%w: %s was to be moved here, and was in part", spool.ErrNotEmpty, m.From)
 		}
+		if m.To == from { // what was not cleared here went there, and comes back from there
+			if _, err := tx.Exec(ctx, clear); err != nil {
+				return err
+			}
+		}
 		var some bool
 		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM spool_entries) OR EXISTS (SELECT 1 FROM spool_posts)`).Scan(&some); err != nil {
 			return err
@@ -359,14 +364,17 @@ func (s *Spool) Leave(ctx context.Context, to string) error {
 	return nil
 }
 
-// Left implements spool.Movable.
-func (s *Spool) Left(ctx context.Context) (string, error) {
+// Moves implements spool.Movable.
+func (s *Spool) Moves(ctx context.Context) (spool.Moves, error) {
 	m, err := moves(ctx, s.pool)
 	if err != nil {
-		return "", fmt.Errorf("spool %s: %w", s.url, err)
+		return m, fmt.Errorf("spool %s: %w", s.url, err)
 	}
-	return m.To, nil
+	return m, nil
 }
+
+// clear removes all mail.
+const clear = `TRUNCATE spool_progress, spool_chunks, spool_contents, spool_posts, spool_finished, spool_entries, spool_body_parts, spool_bodies`
 
 // Clear implements spool.Movable.
 func (s *Spool) Clear(ctx context.Context) error {
@@ -376,7 +384,7 @@ func (s *Spool) Clear(ctx context.Context) error {
 			err = errors.New("its mail is nowhere else")
 		}
 		if err == nil {
-			_, err = tx.Exec(ctx, `TRUNCATE spool_progress, spool_chunks, spool_contents, spool_posts, spool_finished, spool_entries, spool_body_parts, spool_bodies`)
+			_, err = tx.Exec(ctx, clear)
 		}
 		return err
 	})

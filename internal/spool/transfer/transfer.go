@@ -173,7 +173,7 @@ func (t *Transfer) entries(ctx context.Context, q spool.Queue, r *Round) error {
 
 func (t *Transfer) entry(ctx context.Context, g *errgroup.Group, q spool.Queue, p pair[spool.StoredEntry], r *Round) error {
 	if p.a != nil && p.a.Damaged != "" {
-		r.Damaged = append(r.Damaged, fmt.Sprintf("%s/%s: %s", q, p.a.ID, p.a.Damaged))
+		r.Damaged = append(r.Damaged, damaged(*p.a))
 		p.a = nil
 	}
 	if p.a == nil && p.b == nil {
@@ -391,3 +391,37 @@ func chunkText(c spool.Chunk) []byte {
 	c.Created, c.Due = c.Created.UTC(), c.Due.UTC()
 	return asText(c)
 }
+
+// Count is what a round would find, without another spool and without reading messages.
+func Count(ctx context.Context, s spool.Movable) (r Round, err error) {
+	for _, q := range queues {
+		for e, err := range s.StoredEntries(ctx, q) {
+			if err != nil {
+				return r, err
+			}
+			if e.Damaged != "" {
+				r.Damaged = append(r.Damaged, damaged(e))
+				continue
+			}
+			r.Entries, r.Octets = r.Entries+1, r.Octets+e.Size
+		}
+	}
+	for p, err := range s.StoredPosts(ctx) {
+		if err != nil {
+			return r, err
+		}
+		before := r.Chunks
+		for c, err := range (side{Movable: s}).left(ctx, p) {
+			if err != nil {
+				return r, err
+			}
+			r.Chunks, r.Recipients = r.Chunks+1, r.Recipients+int64(len(c.Recipients))
+		}
+		if r.Chunks > before {
+			r.Posts++
+		}
+	}
+	return r, nil
+}
+
+func damaged(e spool.StoredEntry) string { return fmt.Sprintf("%s/%s: %s", e.Queue, e.ID, e.Damaged) }

@@ -31,6 +31,8 @@ var _ store.Store = (*Store)(nil)
 type Options struct {
 	// Migrate makes a store that is not there, and brings an older one up to date.
 	Migrate bool
+	// Filling opens a store that is being made a copy of another, too: see Transfer.
+	Filling bool
 	// FileMode is the permissions of a new database file; 0 means 0600.
 	FileMode fs.FileMode
 	// Styles are what lists follow; nil means the built-in ones.
@@ -88,6 +90,9 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	} else {
 		s.url, s.dialect = postgres.WithoutPassword(url), &postgresDialect
 		err = s.openPostgres(ctx, url, opts)
+	}
+	if err == nil && !opts.Filling {
+		err = s.checkFilling(ctx)
 	}
 	if err == nil {
 		err = s.prepare(ctx)

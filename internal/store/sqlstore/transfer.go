@@ -26,26 +26,47 @@ type TableRows struct {
 // ErrNotEmpty: a store that another is to be copied to holds something else.
 var ErrNotEmpty = errors.New("it has rows already, which are not those of the store to be copied")
 
-// Transfer copies everything in a store to another, empty one, of whichever kinds they are,
-// and compares both row by row. The other store has all of it or nothing, whenever the process
-// is killed: it is one transaction. Nobody can write to either meanwhile; reading goes on.
+// TransferOptions say how to copy a store.
+type TransferOptions struct {
+	// Quiet: nobody can write to the store that is copied meanwhile. Else it is copied as it was
+	// at the beginning.
+	Quiet bool
+	// Dry has everything copied and compared, and then undone.
+	Dry bool
+	// Progress is told of each table that is done.
+	Progress func(TableRows)
+}
+
+// Transfer makes a store what another is, of whichever kinds they are, and compares both row by
+// row. It has all of that or nothing, whenever the process is killed: it is one transaction.
 //
-// Where the other store has all of it already, nothing is done, so that a transfer may be
-// repeated. dry has everything copied and compared, and then undone.
-func Transfer(ctx context.Context, from, to *Store, dry bool, progress func(TableRows)) (done Transferred, err error) {
-	err = from.update(ctx, func(src *sql.Tx) error {
-		err := to.update(ctx, func(dst *sql.Tx) (err error) {
-			done, err = transfer(ctx, &side{Store: from, tx: src}, &side{Store: to, tx: dst}, progress)
-			if err == nil && dry {
-				err = errUnchanged
+// The first time the store must be empty. From then on it is being filled: until Filled nobody
+// opens it who does not say so (Options.Filling), and Transfer may be repeated, for what has
+// changed since then. Where a store that is not being filled has everything already, nothing is
+// done, and it says so.
+func Transfer(ctx context.Context, from, to *Store, opts TransferOptions) (done Transferred, err error) {
+	read := from.snapshot
+	if opts.Quiet {
+		read = from.update
+	}
+	for _, anew := range []bool{false, true} {
+		err = read(ctx, func(src *sql.Tx) error {
+			err := to.update(ctx, func(dst *sql.Tx) (err error) {
+				done, err = transfer(ctx, &side{Store: from, tx: src}, &side{Store: to, tx: dst}, anew, opts.Progress)
+				if err == nil && opts.Dry {
+					err = errUnchanged
+				}
+				return err
+			})
+			if err == nil && opts.Quiet {
+				err = errUnchanged // of this one nothing was changed
 			}
 			return err
 		})
-		if err == nil {
-			err = errUnchanged // of this one nothing was changed
+		if !errors.Is(err, errAnew) {
+			break
 		}
-		return err
-	})
+	}
 	if err != nil {
 		return Transferred{}, fmt.Errorf("copy store %s to %s: %w", from.url, to.url, err)
 	}
@@ -66,7 +87,7 @@ type tableShape struct {
 	key     []string // by which rows are ordered, in both kinds alike
 }
 
-func transfer(ctx context.Context, from, to *side, progress func(TableRows)) (done Transferred, err error) {
+func transfer(ctx context.Context, from, to *side, anew bool, progress func(TableRows)) (done Transferred, err error) {
 	for _, s := range []*side{from, to} {
 		if s.isPostgres() { // a whole table is one statement
 			if _, err := s.tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0`); err != nil {
@@ -74,55 +95,112 @@ func transfer(ctx context.Context, from, to *side, progress func(TableRows)) (do
 			}
 		}
 	}
-	shapes, err := to.shapes(ctx)
+	shapes, err := sameShapes(ctx, from, to)
 	if err != nil {
 		return done, err
-	}
-	theirs, err := from.shapes(ctx)
-	if err != nil {
-		return done, err
-	}
-	for _, s := range shapes {
-		i := slices.IndexFunc(theirs, func(o tableShape) bool { return o.name == s.name })
-		if i < 0 || len(theirs) != len(shapes) {
-			return done, fmt.Errorf("they do not have the same tables: %s", s.name)
-		}
-		if a, b := slices.Sorted(slices.Values(s.columns)), slices.Sorted(slices.Values(theirs[i].columns)); !slices.Equal(a, b) {
-			return done, fmt.Errorf("table %s: the columns are %v here and %v there", s.name, b, a)
-		}
 	}
 	empty, err := to.isEmpty(ctx, shapes)
 	if err != nil {
 		return done, err
 	}
-	done.Already = !empty
-	if empty {
-		if err := to.deferReferences(ctx); err != nil {
+	source, err := filledFrom(ctx, to.tx, to.dialect)
+	if err != nil {
+		return done, err
+	}
+	compare := shapes
+	switch {
+	case source != "" && source != from.url:
+		return done, fmt.Errorf("%w: it was to be a copy of %s", ErrNotEmpty, source)
+	case source == "" && !empty:
+		done.Already = true
+	default:
+		if source == "" {
+			if err := to.fill(ctx, from.url); err != nil {
+				return done, err
+			}
+		}
+		if compare, err = makeSame(ctx, from, to, shapes, empty, anew); err != nil {
 			return done, err
+		}
+	}
+	done.Tables, err = compareTables(ctx, from, to, shapes, compare, progress)
+	if err != nil && done.Already {
+		err = fmt.Errorf("%w: %w", ErrNotEmpty, err)
+	}
+	return done, err
+}
+
+// sameShapes are the tables, if both stores have the same.
+func sameShapes(ctx context.Context, from, to *side) ([]tableShape, error) {
+	shapes, err := to.shapes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	theirs, err := from.shapes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range shapes {
+		i := slices.IndexFunc(theirs, func(o tableShape) bool { return o.name == s.name })
+		if i < 0 || len(theirs) != len(shapes) {
+			return nil, fmt.Errorf("they do not have the same tables: %s", s.name)
+		}
+		if a, b := slices.Sorted(slices.Values(s.columns)), slices.Sorted(slices.Values(theirs[i].columns)); !slices.Equal(a, b) {
+			return nil, fmt.Errorf("table %s: the columns are %v here and %v there", s.name, b, a)
+		}
+	}
+	return shapes, nil
+}
+
+// makeSame writes what is missing, and tells which tables are to be compared after that.
+func makeSame(ctx context.Context, from, to *side, shapes []tableShape, empty, anew bool) ([]tableShape, error) {
+	if err := to.deferReferences(ctx); err != nil {
+		return nil, err
+	}
+	compare := shapes
+	if !empty && !anew {
+		changed, err := follow(ctx, from, to, shapes)
+		if err != nil {
+			return nil, err
+		}
+		compare = changed
+	} else {
+		for _, s := range slices.Backward(shapes) {
+			if _, err := to.tx.ExecContext(ctx, `DELETE FROM `+s.name); err != nil {
+				return nil, fmt.Errorf("table %s: %w", s.name, err)
+			}
 		}
 		for _, s := range shapes {
 			if err := copyTable(ctx, from, to, s); err != nil {
-				return done, fmt.Errorf("table %s: %w", s.name, err)
-			}
-			if err := copySequence(ctx, from, to, s); err != nil {
-				return done, fmt.Errorf("table %s: the next id: %w", s.name, err)
+				return nil, fmt.Errorf("table %s: %w", s.name, err)
 			}
 		}
 	}
 	for _, s := range shapes {
-		rows, err := compareTable(ctx, from, to, s)
-		if err != nil {
-			if done.Already {
-				err = fmt.Errorf("%w: %w", ErrNotEmpty, err)
-			}
-			return done, fmt.Errorf("table %s: %w", s.name, err)
-		}
-		done.Tables = append(done.Tables, TableRows{s.name, rows})
-		if progress != nil {
-			progress(TableRows{s.name, rows})
+		if err := copySequence(ctx, from, to, s); err != nil {
+			return nil, fmt.Errorf("table %s: the next id: %w", s.name, err)
 		}
 	}
-	return done, nil
+	return compare, nil
+}
+
+// compareTables compares some of the tables, and counts the rows of all.
+func compareTables(ctx context.Context, from, to *side, shapes, compare []tableShape, progress func(TableRows)) (out []TableRows, err error) {
+	for _, s := range shapes {
+		t := TableRows{Name: s.name}
+		if slices.ContainsFunc(compare, func(o tableShape) bool { return o.name == s.name }) {
+			t.Rows, err = compareTable(ctx, from, to, s)
+		} else {
+			err = to.tx.QueryRowContext(ctx, `SELECT count(*) FROM `+s.name).Scan(&t.Rows)
+		}
+		if err != nil {
+			return out, fmt.Errorf("table %s: %w", s.name, err)
+		}
+		if out = append(out, t); progress != nil {
+			progress(t)
+		}
+	}
+	return out, nil
 }
 
 // texts reads a column of texts.
@@ -142,16 +220,16 @@ func (s *side) texts(ctx context.Context, query string, args ...any) (out []stri
 
 // shapes are the tables, those first that others refer to.
 func (s *side) shapes(ctx context.Context) ([]tableShape, error) {
-	tables, columns, key := `SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_' AND name <> $1`,
+	tables, columns, key := `SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_' AND name NOT IN ($1, $2)`,
 		`SELECT name FROM pragma_table_info($1)`, `SELECT name FROM pragma_table_info($1) WHERE pk > 0 ORDER BY pk`
 	if s.isPostgres() {
 		// Tables are numbered as they are made, and a reference needs its table.
-		tables = `SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND NOT starts_with(relname, 'spool_') AND relname <> $1 ORDER BY oid`
+		tables = `SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND NOT starts_with(relname, 'spool_') AND relname NOT IN ($1, $2) ORDER BY oid`
 		columns = `SELECT attname::text FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum`
 		key = `SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::smallint[])
 			WHERE i.indrelid = $1::text::regclass AND i.indisprimary ORDER BY array_position(i.indkey::smallint[], a.attnum)`
 	}
-	names, err := s.texts(ctx, tables, schemaTable)
+	names, err := s.texts(ctx, tables, schemaTable, fillingTable)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
 )
 
@@ -111,12 +112,12 @@ func transferTo(ctx context.Context, url, name string) error {
 		return err
 	}
 	defer from.Close()
-	to, err := Open(ctx, name, Options{Migrate: true})
+	to, err := Open(ctx, name, Options{Migrate: true, Filling: true})
 	if err != nil {
 		return err
 	}
 	defer to.Close()
-	_, err = Transfer(ctx, from, to, false, func(t TableRows) { fmt.Println(t.Rows, t.Name) })
+	_, err = Transfer(ctx, from, to, TransferOptions{Progress: func(t TableRows) { fmt.Println(t.Rows, t.Name) }})
 	return err
 }
 
@@ -128,7 +129,7 @@ func TestATransferThereAndBack(t *testing.T) {
 	url := freshSchema(t, startPostgres(t))
 	there, back := openURL(t, url), openAt(t, filepath.Join(dir, "b.db"))
 
-	dry, err := Transfer(t.Context(), source, there, true, nil)
+	dry, err := Transfer(t.Context(), source, there, TransferOptions{Dry: true})
 	if err != nil || countAll(t, there) != 0 {
 		t.Fatalf("a dry run left %d rows, %v", countAll(t, there), err)
 	}
@@ -152,16 +153,19 @@ func TestATransferThereAndBack(t *testing.T) {
 	}
 
 	for _, step := range []struct{ from, to *Store }{{source, there}, {there, back}} {
-		done, err := Transfer(t.Context(), step.from, step.to, false, nil)
+		done, err := Transfer(t.Context(), step.from, step.to, TransferOptions{})
 		if err != nil || countAll(t, step.to) != all {
 			t.Fatalf("%d of %d rows were copied, %v", countAll(t, step.to), all, err)
 		}
-		again, err := Transfer(t.Context(), step.from, step.to, false, nil)
+		if err := step.to.Filled(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Transfer(t.Context(), step.from, step.to, TransferOptions{Quiet: true})
 		if err != nil || !again.Already || len(again.Tables) != len(done.Tables) {
 			t.Errorf("the second time: %+v, %v", again, err)
 		}
 	}
-	if _, err := Transfer(t.Context(), source, back, false, nil); err != nil {
+	if _, err := Transfer(t.Context(), source, back, TransferOptions{}); err != nil {
 		t.Errorf("what came back is not what went: %v", err)
 	}
 	// What numbers there ever were is known there, too.
@@ -170,7 +174,96 @@ func TestATransferThereAndBack(t *testing.T) {
 			t.Errorf("the next list has number %d after %d", next.ID, l.ID)
 		}
 	}
-	if _, err := Transfer(t.Context(), source, there, false, nil); !errors.Is(err, ErrNotEmpty) || !strings.Contains(err.Error(), "domains") && !strings.Contains(err.Error(), "lists") {
+	if _, err := Transfer(t.Context(), source, there, TransferOptions{}); !errors.Is(err, ErrNotEmpty) || !strings.Contains(err.Error(), "domains") && !strings.Contains(err.Error(), "lists") {
 		t.Errorf("a store with something else was written to: %v", err)
+	}
+}
+
+// A copy that was made while the store was in use follows what changed since then.
+func TestATransferFollows(t *testing.T) {
+	dir := t.TempDir()
+	source := openAt(t, filepath.Join(dir, "a.db"))
+	l := fillAll(t, source, 500)
+	url := freshSchema(t, startPostgres(t))
+	for i, target := range []string{url, "sqlite:" + filepath.Join(dir, "b.db")} {
+		to, err := Open(t.Context(), target, Options{Migrate: true, Filling: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer to.Close()
+		transferred := func(o TransferOptions) Transferred {
+			t.Helper()
+			done, err := Transfer(t.Context(), source, to, o)
+			if err != nil || countAll(t, to) != countAll(t, source) || done.Already {
+				t.Fatalf("%+v with %d of %d rows, %v", done, countAll(t, to), countAll(t, source), err)
+			}
+			return done
+		}
+		transferred(TransferOptions{})
+		if _, err := Open(t.Context(), target, Options{Migrate: true}); !errors.Is(err, ErrFilling) {
+			t.Errorf("somebody else opened it: %v", err)
+		}
+		other := openAt(t, filepath.Join(t.TempDir(), "c.db"))
+		if _, err := Transfer(t.Context(), other, to, TransferOptions{}); !errors.Is(err, ErrNotEmpty) {
+			t.Errorf("another store was copied to it: %v", err)
+		}
+
+		// People come, go and come back, a list is removed and one made.
+		gone := makeList(t, source, "short-lived")
+		if _, err := source.AddMembers(t.Context(), gone.ID, someMembers(20), nil); err != nil {
+			t.Fatal(err)
+		}
+		transferred(TransferOptions{})
+		if err := source.DeleteList(t.Context(), gone.Address); err != nil {
+			t.Fatal(err)
+		}
+		first := func(yield func(address.Address, error) bool) {
+			for m, err := range someMembers(10) {
+				if !yield(m.Address, err) {
+					return
+				}
+			}
+		}
+		if n, err := source.RemoveMembers(t.Context(), l.ID, list.Member, first); err != nil || n != 10 {
+			t.Fatalf("%d members were removed, %v", n, err)
+		}
+		if _, err := source.AddMembers(t.Context(), l.ID, someMembers(505), nil); err != nil {
+			t.Fatal(err)
+		}
+		transferred(TransferOptions{Quiet: true})
+
+		// Two rows have each what the other had: none can be changed first.
+		a, b := makeList(t, source, fmt.Sprint("a", i)), makeList(t, source, fmt.Sprint("b", i))
+		transferred(TransferOptions{})
+		swap(t, source, a, b)
+		transferred(TransferOptions{Quiet: true})
+		if err := to.Filled(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if done, err := Transfer(t.Context(), source, to, TransferOptions{}); err != nil || !done.Already {
+			t.Errorf("it is not what it was: %+v, %v", done, err)
+		}
+		if _, err := openURL(t, target).List(t.Context(), l.Address); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// swap gives two lists each other's address.
+func swap(t *testing.T, s *Store, a, b *list.List) {
+	t.Helper()
+	err := s.update(t.Context(), func(tx *sql.Tx) error {
+		for _, change := range []struct {
+			id      int64
+			address string
+		}{{a.ID, "z"}, {b.ID, a.Address.Key()}, {a.ID, b.Address.Key()}} {
+			if _, err := tx.Exec(`UPDATE lists SET address_key = $1 WHERE id = $2`, change.address, change.id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
