@@ -277,3 +277,20 @@ func TestSetListChangesOneLine(t *testing.T) {
 		}
 	}
 }
+
+func TestSetTextChangesOneLine(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"", "\n[spool]\nurl = \"dir:/b\"\n"},
+		{"[spool]\n#url = \"dir:/var/spool/mlist\"\nmin_free = \"1GB\" # of it\n", "[spool]\nurl = \"dir:/b\"\nmin_free = \"1GB\" # of it\n"},
+		{"[spool]\nurl = 'dir:/a' # the fast disk\n[store]\nurl = \"sqlite:/s\"\n", "[spool]\nurl = \"dir:/b\"\n[store]\nurl = \"sqlite:/s\"\n"},
+		{"spool.url = \"dir:/a\"\n", "spool.url = \"dir:/b\"\n"},
+	} {
+		out, err := SetText("x.toml", []byte(tt.text), "spool", "url", "dir:/b")
+		if err != nil || string(out) != tt.want {
+			t.Errorf("%q: %q, %v: want %q", tt.text, out, err, tt.want)
+		}
+	}
+	if _, err := SetText("x.toml", nil, "spool", "url", "postgres://db/x"); err == nil {
+		t.Error("a file that would not be right was made")
+	}
+}
