@@ -166,15 +166,15 @@ func (d *Daemon) step(ctx context.Context, owner spool.Owner, group []*ready) (n
 
 // asOne commits posts and what the journal says of them as one transaction.
 func (d *Daemon) asOne(ctx context.Context, owner spool.Owner, group []*ready, preps []spool.Prepared) error {
-	filings, numbers := make([]store.Post, len(group)), make([]int64, len(group))
-	for i, r := range group {
-		filings[i], numbers[i] = r.filing, r.number
+	s := &share{ctx: ctx, owner: owner, posts: preps}
+	for _, r := range group {
+		s.filings, s.numbers = append(s.filings, r.filing), append(s.numbers, r.number)
 	}
 	if group[0].p.isDigest() { // which comes alone
 		d.issues.Lock()
 		defer d.issues.Unlock()
 	}
-	return d.together(ctx, owner, preps, filings, numbers, duplicateWindow)
+	return d.together.do(s)
 }
 
 // notePosts notes posts that are about to be visible.

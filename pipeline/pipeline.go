@@ -106,7 +106,7 @@ type Daemon struct {
 	meter     Meter
 	archive   archive.Archive // nil: nothing is kept
 	// together is nil where spool and store have no transaction in common.
-	together Together
+	together *together
 	closed   chan struct{} // there is a digest to file
 	waits    chan struct{} // moderators are to be told what waits
 	bounced  chan struct{} // people are to be told what bounces did
@@ -128,13 +128,6 @@ func New(cfg Config, sp Spool, st Store, stages Stages, log *slog.Logger) *Daemo
 	d.cfg.Store(&cfg)
 	return d
 }
-
-// Together commits posts, which an owner has prepared, and files each under the number beside it,
-// 0 for none, as one transaction: all of it or nothing. After an error the posts are as they were.
-type Together func(ctx context.Context, owner spool.Owner, posts []spool.Prepared, filings []store.Post, numbers []int64, window time.Duration) error
-
-// SetTogether says how spool and store commit together, where they can; it is called before Run.
-func (d *Daemon) SetTogether(t Together) { d.together = t }
 
 // Reload takes a new configuration for the entries that are taken up from now on.
 func (d *Daemon) Reload(cfg Config) { d.cfg.Store(&cfg) }
