@@ -206,32 +206,33 @@ func (t *train) waits() bool {
 // have been committed.
 func (t *train) peek(p *post, filing store.Post) (store.PostRecord, error) {
 	behind := t.waits()
-	if behind && !t.canFollow(p, filing) {
+	if behind && t.canFollow(p, filing) {
+		record, err := t.d.peek(t.ctx, filing)
+		if err != nil || record.Duplicate {
+			return record, err
+		}
+		if !record.Filed {
+			record.Number = t.posts[len(t.posts)-1].number + 1
+			return record, nil
+		}
+	}
+	if behind {
 		if err := t.drain(); err != nil {
 			return store.PostRecord{}, err
 		}
-		behind = false
 	}
-	record, err := t.d.peek(t.ctx, filing)
-	if err == nil && behind && !record.Duplicate {
-		record.Number = t.posts[len(t.posts)-1].number + 1
-	}
-	return record, err
+	return t.d.peek(t.ctx, filing)
 }
 
-// canFollow tells whether what the journal will say to a post is known before those in
-// front of it are filed.
+// canFollow tells whether what the journal will say to a post that is not filed yet is known
+// before those in front of it are.
 func (t *train) canFollow(p *post, filing store.Post) bool {
 	for _, r := range t.posts {
 		if r.p.list.ID != p.list.ID || r.number == 0 || bytes.Equal(r.filing.Digest, filing.Digest) {
 			return false // lists may share a key; a digest has no number; this is a copy
 		}
 	}
-	if p.isDigest() {
-		return false
-	}
-	filed, err := t.d.store.IsFiled(t.ctx, p.list.ID, filing.Entry)
-	return err == nil && !filed
+	return !p.isDigest()
 }
 
 // isAlone tells whether an entry is to be dealt with when all before it are committed.

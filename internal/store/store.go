@@ -248,6 +248,7 @@ type PostRecord struct {
 	Number    int64  // the post's number on the list, from 1; 0 if filed without
 	Duplicate bool   // another entry was filed with this digest before
 	Entry     string // that entry
+	Filed     bool   // only of PeekPost: this very entry was filed before
 }
 
 // MaxGrace is for how long responses are remembered at least.

@@ -87,8 +87,7 @@ func pages[T any](what string, id func(T) string, read func(after string) ([]T, 
 // StoredEntries implements spool.Movable.
 func (s *Spool) StoredEntries(ctx context.Context, q spool.Queue) iter.Seq2[spool.StoredEntry, error] {
 	return pages(string(q), func(e spool.StoredEntry) string { return string(e.ID) }, func(after string) ([]spool.StoredEntry, error) {
-		rows, err := s.pool.Query(ctx, `SELECT `+entryColumns+`, EXISTS (SELECT 1 FROM spool_finished f WHERE f.id = spool_entries.id)
-			FROM spool_entries WHERE queue = $1 AND id > $2 ORDER BY id LIMIT $3`, string(q), after, pageRows)
+		rows, err := s.pool.Query(ctx, `SELECT `+entryColumns+`, `+isFinished+` FROM spool_entries WHERE queue = $1 AND id > $2 ORDER BY id LIMIT $3`, string(q), after, pageRows)
 		if err != nil {
 			return nil, err
 		}
@@ -267,8 +266,8 @@ func (s *Spool) restorePost(ctx context.Context, p spool.StoredPost, content fun
 	if _, err := spool.CheckID(string(p.ID)); err != nil {
 		return err
 	}
-	var number int64
-	if err := s.pool.QueryRow(ctx, `SELECT nextval('spool_post_numbers')`).Scan(&number); err != nil {
+	number, err := s.numbers.next(ctx, s.pool)
+	if err != nil {
 		return err
 	}
 	for _, variant := range p.Variants {

@@ -28,7 +28,7 @@ func (s *Spool) ownEntries(q spool.Queue, take func() (*lease, error)) (spool.Ow
 	if err != nil {
 		return nil, err
 	}
-	o := &owner{lease: l, bell: make(chan struct{}, 1), busy: map[segment.Key]int{}, out: map[spool.ID]segment.Key{}}
+	o := &owner{lease: l, bell: make(chan struct{}, 1), busy: map[segment.Key]int{}, out: map[spool.ID]*found{}}
 	s.listen(q, o.bell)
 	if err := s.remember(o); err != nil {
 		return nil, errors.Join(err, o.Close())
@@ -61,9 +61,16 @@ type owner struct {
 	bell chan struct{}
 
 	mu    sync.Mutex
-	ready []spool.Entry            // found, and not handed out yet, oldest first
-	busy  map[segment.Key]int      // how many of each key are handed out
-	out   map[spool.ID]segment.Key // what is handed out
+	ready []*found            // and not handed out yet, oldest first
+	busy  map[segment.Key]int // how many of each key are handed out
+	out   map[spool.ID]*found // what is handed out
+}
+
+// found is an entry as it was found. Nobody but its owner finishes it.
+type found struct {
+	spool.Entry
+	finished bool
+	tried    bool // to be committed, so that finished is for the database to say
 }
 
 // Segments implements spool.Owner.
@@ -146,8 +153,8 @@ func (o *owner) handOut(i int) spool.Entry {
 	e := o.ready[i]
 	o.ready = slices.Delete(o.ready, i, i+1)
 	o.busy[e.Key]++
-	o.out[e.ID] = e.Key
-	return e
+	o.out[e.ID] = e
+	return e.Entry
 }
 
 // Following implements spool.Owner.
@@ -160,7 +167,7 @@ func (o *owner) Following(ctx context.Context, e spool.Entry) (spool.Entry, bool
 	if _, is := o.out[e.ID]; !is || !o.has(e.Key) {
 		return spool.Entry{}, false, nil
 	}
-	ofKey := func(r spool.Entry) bool { return r.Key == e.Key }
+	ofKey := func(r *found) bool { return r.Key == e.Key }
 	i := slices.IndexFunc(o.ready, ofKey)
 	if i < 0 {
 		if err := o.fillKey(ctx, e.Key); err != nil {
@@ -176,12 +183,12 @@ func (o *owner) Following(ctx context.Context, e spool.Entry) (spool.Entry, bool
 // fillKey reads the oldest entries of one key that are not handed out.
 func (o *owner) fillKey(ctx context.Context, key segment.Key) error {
 	var out []string
-	for id, k := range o.out {
-		if k == key {
+	for id, e := range o.out {
+		if e.Key == key {
 			out = append(out, string(id))
 		}
 	}
-	rows, err := o.s.pool.Query(ctx, `SELECT `+entryColumns+` FROM spool_entries WHERE queue = $1 AND due <= $2 AND key = $3 AND id <> ALL ($4)
+	rows, err := o.s.pool.Query(ctx, `SELECT `+entryColumns+`, `+isFinished+` FROM spool_entries WHERE queue = $1 AND due <= $2 AND key = $3 AND id <> ALL ($4)
 		ORDER BY id LIMIT $5`, string(o.queue), time.Now().UnixMicro(), int32(key), out, batch)
 	if err != nil {
 		return err
@@ -191,10 +198,15 @@ func (o *owner) fillKey(ctx context.Context, key segment.Key) error {
 	return err
 }
 
-func collectEntries(rows pgx.Rows) ([]spool.Entry, error) {
-	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (spool.Entry, error) {
-		e, err := scanEntry(r)
-		return e.Entry, err
+// isFinished is a column beside entryColumns.
+const isFinished = `EXISTS (SELECT 1 FROM spool_finished f WHERE f.id = spool_entries.id)`
+
+func collectEntries(rows pgx.Rows) ([]*found, error) {
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (*found, error) {
+		var e found
+		r, err := scanEntry(also{row, []any{&e.finished}})
+		e.Entry = r.Entry
+		return &e, err
 	})
 }
 
@@ -206,7 +218,7 @@ func (o *owner) fill(ctx context.Context) error {
 	for k := range o.busy {
 		busy = append(busy, int32(k))
 	}
-	rows, err := o.s.pool.Query(ctx, `SELECT `+entryColumns+` FROM spool_entries WHERE queue = $1 AND due <= $2 AND key <> ALL ($3) AND `+inRanges(4, 5)+`
+	rows, err := o.s.pool.Query(ctx, `SELECT `+entryColumns+`, `+isFinished+` FROM spool_entries WHERE queue = $1 AND due <= $2 AND key <> ALL ($3) AND `+inRanges(4, 5)+`
 		ORDER BY id LIMIT $6`, string(o.queue), time.Now().UnixMicro(), busy, first, last, batch)
 	if err != nil {
 		return err
@@ -307,19 +319,27 @@ func moveEntry(ctx context.Context, tx pgx.Tx, e spool.Entry, to, origin spool.Q
 func (o *owner) Release(e spool.Entry) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if key, ok := o.out[e.ID]; ok {
+	if out, ok := o.out[e.ID]; ok {
+		key := out.Key
 		delete(o.out, e.ID)
 		if o.busy[key]--; o.busy[key] == 0 {
 			delete(o.busy, key)
 		}
 		// What was read of the key may be younger than what comes back.
-		o.ready = slices.DeleteFunc(o.ready, func(r spool.Entry) bool { return r.Key == key })
+		o.ready = slices.DeleteFunc(o.ready, func(r *found) bool { return r.Key == key })
 		o.again()
 	}
 }
 
 // Finished implements spool.Owner.
 func (o *owner) Finished(ctx context.Context, e spool.Entry) (is bool, err error) {
+	o.mu.Lock()
+	out := o.out[e.ID]
+	known := out != nil && !out.tried
+	o.mu.Unlock()
+	if known {
+		return out.finished, nil
+	}
 	if err := o.s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM spool_finished WHERE id = $1)`, string(e.ID)).Scan(&is); err != nil {
 		return false, fmt.Errorf("look for entry %s among those that are done: %w", e.ID, down(err))
 	}

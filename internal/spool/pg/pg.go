@@ -76,7 +76,8 @@ type Spool struct {
 	temp    string          // a directory of this process
 	lock    *os.File        // on it
 
-	lastID atomic.Int64 // microseconds in the newest id
+	lastID  atomic.Int64 // microseconds in the newest id
+	numbers numbers      // of posts
 
 	work context.Context // of what goes on between calls: ends with Close
 	quit context.CancelFunc

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,10 +23,38 @@ func (o *owner) Prepare(ctx context.Context, e spool.Entry) (spool.Prepared, err
 	if o.over() {
 		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, spool.ErrFenced)
 	}
-	if err := o.s.pool.QueryRow(ctx, `SELECT nextval('spool_post_numbers')`).Scan(&p.number); err != nil {
-		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, down(err))
+	var err error
+	if p.number, err = o.s.numbers.next(ctx, o.s.pool); err != nil {
+		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, err)
 	}
 	return p, nil
+}
+
+// numbers hands out numbers of posts, which are unique, and get larger in one process; it takes
+// some at once.
+type numbers struct {
+	mu   sync.Mutex
+	left []int64
+}
+
+const numbersOnce = 32
+
+func (n *numbers) next(ctx context.Context, on queryer) (int64, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.left) == 0 {
+		rows, err := on.Query(ctx, `SELECT nextval('spool_post_numbers') FROM generate_series(1, $1)`, numbersOnce)
+		if err != nil {
+			return 0, err
+		}
+		if n.left, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
+			n.left = nil
+			return 0, err
+		}
+	}
+	next := n.left[0]
+	n.left = n.left[1:]
+	return next, nil
 }
 
 // prepared implements spool.Prepared. Contents and chunks go to the database as they come,
@@ -282,6 +311,7 @@ func (o *owner) commitAll(ctx context.Context, posts []*prepared, join Join) err
 	if o.over() {
 		return spool.ErrFenced
 	}
+	o.tried(posts)
 	return o.s.change(ctx, func(tx pgx.Tx) error {
 		var all pgx.Batch // one round trip, whatever there is to do
 		o.fence(&all)
@@ -297,6 +327,17 @@ func (o *owner) commitAll(ctx context.Context, posts []*prepared, join Join) err
 		}
 		return tx.SendBatch(ctx, &all).Close()
 	})
+}
+
+// tried notes that what is known of entries may be no longer true.
+func (o *owner) tried(posts []*prepared) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range posts {
+		if out := o.out[p.e.ID]; out != nil {
+			out.tried = true
+		}
+	}
 }
 
 // commitEach finds the one that failed, and commits those before it.

@@ -53,9 +53,16 @@ func (s *Store) walk(ctx context.Context, w *walk, yield func([]store.Recipient)
 
 // walkAlone is walk over one connection.
 func (s *Store) walkAlone(ctx context.Context, w *walk, yield func([]store.Recipient) error) error {
-	return s.snapshot(ctx, func(tx *sql.Tx) error {
-		return s.readBatches(ctx, tx, s.q.recipients, w, func(_ []string, some []store.Recipient, _ bool) error { return yield(some) })
-	})
+	all := func(_ []string, some []store.Recipient, _ bool) error { return yield(some) }
+	if s.dialect == &postgresDialect {
+		// A statement sees one instant by itself: no transaction, and a third of the round trips.
+		rows, err := s.q.recipients.QueryContext(ctx, w.args(nil)...)
+		if err != nil {
+			return err
+		}
+		return batches(ctx, rows, all)
+	}
+	return s.snapshot(ctx, func(tx *sql.Tx) error { return s.readBatches(ctx, tx, s.q.recipients, w, all) })
 }
 
 // readBatches reads a walk. keys are those of the recipients, and good until the next batch.
@@ -64,11 +71,15 @@ func (s *Store) readBatches(ctx context.Context, tx *sql.Tx, query *sql.Stmt, w 
 	if err != nil {
 		return err
 	}
+	return batches(ctx, rows, take)
+}
+
+func batches(ctx context.Context, rows *sql.Rows, take func(keys []string, some []store.Recipient, last bool) error) error {
 	var r recipient
 	var b batch
 	var keys []string
 	dest := []any{&r.key, &r.local, &r.flags}
-	err = eachRow(ctx, rows, func(rows *sql.Rows) error {
+	err := eachRow(ctx, rows, func(rows *sql.Rows) error {
 		if err := rows.Scan(dest...); err != nil {
 			return err
 		}

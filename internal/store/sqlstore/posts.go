@@ -47,6 +47,7 @@ func (s *Store) PeekPost(ctx context.Context, p store.Post, window time.Duration
 		return store.PostRecord{}, fmt.Errorf("look up post %s: %w", p.Entry, err)
 	}
 	r := f.record(p)
+	r.Filed = f.entry.Valid && !r.Duplicate
 	if r.Number == 0 && !r.Duplicate {
 		r.Number = f.last + 1
 	}

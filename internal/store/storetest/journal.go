@@ -124,9 +124,10 @@ var journalTests = []test{
 		w.same("file without, again", w.file(held, false), store.PostRecord{Entry: "held"})
 		w.same("a second copy", w.file(store.Post{ListID: l.ID, Entry: "copy", Digest: []byte("h"), At: at}, true), store.PostRecord{Duplicate: true, Entry: "held"})
 		w.same("another post", w.file(store.Post{ListID: l.ID, Entry: "other", Digest: []byte("o"), At: at}, true), store.PostRecord{Number: 1, Entry: "other"})
-		w.same("peek", w.peek(held), store.PostRecord{Number: 2, Entry: "held"})
+		w.same("peek", w.peek(held), store.PostRecord{Number: 2, Entry: "held", Filed: true})
 		w.same("file with", w.file(held, true), store.PostRecord{Number: 2, Entry: "held"})
 		w.same("file with, again", w.file(held, true), store.PostRecord{Number: 2, Entry: "held"})
+		w.same("peek again", w.peek(held), store.PostRecord{Number: 2, Entry: "held", Filed: true})
 		w.same("file without, afterwards", w.file(held, false), store.PostRecord{Number: 2, Entry: "held"})
 	}},
 	{"a post of a list that is not there is not found", func(w *world) {
