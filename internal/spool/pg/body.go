@@ -80,6 +80,10 @@ func unnamed(dir string) (*os.File, error) {
 
 // addBody stores what was written.
 func addBody(ctx context.Context, tx pgx.Tx, b *buffer) (id int64, err error) {
+	if b.isSmall() {
+		err = tx.QueryRow(ctx, smallBody+` SELECT id FROM b`, b.size, b.memory.Bytes()).Scan(&id)
+		return id, err
+	}
 	err = tx.QueryRow(ctx, `INSERT INTO spool_bodies (size) VALUES ($1) RETURNING id`, b.size).Scan(&id)
 	if err != nil {
 		return 0, err
@@ -139,10 +143,19 @@ func (m *message) Size() int64                            { return m.size }
 func (m *message) File() (*os.File, int64)                { return m.file, 0 }
 func (m *message) Close() error                           { return closeAndRemove(m.file) }
 
-// smallBody has a body of one part as a statement's first two, which add its row as b. Its
+// smallBody begins a statement with a body of one part, whose row it adds as b. Its
 // parameters are the size and the bytes.
-const smallBody = `WITH b AS (INSERT INTO spool_bodies (size) VALUES ($1) RETURNING id),
-	p AS (INSERT INTO spool_body_parts (body, part, bytes) SELECT id, 0, $2 FROM b WHERE $1 > 0)`
+const smallBody = `WITH b AS (INSERT INTO spool_bodies (size, bytes) VALUES ($1, coalesce($2::bytea, '')) RETURNING id)`
+
+// smallContentOf adds such a body as a content of post $1, $2 is the variant.
+const smallContentOf = `WITH b AS (INSERT INTO spool_bodies (size, bytes) VALUES ($3, coalesce($4::bytea, '')) RETURNING id)
+	INSERT INTO spool_contents (post, variant, body) SELECT ` + thisNumber + `, $2, id FROM b`
+
+// firstPart is what there is of body b without another round trip.
+const (
+	firstPart   = `coalesce(p.bytes, b.bytes)`
+	joinedParts = `LEFT JOIN spool_body_parts p ON p.body = b.id AND p.part = 0`
+)
 
 // isSmall tells whether smallBody does for what was written.
 func (b *buffer) isSmall() bool { return b.file == nil && b.size <= partSize }

@@ -135,8 +135,8 @@ func (r *reading) Close() (err error) {
 func (s *Spool) readContent(ctx context.Context, name contentName) (*message, error) {
 	var body, size int64
 	var first []byte
-	err := s.pool.QueryRow(ctx, `SELECT b.id, b.size, coalesce(p.bytes, '') FROM spool_contents c JOIN spool_bodies b ON b.id = c.body
-		LEFT JOIN spool_body_parts p ON p.body = b.id AND p.part = 0 WHERE c.post = $1 AND c.variant = $2`, name.post, name.variant).Scan(&body, &size, &first)
+	err := s.pool.QueryRow(ctx, `SELECT b.id, b.size, `+firstPart+` FROM spool_contents c JOIN spool_bodies b ON b.id = c.body
+		`+joinedParts+` WHERE c.post = $1 AND c.variant = $2`, name.post, name.variant).Scan(&body, &size, &first)
 	if err != nil {
 		return nil, err
 	}

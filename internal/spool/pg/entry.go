@@ -184,7 +184,7 @@ func notFound(err error) error {
 func (s *Spool) openEntry(ctx context.Context, e spool.Entry) (spool.Message, error) {
 	var body, size int64
 	var first []byte
-	err := s.pool.QueryRow(ctx, `SELECT e.body, e.size, coalesce(p.bytes, '') FROM spool_entries e LEFT JOIN spool_body_parts p ON p.body = e.body AND p.part = 0
+	err := s.pool.QueryRow(ctx, `SELECT b.id, b.size, `+firstPart+` FROM spool_entries e JOIN spool_bodies b ON b.id = e.body `+joinedParts+`
 		WHERE e.queue = $1 AND e.id = $2`, string(e.Queue), string(e.ID)).Scan(&body, &size, &first)
 	if err == nil {
 		var m *message

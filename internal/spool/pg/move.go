@@ -266,7 +266,7 @@ func (s *Spool) restorePost(ctx context.Context, p spool.StoredPost, content fun
 	if _, err := spool.CheckID(string(p.ID)); err != nil {
 		return err
 	}
-	number, err := s.numbers.next(ctx, s.pool)
+	number, err := nextNumber(ctx, s.pool)
 	if err != nil {
 		return err
 	}

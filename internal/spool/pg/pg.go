@@ -76,8 +76,7 @@ type Spool struct {
 	temp    string          // a directory of this process
 	lock    *os.File        // on it
 
-	lastID  atomic.Int64 // microseconds in the newest id
-	numbers numbers      // of posts
+	lastID atomic.Int64 // microseconds in the newest id
 
 	work context.Context // of what goes on between calls: ends with Close
 	quit context.CancelFunc

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,38 +22,29 @@ func (o *owner) Prepare(ctx context.Context, e spool.Entry) (spool.Prepared, err
 	if o.over() {
 		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, spool.ErrFenced)
 	}
-	var err error
-	if p.number, err = o.s.numbers.next(ctx, o.s.pool); err != nil {
-		return nil, fmt.Errorf("prepare entry %s: %w", e.ID, err)
-	}
 	return p, nil
 }
 
-// numbers hands out numbers of posts, which are unique, and get larger in one process; it takes
-// some at once.
-type numbers struct {
-	mu   sync.Mutex
-	left []int64
+// nextNumber is for a post of which something goes to the database before the commit, or in a
+// form that wants to know it. Of others the commit makes it.
+func nextNumber(ctx context.Context, on querier) (number int64, err error) {
+	err = on.QueryRow(ctx, `SELECT nextval('spool_post_numbers')`).Scan(&number)
+	return number, err
 }
 
-const numbersOnce = 32
+// newNumber and thisNumber are the number in parameter $1, or where that is 0, one that newNumber
+// makes.
+const (
+	newNumber  = `coalesce(nullif($1::bigint, 0), nextval('spool_post_numbers'))`
+	thisNumber = `coalesce(nullif($1::bigint, 0), currval('spool_post_numbers'))`
+)
 
-func (n *numbers) next(ctx context.Context, on queryer) (int64, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.left) == 0 {
-		rows, err := on.Query(ctx, `SELECT nextval('spool_post_numbers') FROM generate_series(1, $1)`, numbersOnce)
-		if err != nil {
-			return 0, err
-		}
-		if n.left, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
-			n.left = nil
-			return 0, err
-		}
+// needNumber sees to it that the number is known.
+func (p *prepared) needNumber(ctx context.Context, on querier) (err error) {
+	if p.number == 0 {
+		p.number, err = nextNumber(ctx, on)
 	}
-	next := n.left[0]
-	n.left = n.left[1:]
-	return next, nil
+	return err
 }
 
 // prepared implements spool.Prepared. Contents and chunks go to the database as they come,
@@ -62,7 +52,7 @@ func (n *numbers) next(ctx context.Context, on queryer) (int64, error) {
 type prepared struct {
 	o        *owner
 	e        spool.Entry
-	number   int64
+	number   int64           // 0 as long as nobody needs it
 	variants map[string]bool // whether their contents are there
 	contents []*content      // small ones, which are not in the database yet
 	wanted   []string        // variants of the chunks
@@ -120,7 +110,12 @@ func (c *content) Close() error {
 	defer c.buffer.Close()
 	c.p.stored = true
 	ctx := c.p.o.s.work // io.Closer has none; the lease's end, or Close, ends it
-	err := c.p.o.change(ctx, func(tx pgx.Tx) error { return addContent(ctx, tx, c.p.number, c.variant, &c.buffer) })
+	err := c.p.o.change(ctx, func(tx pgx.Tx) error {
+		if err := c.p.needNumber(ctx, tx); err != nil {
+			return err
+		}
+		return addContent(ctx, tx, c.p.number, c.variant, &c.buffer)
+	})
 	if err != nil {
 		return fmt.Errorf("write content %s of entry %s: %w", c.variant, c.p.e.ID, err)
 	}
@@ -194,6 +189,8 @@ func (p *prepared) flush(ctx context.Context) error {
 // chunkFields are the columns of a row that waits.
 var chunkFields = []string{"post", "name", "key", "due", "tries", "reason", "head", "recipients", "people", "came"}
 
+var insertChunk = `INSERT INTO spool_chunks (` + strings.Join(chunkFields, ", ") + `) VALUES (` + thisNumber + `, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+
 // chunkRow is a chunk as chunkFields has it, and how large that is.
 func chunkRow(post int64, c *spool.Chunk) (row []any, octets int, err error) {
 	head, err1 := encode(headOf(c))
@@ -202,6 +199,12 @@ func chunkRow(post int64, c *spool.Chunk) (row []any, octets int, err error) {
 }
 
 func (p *prepared) copyChunks(ctx context.Context, tx pgx.Tx) error {
+	if err := p.needNumber(ctx, tx); err != nil {
+		return err
+	}
+	for _, row := range p.waiting {
+		row[0] = p.number
+	}
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"spool_chunks"}, chunkFields, pgx.CopyFromRows(p.waiting))
 	return err
 }
@@ -373,25 +376,26 @@ func (o *owner) went(ctx context.Context, posts []*prepared) bool {
 }
 
 func (p *prepared) commit(ctx context.Context, tx pgx.Tx, all *pgx.Batch) error {
-	for _, c := range p.contents {
-		if p.chunks > 0 {
-			all.Queue(smallBody+` INSERT INTO spool_contents (post, variant, body) SELECT $3, $4, id FROM b`, c.size, c.memory.Bytes(), p.number, c.variant)
-		}
-	}
-	if len(p.waiting) > fewChunks {
+	few := len(p.waiting) <= fewChunks
+	if !few {
 		if err := p.copyChunks(ctx, tx); err != nil {
 			return err
 		}
-	} else {
-		for _, row := range p.waiting {
-			all.Queue(`INSERT INTO spool_chunks (`+strings.Join(chunkFields, ", ")+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, row...)
+	}
+	if p.chunks > 0 {
+		all.Queue(`INSERT INTO spool_posts (number, id, paused) VALUES (`+newNumber+`, $2, false)`, p.number, string(p.e.ID))
+		for _, c := range p.contents {
+			all.Queue(smallContentOf, p.number, c.variant, c.size, c.memory.Bytes())
+		}
+	}
+	for _, row := range p.waiting {
+		if few {
+			row[0] = p.number
+			all.Queue(insertChunk, row...)
 		}
 	}
 	if p.stored {
 		p.checkStored(all)
-	}
-	if p.chunks > 0 {
-		all.Queue(`INSERT INTO spool_posts (number, id, paused) VALUES ($1, $2, false)`, p.number, string(p.e.ID))
 	}
 	for _, n := range p.entries {
 		body, err := addBody(ctx, tx, n.buffer)

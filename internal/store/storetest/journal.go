@@ -64,6 +64,7 @@ var journalTests = []test{
 			w.same("peek before", w.peek(p), want)
 			w.same("file", w.file(p, true), want)
 			w.same("file again", w.file(p, true), want)
+			want.Filed = true
 			w.same("peek after", w.peek(p), want)
 		}
 		w.same("another list", w.file(store.Post{ListID: other.ID, Entry: "e0", Digest: []byte{0}, At: at}, true), store.PostRecord{Number: 1, Entry: "e0"})
