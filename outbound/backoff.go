@@ -91,7 +91,10 @@ type destination struct {
 	reply sender.Reply // the last
 }
 
-const destinationsKept = 10_000
+const (
+	destinationsKept = 10_000
+	asideMost        = time.Minute // after which a chunk that was not tried is looked at again
+)
 
 // domainOf is where a recipient is.
 func domainOf(recipient string) string {
@@ -152,6 +155,12 @@ func (d *Daemon) setAside(c *spool.Chunk, all []string) (now []string, aside []r
 	if !d.destinations.some.Load() || at.Sub(c.Created) >= d.cfg.Load().MaxAge {
 		return all, nil
 	}
+	if c.Tries > 0 && c.Due.IsZero() {
+		for _, r := range all {
+			d.destinations.served(domainOf(r))
+		}
+		return all, nil
+	}
 	for i, r := range all {
 		dest, waits := d.destinations.waiting(domainOf(r), at)
 		switch {
@@ -176,8 +185,8 @@ func (d *Daemon) allAside(c *spool.Chunk) (due time.Time, all bool) {
 	if len(now) > 0 || len(aside) == 0 {
 		return due, false
 	}
-	due = aside[0].until
-	for _, r := range aside[1:] {
+	due = d.now().Add(asideMost)
+	for _, r := range aside {
 		if r.until.Before(due) {
 			due = r.until
 		}

@@ -143,11 +143,22 @@ func TestDestinationsAreRememberedForAWhile(t *testing.T) {
 		t.Errorf("the second wait is %v", left)
 	}
 
+	if due, all := d.allAside(chunk(3, "x@slow.test")); !all || due.Sub(now) > asideMost+2*time.Second {
+		t.Errorf("all aside %v, due in %v: it is to be looked at again soon", all, due.Sub(now))
+	}
+
 	old := *c
 	old.Created = now.Add(-2 * time.Hour)
 	if _, aside := d.setAside(&old, c.Recipients); len(aside) > 0 {
 		t.Errorf("a chunk that is to end is kept from it: %v", aside)
 	}
+
+	wanted := *c
+	wanted.Tries = 1 // and it is due at once: an operator wants it to be tried
+	if _, aside := d.setAside(&wanted, c.Recipients); len(aside) > 0 {
+		t.Errorf("what an operator wants tried is kept from it: %v", aside)
+	}
+	d.learn(c, &outcome{deferred: []refusal{slow}}, 1)
 
 	d.learn(c, &outcome{accepted: 3}, 0) // it takes mail again
 	if _, aside := d.setAside(c, c.Recipients); len(aside) > 0 || d.destinations.some.Load() {

@@ -64,6 +64,7 @@ const (
 // nothing came of it. An error means that the daemon must stop.
 func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
 	if due, all := d.allAside(c); all {
+		d.log.Debug("outbound: the destinations of a chunk are left alone", "entry", c.Post, "chunk", c.Name, "list", c.List, "until", due)
 		d.owner.Release(c, due) // which charges no try
 		return nil
 	}
