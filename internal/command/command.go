@@ -36,7 +36,7 @@ const (
 
 // verbs are all spellings: Mailman's, and those that people try.
 var verbs = map[string]Verb{
-	"confirm": Confirm, "echo": Echo, "end": End, "stop": End, "help": Help,
+	"confirm": Confirm, "echo": Echo, "end": End, "stop": End, "quit": End, "help": Help,
 	"join": Join, "subscribe": Join, "leave": Leave, "unsubscribe": Leave, "remove": Leave, "signoff": Leave,
 	"info": Info, "lists": Lists, "set": Set, "status": Status, "options": Status, "who": Who, "move": Move, "changeaddress": Move, "review": Who, "invite": Invite, "link": Link, "unlink": Unlink,
 }
@@ -150,12 +150,16 @@ func parseLine(line string) Command {
 	if len(words) == 0 {
 		return c
 	}
-	if len(words) == 1 {
-		words[0] = strings.TrimRight(words[0], ".,")
+	word := words[0]
+	if len(words) == 1 { // as people write it whom a page told to send "unsubscribe"
+		word = strings.Trim(word, `"'“”„«».,!`)
 	}
-	verb, ok := verbs[strings.ToLower(words[0])]
-	if !ok || !fits(verb, words[1:]) {
+	verb, ok := verbs[strings.ToLower(word)]
+	if !ok || !fits(verb, words[1:]) || verb == Help && strings.HasSuffix(words[0], "!") {
 		return c
+	}
+	if (verb == Join || verb == Leave) && len(words) == 2 && !strings.Contains(words[1], "=") {
+		words[1] = "address=" + words[1]
 	}
 	c.Verb, c.Args = verb, words[1:]
 	return c
@@ -171,6 +175,9 @@ func fits(v Verb, args []string) bool {
 	case Invite:
 		return len(args) > 0 && !slices.ContainsFunc(args, func(a string) bool { return !strings.Contains(a, "@") })
 	case Join, Leave, Set, Who:
+		if (v == Join || v == Leave) && len(args) == 1 && strings.Contains(args[0], "@") {
+			return true // in the way of Majordomo
+		}
 		for _, a := range args {
 			if !strings.Contains(a, "=") {
 				return false

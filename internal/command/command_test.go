@@ -21,6 +21,8 @@ func TestParse(t *testing.T) {
 		{"a subject with a colon", "question: join", "", nil},
 		{"a full stop", "", "Unsubscribe.\ninfo.\n", []string{"Unsubscribe.", "info."}},
 		{"a cry for help", "Help!", "", nil},
+		{"less than that", "", "UNSUBSCRIBE!\n“info”\n\"help\"\nquit\njoin\n", []string{"UNSUBSCRIBE!", "“info”", "\"help\""}},
+		{"an address alone", "", "subscribe ann@x.test\nleave <ann@x.test>\nleave it@once please\n", []string{"subscribe ann@x.test", "leave <ann@x.test>", "(leave it@once please)"}},
 		{"a text that is signed", "", "-----BEGIN PGP SIGNED MESSAGE-----\r\nHash: SHA256\r\n\r\ninfo\r\n- -- \r\nhelp\r\n-----BEGIN PGP SIGNATURE-----\r\n\r\nstatus\r\n", []string{"info"}},
 		{"one that quotes a signed one", "", "info\n> -----BEGIN PGP SIGNED MESSAGE-----\n> join\n", []string{"info"}},
 		{"a letter", "A question", "How do I join the list?", nil},
@@ -78,6 +80,7 @@ func TestOptions(t *testing.T) {
 		{"join digest=mime digest=no", "digest=no", ""},
 		{"join colour=red", "colour=red", ""},
 		{"join =x", "=x", ""},
+		{"join ann@x.test", "", ""},
 		{"join digest=a=b", "", "a=b"},
 	}
 	for _, tt := range tests {
