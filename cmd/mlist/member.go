@@ -77,6 +77,9 @@ func (f *memberFlags) change(c *cobra.Command) (store.MemberChange, error) {
 		if err != nil {
 			return out, usageError{fmt.Errorf("--until %q: want a day such as 2026-12-24", f.until)}
 		}
+		if !day.After(time.Now()) {
+			return out, usageError{fmt.Errorf("--until %s: want a day to come", f.until)}
+		}
 		away := list.ByUser
 		if out.Until = &day; out.Status == nil {
 			out.Status = &away

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -104,15 +105,18 @@ A setting of several lines is one value with line ends in it.`,
 		}
 		return a.withList(cmd, args[0], func(st store.Store, l *list.List) error {
 			if style != "" {
-				if _, err := st.ApplyLists(cmd.Context(), []store.ListSpec{{Address: l.Address, Style: &style}}, false); err != nil {
-					return withHint(err, "`mlist style ls` shows all.")
-				}
+				l, err = a.restyle(cmd.Context(), st, l, style, change)
+			} else {
+				l, err = st.ChangeList(cmd.Context(), l.Address, change)
 			}
-			if l, err = st.ChangeList(cmd.Context(), l.Address, change); err != nil {
+			if err != nil {
 				return err
 			}
 			if a.json {
 				return a.printList(cmd, st, l)
+			}
+			if style != "" {
+				fmt.Fprintf(cmd.OutOrStdout(), "style = %s\n", style)
 			}
 			for _, name := range slices.Sorted(maps.Keys(change)) {
 				if err := printSetting(cmd.OutOrStdout(), &l.Settings, name); err != nil {
@@ -123,6 +127,35 @@ A setting of several lines is one value with line ends in it.`,
 		})
 	}
 	return c
+}
+
+// restyle has a list follow another style, and changes its settings, in one transaction. Of its own
+// settings those stay that the style lets it have.
+func (a *app) restyle(ctx context.Context, st store.Store, l *list.List, style string, change changes) (*list.List, error) {
+	styles, err := a.styles()
+	if err != nil {
+		return nil, err
+	}
+	own, err := styles.Own(l.Style, &l.Settings)
+	if err != nil {
+		return nil, err
+	}
+	for name := range own {
+		if styles.CheckLocked(list.StyleName(style), name) != nil {
+			delete(own, name)
+		}
+	}
+	for name, text := range change {
+		if text != nil {
+			own[name] = *text
+		} else {
+			delete(own, name)
+		}
+	}
+	if _, err := st.ApplyLists(ctx, []store.ListSpec{{Address: l.Address, Style: &style, Settings: own}}, false); err != nil {
+		return nil, withHint(err, "`mlist style ls` shows all.")
+	}
+	return st.List(ctx, l.Address)
 }
 
 // printSetting prints one setting: several lines below each other, or as NAME = VALUE.
