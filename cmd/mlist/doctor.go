@@ -97,6 +97,7 @@ func (p *patient) examine(ctx context.Context, postfixDir string) []postfix.Find
 	p.sockets(ctx)
 	p.segments()
 	p.clock()
+	p.sharedSpool(ctx)
 	p.wayBack(ctx, postfixDir)
 	p.siteAddress(ctx)
 	p.domains(ctx)

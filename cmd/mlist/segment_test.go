@@ -348,4 +348,16 @@ func TestWishesThatNobodyCanFulfil(t *testing.T) {
 	if out, _ := none.CombinedOutput(); none.ProcessState.ExitCode() != exitUsage || !strings.Contains(string(out), "want a name") {
 		t.Errorf("a name that is none: %s", out)
 	}
+
+	p := &patient{app: &app{configPath: filepath.Join(h.dir, "mlist.toml")}}
+	var err error
+	if p.cfg, err = p.app.load(); err != nil {
+		t.Fatal(err)
+	}
+	for _, off := range []time.Duration{0, -time.Hour} {
+		p.now, p.found = time.Now().Add(off), nil
+		if p.sharedSpool(t.Context()); (len(p.found) == 1) != (off != 0) {
+			t.Errorf("with a clock that is %s off the doctor says %+v", off, p.found)
+		}
+	}
 }

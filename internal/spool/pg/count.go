@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -11,6 +12,14 @@ import (
 )
 
 var _ spool.Counting = (*Spool)(nil)
+
+// Now is what the server's clock says.
+func (s *Spool) Now(ctx context.Context) (now time.Time, err error) {
+	if err := s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
+		return now, fmt.Errorf("ask the database for the time: %w", err)
+	}
+	return now, nil
+}
 
 // Count implements spool.Counting.
 func (s *Spool) Count(ctx context.Context, q spool.Queue) (c spool.Count, err error) {
