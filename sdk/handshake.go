@@ -13,6 +13,8 @@ const (
 	PluginSet = "mlist"
 	// MaxMessage bounds a request and a reply, in bytes.
 	MaxMessage = 16 << 20
+	// Window is how much of a message either side sends before the other one has read, in bytes.
+	Window = 1 << 20
 	// LifelineKey names the environment variable that holds the number of a file
 	// descriptor, the reading end of a pipe. The pipe ends when mlist ends, however
 	// that happens, and the plugin must end then.

@@ -64,9 +64,11 @@ func (s *Server) names() string {
 }
 
 // newGRPCServer raises gRPC's own limit, 4 MiB, which a large header block and splices
-// could meet.
+// could meet. Its windows do not follow how long messages take: on a unix socket the pings for
+// that cost more than the calls.
 func newGRPCServer(opts []grpc.ServerOption) *grpc.Server {
-	return grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(MaxMessage), grpc.MaxSendMsgSize(MaxMessage))...)
+	return grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(MaxMessage), grpc.MaxSendMsgSize(MaxMessage),
+		grpc.StaticStreamWindowSize(Window), grpc.StaticConnWindowSize(4*Window))...)
 }
 
 // holdLifeline ends this process, and those it started, when mlist is gone. Without a

@@ -109,6 +109,7 @@ func (l *launcher) prepare(path string, output io.Writer) *runnerHandle {
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(sdk.MaxMessage), grpc.MaxCallSendMsgSize(sdk.MaxMessage)),
 			grpc.WithChainStreamInterceptor(h.conns.remember),
 			grpc.WithChainUnaryInterceptor(lostIsUnavailable),
+			grpc.WithStaticStreamWindowSize(sdk.Window), grpc.WithStaticConnWindowSize(4 * sdk.Window),
 			grpc.WithNoProxy(), grpc.WithDisableServiceConfig(),
 		},
 		UnixSocketConfig:    &plugin.UnixSocketConfig{TempDir: l.dir},
