@@ -32,11 +32,11 @@ func (c Class) Blameless() bool {
 type clue struct {
 	class  Class
 	detail string // subject and detail of the status that goes with it
-	text   *regexp.Regexp
+	text   func() *regexp.Regexp
 }
 
 func clues(class Class, detail string, words ...string) clue {
-	return clue{class, detail, regexp.MustCompile(strings.Join(words, "|"))}
+	return clue{class, detail, pattern(strings.Join(words, "|"))}
 }
 
 // byText are tried in order on the text in lower case: what is surer, and what others
@@ -64,7 +64,7 @@ var byText = []clue{
 }
 
 // vague are the statuses that say next to nothing, or are used for everything.
-var vague = regexp.MustCompile(`^[245]\.(0\.0|3\.0|5\.[0-9]+|7\.[01]|2\.0|4\.[01]|1\.0|7\.[5-9]\d\d)$`)
+var vague = pattern(`^[245]\.(0\.0|3\.0|5\.[0-9]+|7\.[01]|2\.0|4\.[01]|1\.0|7\.[5-9]\d\d)$`)
 
 // Classify tells the class of a refusal from its status and from what the far end said. The
 // text outranks a status that is vague, because many systems send one such for everything.
@@ -72,14 +72,14 @@ func Classify(status, text string) Class {
 	lower := strings.NewReplacer("’", "'").Replace(strings.ToLower(text))
 	byStatus := classOf(status)
 	byText, _ := clueIn(lower)
-	if byStatus == ClassUnknown || vague.MatchString(status) {
+	if byStatus == ClassUnknown || vague().MatchString(status) {
 		if byText != ClassUnknown {
 			return byText
 		}
 		return byStatus
 	}
 	// What hides behind other codes, too.
-	nobody := saysNobody.MatchString(lower)
+	nobody := saysNobody().MatchString(lower)
 	switch byText {
 	case ClassDMARC:
 		return byText
@@ -92,7 +92,7 @@ func Classify(status, text string) Class {
 			return byText
 		}
 	case ClassPolicy:
-		if byStatus == ClassMailbox && !nobody && listed.MatchString(lower) {
+		if byStatus == ClassMailbox && !nobody && listed().MatchString(lower) {
 			return byText
 		}
 	}
@@ -100,12 +100,12 @@ func Classify(status, text string) Class {
 }
 
 var (
-	saysNobody = regexp.MustCompile(`unknown|not exist|n't exist|no such|not found|invalid recipient`)
-	listed     = regexp.MustCompile(`spamhaus|black ?-?list|block ?-?list|\bdnsbl\b|reputation`)
+	saysNobody = pattern(`unknown|not exist|n't exist|no such|not found|invalid recipient`)
+	listed     = pattern(`spamhaus|black ?-?list|block ?-?list|\bdnsbl\b|reputation`)
 )
 
 // internet addresses look like statuses.
-var internet = regexp.MustCompile(`\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}`)
+var internet = pattern(`\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}`)
 
 // tells tells whether a text has a clue.
 func tells(text string) bool {
@@ -114,9 +114,9 @@ func tells(text string) bool {
 }
 
 func clueIn(lower string) (Class, string) {
-	lower = internet.ReplaceAllString(lower, "ip")
+	lower = internet().ReplaceAllString(lower, "ip")
 	for _, c := range byText {
-		if c.text.MatchString(lower) {
+		if c.text().MatchString(lower) {
 			return c.class, c.detail
 		}
 	}
@@ -149,8 +149,8 @@ func classOf(status string) Class {
 }
 
 var (
-	permanentWords = regexp.MustCompile(`permanent|fatal error`)
-	expiredWords   = regexp.MustCompile(`retry time|timed? ?-?out|queue too long|expired|too long|gave up|not responding|connection refused|giving up|unable to connect|could not connect`)
+	permanentWords = pattern(`permanent|fatal error`)
+	expiredWords   = pattern(`retry time|timed? ?-?out|queue too long|expired|too long|gave up|not responding|connection refused|giving up|unable to connect|could not connect`)
 )
 
 // statusInText is the status that a text in words means: one that stands in it, that of a
@@ -161,22 +161,22 @@ func statusInText(text string, late, permanent bool) string {
 	if late {
 		digit = '4'
 	}
-	for _, m := range enhanced.FindAllStringSubmatch(text[:min(len(text), maxText)], 10) {
+	for _, m := range enhanced().FindAllStringSubmatch(text[:min(len(text), maxText)], 10) {
 		if !late || m[1][0] == '4' {
 			return m[1]
 		}
 	}
 	lower := strings.ToLower(text[:min(len(text), 4*maxText)])
 	class, detail := ClassUnknown, ""
-	if at := reply.FindStringIndex(lower); at != nil {
+	if at := reply().FindStringIndex(lower); at != nil {
 		class, detail = clueIn(lower[at[0]:]) // what the far end said before what is said about that
 	}
 	if class == ClassUnknown {
 		class, detail = clueIn(lower)
 	}
-	if m := reply.FindStringSubmatch(text); m != nil && !late {
+	if m := reply().FindStringSubmatch(text); m != nil && !late {
 		digit = m[1][0]
-	} else if class == ClassNetwork && !late && expiredWords.MatchString(lower) && !permanent {
+	} else if class == ClassNetwork && !late && expiredWords().MatchString(lower) && !permanent {
 		return "4.4.7" // it was tried for days: nobody knows about the address
 	}
 	if class == ClassUnknown {

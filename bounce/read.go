@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"io"
 	"mime/quotedprintable"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -105,11 +104,11 @@ func toUTF8(octets []byte, charset string) string {
 	return string(text)
 }
 
-var tag = regexp.MustCompile(`(?i)</?(html|body|div|p|br|table|td|span|pre|font|a|b|h[1-6])[ />]`)
+var tag = pattern(`(?i)</?(html|body|div|p|br|table|td|span|pre|font|a|b|h[1-6])[ />]`)
 
 // stripHTML is the text of a page, a line for each block.
 func stripHTML(page string) string {
-	if !strings.Contains(page, "<") || !tag.MatchString(page) {
+	if !strings.Contains(page, "<") || !tag().MatchString(page) {
 		return page // it is only called so
 	}
 	var b strings.Builder
@@ -166,8 +165,8 @@ func (m *mail) returned() *message.Header {
 			if line == "" && block.Len() > 0 {
 				break
 			}
-			if line != "" && (headerLine.MatchString(line) || block.Len() > 0 && !strings.Contains(line, ":")) {
-				if !headerLine.MatchString(line) {
+			if line != "" && (headerLine().MatchString(line) || block.Len() > 0 && !strings.Contains(line, ":")) {
+				if !headerLine().MatchString(line) {
 					line = " " + line
 				}
 				block.WriteString(line + "\r\n")

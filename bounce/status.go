@@ -2,7 +2,6 @@ package bounce
 
 import (
 	"bytes"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -68,7 +67,7 @@ func (p *parser) field(name, value string) {
 		p.current.Action, p.about = action(value), true
 		p.expired = strings.HasPrefix(strings.ToLower(value), "expire")
 	case "status":
-		p.current.Status, p.about = statusCode.FindString(value), true
+		p.current.Status, p.about = statusCode().FindString(value), true
 	case "diagnostic-code":
 		p.current.Diagnostic = untyped(value)
 	case "remote-mta":
@@ -121,10 +120,10 @@ func sentTo(original, final string) string {
 	return final
 }
 
-var xtextEscape = regexp.MustCompile(`\+[0-9A-F]{2}`)
+var xtextEscape = pattern(`\+[0-9A-F]{2}`)
 
 func unxtext(s string) string {
-	return clean(xtextEscape.ReplaceAllStringFunc(s, func(m string) string {
+	return clean(xtextEscape().ReplaceAllStringFunc(s, func(m string) string {
 		n, err := strconv.ParseUint(m[1:], 16, 8)
 		if err != nil || n >= utf8.RuneSelf {
 			return m
@@ -169,28 +168,28 @@ func (report *Report) add(r Recipient) {
 }
 
 var (
-	statusCode = regexp.MustCompile(`\b[245]\.\d{1,3}\.\d{1,3}\b`)
-	replyCode  = regexp.MustCompile(`^\s*(?:[\[<(]?\w[\w.-]*[\])>]?:? )?([45])\d\d\b`)
+	statusCode = pattern(`\b[245]\.\d{1,3}\.\d{1,3}\b`)
+	replyCode  = pattern(`^\s*(?:[\[<(]?\w[\w.-]*[\])>]?:? )?([45])\d\d\b`)
 	// enhanced is a status in running text: no part of a longer number, such as an
 	// internet address or a version.
-	enhanced = regexp.MustCompile(`(?:^|[^\w.])#?([45]\.\d{1,3}\.\d{1,3})(?:$|[^\w.]|\.(?:$|[^\w]))`)
-	reply    = regexp.MustCompile(`(?:^|[^\w.])([45])[0-7]\d(?:$|[^\w.])`)
+	enhanced = pattern(`(?:^|[^\w.])#?([45]\.\d{1,3}\.\d{1,3})(?:$|[^\w.]|\.(?:$|[^\w]))`)
+	reply    = pattern(`(?:^|[^\w.])([45])[0-7]\d(?:$|[^\w.])`)
 )
 
 // statusOf is the status to show: that of the report, unless it is missing, or is vague
 // and the diagnostic says more.
 func statusOf(status, diagnostic, action string) string {
 	found := ""
-	if code := replyCode.FindStringSubmatch(diagnostic); code != nil {
+	if code := replyCode().FindStringSubmatch(diagnostic); code != nil {
 		// Only next to a reply code: an address such as 5.2.0.1 has the same look.
 		rest := diagnostic[len(code[0]):]
-		if m := enhanced.FindStringSubmatch(rest[:min(len(rest), 16)]); m != nil && m[1][0] == code[1][0] {
+		if m := enhanced().FindStringSubmatch(rest[:min(len(rest), 16)]); m != nil && m[1][0] == code[1][0] {
 			found = m[1]
 		}
 		if status == "" && found == "" {
 			status = code[1] + ".0.0"
 		}
-	} else if m := enhanced.FindStringSubmatch(diagnostic[:min(len(diagnostic), 200)]); m != nil {
+	} else if m := enhanced().FindStringSubmatch(diagnostic[:min(len(diagnostic), 200)]); m != nil {
 		found = m[1]
 	}
 	switch {
@@ -252,11 +251,11 @@ func mailbox(s string) string {
 	return strings.TrimSuffix(strings.TrimSpace(s), ".")
 }
 
-var utf8Escape = regexp.MustCompile(`\\x\{([0-9A-Fa-f]{1,6})\}`)
+var utf8Escape = pattern(`\\x\{([0-9A-Fa-f]{1,6})\}`)
 
 // unescapeUTF8 reads \x{HEX} (RFC 6533 section 3).
 func unescapeUTF8(s string) string {
-	return clean(utf8Escape.ReplaceAllStringFunc(s, func(m string) string {
+	return clean(utf8Escape().ReplaceAllStringFunc(s, func(m string) string {
 		n, err := strconv.ParseUint(m[3:len(m)-1], 16, 32)
 		if err != nil || !utf8.ValidRune(rune(n)) {
 			return m

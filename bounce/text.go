@@ -22,8 +22,8 @@ func (m *mail) statusText(report *Report) bool {
 	}
 	for _, text := range texts {
 		said, _ := cutReturned(text)
-		at := statusStart.FindStringIndex(said)
-		if at != nil && statusFields.MatchString(said[at[0]:]) {
+		at := statusStart().FindStringIndex(said)
+		if at != nil && statusFields().MatchString(said[at[0]:]) {
 			parseStatus([]byte(said[at[0]:]), report)
 		}
 	}
@@ -31,11 +31,11 @@ func (m *mail) statusText(report *Report) bool {
 }
 
 var (
-	statusStart  = regexp.MustCompile(`(?im)^(Reporting-MTA|Final-Recipient|Original-Recipient)[ \t]*:`)
-	statusFields = regexp.MustCompile(`(?im)^(Action|Status|Diagnostic-Code)[ \t]*:`)
-	headerLine   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*:([^/]|$)`)
+	statusStart  = pattern(`(?im)^(Reporting-MTA|Final-Recipient|Original-Recipient)[ \t]*:`)
+	statusFields = pattern(`(?im)^(Action|Status|Diagnostic-Code)[ \t]*:`)
+	headerLine   = pattern(`^[A-Za-z][A-Za-z0-9-]*:([^/]|$)`)
 	// returnedLine is a line that says that the message, or its header, follows.
-	returnedLine = regexp.MustCompile(`(?i)^[ \t]*(` +
+	returnedLine = pattern(`(?i)^[ \t]*(` +
 		`[-=_*+|>#]{2,}.*\b(original|returned|unsent|undelivered|bounced) ((e-?)?mail )?message\b|` +
 		`[-=_*+|>#]{2,}.*\b(message header|message text|returned mail|original mail|mail header|header of|headers of|copy of|message body|message content|begin message|start of message|returned content)|` +
 		`[-=_*+|>#]{2,} *(message|header|headers|original)( follows)?[ :.]*[-=_*+|>#]{2,}|` +
@@ -53,7 +53,7 @@ func cutReturned(text string) (said, returned string) {
 	returnedSeen := false
 	for line := range strings.Lines(text) {
 		bare := strings.TrimRight(line, "\n")
-		if returnedLine.MatchString(bare) && !statusStart.MatchString(bare) {
+		if returnedLine().MatchString(bare) && !statusStart().MatchString(bare) {
 			return text[:at], text[at+len(line):]
 		}
 		inner := strings.TrimLeft(bare, ">|")
@@ -61,7 +61,7 @@ func cutReturned(text string) (said, returned string) {
 			inner = strings.TrimPrefix(inner, " ")
 		}
 		switch {
-		case headerLine.MatchString(inner):
+		case headerLine().MatchString(inner):
 			if headers == 0 {
 				start, returnedSeen = at, false
 			}
@@ -93,39 +93,39 @@ const (
 )
 
 var (
-	anyAddress = regexp.MustCompile(addr)
+	anyAddress = pattern(addr)
 	// atStart is a line that begins with an address, and afterItem what may stand behind it: an
 	// item of a list of recipients. Apart, so that no address is cut short to fit.
-	atStart   = regexp.MustCompile(`^(?:[-*>•·+|#]+\s*|\d+[.)]\s+)?(?:\(?(?:smtp|mailto|rfc822)[:; ]\s*)?[<\["'(“«]*(` + addr + `)`)
-	afterItem = regexp.MustCompile(`(?i)^[>\]"')”»]*\s*(?:$|[<:;,|=–—]|-|\.+(?:\s|$)|\(|\[|\t|\s(?:on|am|le|el|il|em|at|:|-|–|\.\.\.|…|is|was|has|does|could|cannot|user|unknown|invalid|not|failed|mailbox|no|smtp|host|error|because|因|，)|\s{2,}|\s\d{3}[ -])`)
+	atStart   = pattern(`^(?:[-*>•·+|#]+\s*|\d+[.)]\s+)?(?:\(?(?:smtp|mailto|rfc822)[:; ]\s*)?[<\["'(“«]*(` + addr + `)`)
+	afterItem = pattern(`(?i)^[>\]"')”»]*\s*(?:$|[<:;,|=–—]|-|\.+(?:\s|$)|\(|\[|\t|\s(?:on|am|le|el|il|em|at|:|-|–|\.\.\.|…|is|was|has|does|could|cannot|user|unknown|invalid|not|failed|mailbox|no|smtp|host|error|because|因|，)|\s{2,}|\s\d{3}[ -])`)
 	// labelled is a line that says of whom it is.
-	labelled = regexp.MustCompile(`(?i)^[-*•\s]*(?:\w+ )?(?:failed|final|original|intended|invalid|undeliverable|bad|unknown|rejected|bounced|failing)?[ -]?` +
+	labelled = pattern(`(?i)^[-*•\s]*(?:\w+ )?(?:failed|final|original|intended|invalid|undeliverable|bad|unknown|rejected|bounced|failing)?[ -]?` +
 		`(?:recipients?|receivers?|address(?:es)?|recipient address(?:es)?|receiver address|e-?mail address|recipient e-?mail|rcpt to|rcpt|mailbox|user|username|users?|userid|delivery userid|local user|to|for|account|member|` +
 		`empfänger|empfängeradresse|adresse|destinataire|adresse du destinataire|destinatarios?|dirección|indirizzo|destinatário|endereço|geadresseerde|ontvanger|mottagare|modtager|mottaker|vastaanottaja|adresat|odbiorca|příjemce|получатель|адрес|кому|` +
 		`宛先|受信者|送信先|メールアドレス|收件人|收信人|收件人地址|收件人邮箱|收件者|收件地址|받는 사람|수신자|alıcı)(?:\(s\)|\(es\)|\(en\)|s)?\s*(?:[:=：]|is|was|ist)\s*[<\["']*(` + addr + `)`)
 	// tagged finds recipients where the MTA wrote them for machines.
-	tagged = regexp.MustCompile(`(?i)(?:\b(?:rcpt|recipient|to)\s*=\s*[\[<"']+|\bdda:smtp[=:])(` + addr + `)`)
+	tagged = pattern(`(?i)(?:\b(?:rcpt|recipient|to)\s*=\s*[\[<"']+|\bdda:smtp[=:])(` + addr + `)`)
 	// command is the SMTP dialogue.
-	command = regexp.MustCompile(`(?i)\brcpt to:\s*<?(` + addr + `)`)
+	command = pattern(`(?i)\brcpt to:\s*<?(` + addr + `)`)
 	// replied is a reply that refuses, with its status.
-	replied = regexp.MustCompile(`\b55\d[ -]#?5\.\d+\.\d+\b`)
+	replied = pattern(`\b55\d[ -]#?5\.\d+\.\d+\b`)
 	// answered is the reply in a transcript of Sendmail's, and asked is who is named to be asked.
-	answered = regexp.MustCompile(`(?m)^\d{3} (?:\d\.\d+\.\d+ )?<(` + addr + `)>\.\.\. `)
-	asked    = regexp.MustCompile(`(?i)\b(?:contact|assistance to|e-?mail to|write to|questions to|forward (?:it|this)[^@.]{0,20} to|kontaktieren sie|contactez|contattare) (?:the |your |our |us |at |to )*[<("'\[]*(` + addr + `)`)
+	answered = pattern(`(?m)^\d{3} (?:\d\.\d+\.\d+ )?<(` + addr + `)>\.\.\. `)
+	asked    = pattern(`(?i)\b(?:contact|assistance to|e-?mail to|write to|questions to|forward (?:it|this)[^@.]{0,20} to|kontaktieren sie|contactez|contattare) (?:the |your |our |us |at |to )*[<("'\[]*(` + addr + `)`)
 	// expanded is the address behind an alias, as the sender wrote it.
-	expanded = regexp.MustCompile(`(?i)\(?(?:expanded from|generated (?:from|by)|originally addressed to|original recipient)[: ]\s*<?(` + addr + `)`)
+	expanded = pattern(`(?i)\(?(?:expanded from|generated (?:from|by)|originally addressed to|original recipient)[: ]\s*<?(` + addr + `)`)
 	// sentence is a recipient within a sentence.
-	sentence = regexp.MustCompile(`(?i)(?:deliver\w*|undeliverable|reach|sent?|send|message|mail|e-mail|addressed|copy|msg|failed|attempts?:?)\s(?:[^.@]{0,60}?\s)?(?:to|for|reach)[: ]\s*(?:the )?(?:following )?(?:\w+ ){0,3}?[<\["'(]*(` + addr + `)`)
+	sentence = pattern(`(?i)(?:deliver\w*|undeliverable|reach|sent?|send|message|mail|e-mail|addressed|copy|msg|failed|attempts?:?)\s(?:[^.@]{0,60}?\s)?(?:to|for|reach)[: ]\s*(?:the )?(?:following )?(?:\w+ ){0,3}?[<\["'(]*(` + addr + `)`)
 	// further is one more recipient behind another.
-	further = regexp.MustCompile(`^[>\]"')]*\s*(?:,|;|&|\band\b|\bund\b|\bet\b|\by\b)\s*[<\["'(]*(` + addr + `)`)
-	blank   = regexp.MustCompile(`\s+`)
+	further = pattern(`^[>\]"')]*\s*(?:,|;|&|\band\b|\bund\b|\bet\b|\by\b)\s*[<\["'(]*(` + addr + `)`)
+	blank   = pattern(`\s+`)
 )
 
 // notRecipient begin or are in a line that names people to ask.
-var notRecipient = regexp.MustCompile(`(?i)(contact|new (e-?mail )?address|neue adresse|nouvelle adresse|nueva dirección|nuovo indirizzo|https?://|mailto:|questions?|assistance|for help|helpdesk|further information|more information|if you (have|feel|believe)|please (send|write|forward|notify|e-?mail|mail)|kontakt|wenden sie sich|contactez|contacter|póngase en contacto|contatt|联系|お問い合わせ|reporting-mta|message-id|message id|from:|sender:|return-path|received:|reply-to|originator|absender|expéditeur|remitente|mittente|差出人|发件人|отправитель|final-recipient|original-recipient)`)
+var notRecipient = pattern(`(?i)(contact|new (e-?mail )?address|neue adresse|nouvelle adresse|nueva dirección|nuovo indirizzo|https?://|mailto:|questions?|assistance|for help|helpdesk|further information|more information|if you (have|feel|believe)|please (send|write|forward|notify|e-?mail|mail)|kontakt|wenden sie sich|contactez|contacter|póngase en contacto|contatt|联系|お問い合わせ|reporting-mta|message-id|message id|from:|sender:|return-path|received:|reply-to|originator|absender|expéditeur|remitente|mittente|差出人|发件人|отправитель|final-recipient|original-recipient)`)
 
 // fromWord stands before a sender.
-var fromWord = regexp.MustCompile(`(?i)\b(from|by|von|durch|par|via)[: ]+[<\["'(]*$`)
+var fromWord = pattern(`(?i)\b(from|by|von|durch|par|via)[: ]+[<\["'(]*$`)
 
 // nobodys are local parts of those who are named in bounces and are not the recipient.
 var nobodys = []string{"postmaster", "mailer-daemon", "mailmaster", "hostmaster", "abuse", "mailer_daemon"}
@@ -140,11 +140,11 @@ func (m *mail) saysFailed() bool {
 // namesAnybody tells whether there is an address in the text.
 func (m *mail) namesAnybody() bool {
 	said, _ := cutReturned(m.text())
-	return anyAddress.MatchString(said)
+	return anyAddress().MatchString(said)
 }
 
 func flatten(s string) string {
-	return strings.NewReplacer("’", "'", "‘", "'", "`", "'").Replace(strings.ToLower(strings.TrimSpace(blank.ReplaceAllString(s, " "))))
+	return strings.NewReplacer("’", "'", "‘", "'", "`", "'").Replace(strings.ToLower(strings.TrimSpace(blank().ReplaceAllString(s, " "))))
 }
 
 func contains(s string, phrases []string) bool {
@@ -183,7 +183,7 @@ func (m *mail) freeText(report *Report) bool {
 	said, _ := cutReturned(m.text())
 	subject := strings.ToLower(m.header.Text("Subject"))
 	ours, authors := m.ours()
-	for _, c := range asked.FindAllStringSubmatch(blank.ReplaceAllString(said, " "), 20) {
+	for _, c := range asked().FindAllStringSubmatch(blank().ReplaceAllString(said, " "), 20) {
 		if a, err := address.Parse(strings.TrimRight(c[1], ".")); err == nil {
 			ours[a.Key()] = true
 		}
@@ -192,13 +192,13 @@ func (m *mail) freeText(report *Report) bool {
 	r.back = m.nullPath() && m.attached() != nil
 	warning := contains(subject, lateSubjects) || contains(flatten(said), onlyLate)
 
-	if r.strict && !m.returned().Has("Message-ID") && !m.returned().Has("Subject") && !reply.MatchString(said) && !enhanced.MatchString(said) {
+	if r.strict && !m.returned().Has("Message-ID") && !m.returned().Has("Subject") && !reply().MatchString(said) && !enhanced().MatchString(said) {
 		return false // somebody's autoresponder, most likely: it neither brings the mail back nor says what the far end said
 	}
 	r.paragraphs(said)
 	if !r.fails && !r.delays && !m.failedSubject() && !m.header.Has("X-Failed-Recipients") {
 		// In a language that is not known the reply of the far end tells, and who writes.
-		if r.strict || !m.nullPath() || !replied.MatchString(said) {
+		if r.strict || !m.nullPath() || !replied().MatchString(said) {
 			return false
 		}
 		r.always, r.named, r.fails = true, true, true
@@ -213,7 +213,7 @@ func (m *mail) freeText(report *Report) bool {
 	}
 	if len(r.items) == 0 && !r.strict {
 		r.fallback(said)
-	} else if len(r.items) == 0 && m.attached() != nil && reply.MatchString(said) {
+	} else if len(r.items) == 0 && m.attached() != nil && reply().MatchString(said) {
 		r.dialogue(said)
 	}
 	if len(r.items) == 0 && !r.strict {
@@ -242,7 +242,7 @@ func (m *mail) freeText(report *Report) bool {
 			r.items = append(r.items, item{addr: to})
 		}
 	}
-	permanent := permanentWords.MatchString(flatten(said))
+	permanent := permanentWords().MatchString(flatten(said))
 	whole := strings.Join(strings.Fields(said), " ")
 	if len(r.items) == 0 && !r.strict {
 		report.add(inText("", whole, late, permanent))
@@ -252,12 +252,12 @@ func (m *mail) freeText(report *Report) bool {
 			break
 		}
 		why := strings.TrimSpace(strings.Join(it.why, " "))
-		if len(r.items) == 1 && !reply.MatchString(why) && !enhanced.MatchString(why) && (reply.MatchString(whole) || !tells(why)) {
+		if len(r.items) == 1 && !reply().MatchString(why) && !enhanced().MatchString(why) && (reply().MatchString(whole) || !tells(why)) {
 			why = strings.TrimSpace(why + " " + whole)
 		} else if why == "" {
 			why = mentions(said, it.addr)
 		}
-		if code := reply.FindStringSubmatch(why); it.delayed && !late && code != nil && code[1] == "5" {
+		if code := reply().FindStringSubmatch(why); it.delayed && !late && code != nil && code[1] == "5" {
 			it.delayed = false // the list has both who failed and who is late
 		}
 		report.add(inText(it.addr, why, late || it.delayed, permanent))
@@ -269,7 +269,7 @@ func (m *mail) freeText(report *Report) bool {
 // reason, and which address the sender wrote that led to the one of the report.
 func (m *mail) explain(report *Report) {
 	said, _ := cutReturned(m.text())
-	led := expanded.MatchString(said)
+	led := expanded().MatchString(said)
 	var r *reader
 	for i := range report.Recipients {
 		x := &report.Recipients[i]
@@ -295,7 +295,7 @@ func (m *mail) explain(report *Report) {
 				why = strings.TrimSpace(strings.Join(it.why, " "))
 			}
 		}
-		if at := reply.FindStringIndex(said); why == "" && at != nil && len(report.Recipients) == 1 {
+		if at := reply().FindStringIndex(said); why == "" && at != nil && len(report.Recipients) == 1 {
 			why = strings.Join(strings.Fields(said[at[0]:]), " ")
 		}
 		if why == "" {
@@ -304,7 +304,7 @@ func (m *mail) explain(report *Report) {
 		if x.Diagnostic == "" {
 			x.Diagnostic = clean(why)
 		}
-		if status := statusInText(why, x.Action == "delayed", false); strings.HasSuffix(x.Status, ".0.0") && enhanced.MatchString(why) && status[0] == x.Status[0] {
+		if status := statusInText(why, x.Action == "delayed", false); strings.HasSuffix(x.Status, ".0.0") && enhanced().MatchString(why) && status[0] == x.Status[0] {
 			x.Status = status
 		}
 		if class := Classify(x.Status, why); x.Class == ClassUnknown {
@@ -364,7 +364,7 @@ func inText(addr, why string, late, permanent bool) Recipient {
 func (m *mail) failedRecipients() []string {
 	var out []string
 	for _, v := range m.header.Values("X-Failed-Recipients") {
-		out = append(out, anyAddress.FindAllString(v, maxRecipients)...)
+		out = append(out, anyAddress().FindAllString(v, maxRecipients)...)
 	}
 	return out
 }
@@ -465,8 +465,8 @@ func lastPhrase(flat string, phrases []string) int {
 func (r *reader) list(lines []string, late bool) {
 	for _, raw := range lines {
 		line := strings.TrimSpace(raw)
-		if m := expanded.FindStringSubmatch(line); m != nil {
-			own := atStart.MatchString(line)
+		if m := expanded().FindStringSubmatch(line); m != nil {
+			own := atStart().MatchString(line)
 			if own || r.current < 0 {
 				r.item(m[1], line, late)
 			} else if r.current >= 0 && r.usable(m[1]) {
@@ -480,10 +480,10 @@ func (r *reader) list(lines []string, late bool) {
 			}
 			continue
 		}
-		if m := tagged.FindStringSubmatch(line); m != nil && r.item(m[1], line, late) {
+		if m := tagged().FindStringSubmatch(line); m != nil && r.item(m[1], line, late) {
 			continue
 		}
-		if m := labelled.FindStringSubmatchIndex(line); m != nil && !r.named && !notRecipient.MatchString(line[:m[2]]) && r.item(line[m[2]:m[3]], line, late) {
+		if m := labelled().FindStringSubmatchIndex(line); m != nil && !r.named && !notRecipient().MatchString(line[:m[2]]) && r.item(line[m[2]:m[3]], line, late) {
 			r.more(line, m[3], late)
 			continue
 		}
@@ -495,8 +495,8 @@ func (r *reader) list(lines []string, late bool) {
 
 // leading is the address that a line begins with as an item of a list; "" if it does not.
 func leading(line string) string {
-	m := atStart.FindStringSubmatchIndex(line)
-	if m == nil || !afterItem.MatchString(line[m[1]:]) {
+	m := atStart().FindStringSubmatchIndex(line)
+	if m == nil || !afterItem().MatchString(line[m[1]:]) {
 		return ""
 	}
 	return line[m[2]:m[3]]
@@ -504,8 +504,8 @@ func leading(line string) string {
 
 // others are the further addresses of a line that is nothing but addresses.
 func others(line string) []string {
-	found := anyAddress.FindAllString(line, 50)
-	rest := anyAddress.ReplaceAllString(line, "")
+	found := anyAddress().FindAllString(line, 50)
+	rest := anyAddress().ReplaceAllString(line, "")
 	if len(found) < 2 || strings.ContainsFunc(rest, func(c rune) bool { return unicode.IsLetter(c) || unicode.IsDigit(c) }) {
 		return nil
 	}
@@ -559,10 +559,10 @@ func (r *reader) usable(addr string) bool {
 
 // inSentence finds the recipient of a sentence that says that something failed.
 func (r *reader) inSentence(lines []string, late bool) {
-	flat := strings.TrimSpace(blank.ReplaceAllString(strings.Join(lines, " "), " "))
+	flat := strings.TrimSpace(blank().ReplaceAllString(strings.Join(lines, " "), " "))
 	found := false
-	for _, m := range sentence.FindAllStringSubmatchIndex(flat, 20) {
-		if notRecipient.MatchString(flat[m[0]:m[2]]) {
+	for _, m := range sentence().FindAllStringSubmatchIndex(flat, 20) {
+		if notRecipient().MatchString(flat[m[0]:m[2]]) {
 			continue
 		}
 		found = r.item(flat[m[2]:m[3]], flat, late) || found
@@ -582,7 +582,7 @@ func (r *reader) inSentence(lines []string, late bool) {
 // more takes the addresses that follow one that ends at an offset of a text.
 func (r *reader) more(text string, at int, late bool) {
 	for {
-		m := further.FindStringSubmatchIndex(text[at:])
+		m := further().FindStringSubmatchIndex(text[at:])
 		if m == nil || !r.item(text[at+m[2]:at+m[3]], text, late) {
 			return
 		}
@@ -594,9 +594,9 @@ func (r *reader) more(text string, at int, late bool) {
 func (r *reader) single(lines []string) string {
 	one := ""
 	for _, line := range lines {
-		for _, at := range anyAddress.FindAllStringIndex(line, 20) {
+		for _, at := range anyAddress().FindAllStringIndex(line, 20) {
 			a := strings.TrimRight(line[at[0]:at[1]], ".")
-			if !r.usable(a) || notRecipient.MatchString(line[:at[0]]) || fromWord.MatchString(line[:at[0]]) {
+			if !r.usable(a) || notRecipient().MatchString(line[:at[0]]) || fromWord().MatchString(line[:at[0]]) {
 				continue
 			}
 			if one != "" && !strings.EqualFold(one, a) {
@@ -612,14 +612,14 @@ func (r *reader) single(lines []string) string {
 // there at all.
 func (r *reader) fallback(text string) {
 	r.dialogue(text)
-	for _, m := range tagged.FindAllStringSubmatch(text, maxRecipients) {
+	for _, m := range tagged().FindAllStringSubmatch(text, maxRecipients) {
 		r.item(m[1], "", false)
 	}
 	if len(r.items) == 0 {
 		lines := strings.Split(text, "\n")
 		for _, line := range lines {
 			line = strings.TrimSpace(line)
-			if m := labelled.FindStringSubmatch(line); m != nil && !notRecipient.MatchString(line[:strings.Index(line, m[1])]) {
+			if m := labelled().FindStringSubmatch(line); m != nil && !notRecipient().MatchString(line[:strings.Index(line, m[1])]) {
 				r.item(m[1], "", false)
 			}
 		}
@@ -636,7 +636,7 @@ func (r *reader) fallback(text string) {
 
 // dialogue reads whom commands and replies of SMTP name.
 func (r *reader) dialogue(text string) {
-	for _, form := range []*regexp.Regexp{command, answered} {
+	for _, form := range []*regexp.Regexp{command(), answered()} {
 		for _, m := range form.FindAllStringSubmatch(text, maxRecipients) {
 			if r.item(m[1], "", false) {
 				r.items[r.current].why = []string{mentions(text, m[1])}
@@ -645,7 +645,7 @@ func (r *reader) dialogue(text string) {
 	}
 }
 
-var bareName = regexp.MustCompile(`^\s+([A-Za-z0-9._-]{2,40})\s*$`)
+var bareName = pattern(`^\s+([A-Za-z0-9._-]{2,40})\s*$`)
 
 // barenames reads AOL's own list of screen names, which leaves the domain out.
 func (r *reader) barenames(m *mail, text string) {
@@ -654,7 +654,7 @@ func (r *reader) barenames(m *mail, text string) {
 		return
 	}
 	for line := range strings.Lines(text) {
-		if n := bareName.FindStringSubmatch(strings.TrimRight(line, "\n")); n != nil {
+		if n := bareName().FindStringSubmatch(strings.TrimRight(line, "\n")); n != nil {
 			r.item(n[1]+"@aol.com", "", false)
 		}
 	}
