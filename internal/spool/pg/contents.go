@@ -36,8 +36,9 @@ type shared struct {
 	err   error
 }
 
-// open returns a content, which is to be closed as if it were the caller's own.
-func (c *contents) open(ctx context.Context, s *Spool, name contentName) (spool.Message, error) {
+// open returns a content, which is to be closed as if it were the caller's own. Only the first
+// who wants it reads it.
+func (c *contents) open(ctx context.Context, name contentName, read func() (*message, error)) (spool.Message, error) {
 	c.mu.Lock()
 	have := c.known[name]
 	if have == nil {
@@ -47,7 +48,7 @@ func (c *contents) open(ctx context.Context, s *Spool, name contentName) (spool.
 		have = &shared{name: name, ready: make(chan struct{})}
 		c.known[name] = have
 		c.mu.Unlock()
-		have.message, have.err = s.readContent(ctx, name)
+		have.message, have.err = read()
 		close(have.ready)
 		c.mu.Lock()
 	}
@@ -63,6 +64,18 @@ func (c *contents) open(ctx context.Context, s *Spool, name contentName) (spool.
 		return nil, errors.Join(have.err, c.done(have))
 	}
 	return &reading{shared: have, of: c}, nil
+}
+
+// knows tells whether a content of a post is open.
+func (c *contents) knows(post int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range c.known {
+		if name.post == post {
+			return true
+		}
+	}
+	return false
 }
 
 // wake takes a content off the idle ones.

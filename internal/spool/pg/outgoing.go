@@ -76,7 +76,15 @@ type place struct {
 // handed is what is known of a chunk that is handed out.
 type handed struct {
 	place
-	places []int // in the chunk as it is stored, beside each recipient as handed out
+	places  []int        // in the chunk as it is stored, beside each recipient as handed out
+	content *smallBodyOf // of a variant of the post, if it came with the chunk
+}
+
+// smallBodyOf is a content as it is in the database.
+type smallBodyOf struct {
+	variant  string
+	id, size int64
+	bytes    []byte
 }
 
 // outgoing implements spool.OutgoingOwner.
@@ -245,9 +253,14 @@ func scanChunk(row pgx.Row, recipients bool) (*spool.Chunk, []int, error) {
 
 // handOut reads a chunk. It returns nil if the chunk is not to be handed out any more.
 func (o *outgoing) handOut(ctx context.Context, id spool.ID, p place) (*spool.Chunk, error) {
-	c, places, err := scanChunk(o.s.pool.QueryRow(ctx, `SELECT `+chunkColumns+`, c.recipients FROM spool_chunks c JOIN spool_posts p ON p.number = c.post
+	var content smallBodyOf
+	row := o.s.pool.QueryRow(ctx, `SELECT `+chunkColumns+`, c.recipients, coalesce(t.variant, ''), coalesce(t.id, 0), coalesce(t.size, 0), t.bytes
+		FROM spool_chunks c JOIN spool_posts p ON p.number = c.post
+		LEFT JOIN LATERAL (SELECT variant, b.id, b.size, b.bytes FROM spool_contents JOIN spool_bodies b ON b.id = body
+			WHERE $5 AND post = c.post AND b.size <= $6 ORDER BY variant LIMIT 1) t ON true
 		WHERE c.post = $1 AND c.name = $2 AND c.due <= $3 AND NOT p.paused AND EXISTS (SELECT 1 FROM spool_owners WHERE epoch = $4)`,
-		p.post, p.name, time.Now().UnixMicro(), o.epoch), true)
+		p.post, p.name, time.Now().UnixMicro(), o.epoch, !o.contents.knows(p.post), smallContent)
+	c, places, err := scanChunk(also{row, []any{&content.variant, &content.id, &content.size, &content.bytes}}, true)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		o.free(p)
@@ -257,7 +270,10 @@ func (o *outgoing) handOut(ctx context.Context, id spool.ID, p place) (*spool.Ch
 		return nil, fmt.Errorf("read chunk %s/%s: %w", id, p.name, err)
 	}
 	o.mu.Lock()
-	o.out[c] = &handed{p, places}
+	o.out[c] = &handed{place: p, places: places}
+	if len(content.bytes) > 0 && content.variant == c.Variant {
+		o.out[c].content = &content
+	}
 	o.mu.Unlock()
 	if len(c.Recipients) == 0 { // a process died between the last acceptance and the settlement
 		return nil, o.Settle(ctx, c, spool.Settlement{})
@@ -290,7 +306,11 @@ func (o *outgoing) Content(ctx context.Context, c *spool.Chunk) (spool.Message, 
 	h, err := o.handedOut(c)
 	if err == nil {
 		var m spool.Message
-		if m, err = o.contents.open(ctx, o.s, contentName{h.post, c.Variant}); err == nil {
+		read := func() (*message, error) { return o.s.readContent(ctx, contentName{h.post, c.Variant}) }
+		if b := h.content; b != nil {
+			read = func() (*message, error) { return o.s.readBody(ctx, b.id, b.size, b.bytes) }
+		}
+		if m, err = o.contents.open(ctx, contentName{h.post, c.Variant}, read); err == nil {
 			return m, nil
 		}
 	}

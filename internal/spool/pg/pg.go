@@ -330,13 +330,7 @@ func fromMicros(us int64) time.Time {
 }
 
 // channel is where NOTIFY tells of a queue: schemas of one database do not wake each other.
-func (s *Spool) channel(ctx context.Context, tx querier) (string, error) {
-	var oid uint32
-	if err := tx.QueryRow(ctx, `SELECT current_schema()::regnamespace::oid`).Scan(&oid); err != nil {
-		return "", err
-	}
-	return "mlist_spool_" + strconv.FormatUint(uint64(oid), 10), nil
-}
+const channel = `'mlist_spool_' || current_schema()::regnamespace::oid`
 
 // querier is a pool, a connection or a transaction.
 type querier interface {

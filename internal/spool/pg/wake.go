@@ -43,10 +43,7 @@ func (s *Spool) notify(q spool.Queue) {
 	s.mu.Lock()
 	s.pending[q] = false
 	s.mu.Unlock()
-	channel, err := s.channel(s.work, s.pool)
-	if err == nil {
-		_, err = s.pool.Exec(s.work, `SELECT pg_notify($1, $2)`, channel, string(q))
-	}
+	_, err := s.pool.Exec(s.work, `SELECT pg_notify(`+channel+`, $1)`, string(q))
 	if err != nil && s.work.Err() == nil {
 		s.opts.Log.Debug("spool: other daemons are not told, and look by themselves", "queue", string(q), "err", err)
 	}
@@ -91,11 +88,11 @@ func (s *Spool) hearOn(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it only listened
-	channel, err := s.channel(ctx, conn)
-	if err != nil {
+	var name string
+	if err := conn.QueryRow(ctx, `SELECT `+channel).Scan(&name); err != nil {
 		return err
 	}
-	if _, err := conn.Exec(ctx, `LISTEN `+pgx.Identifier{channel}.Sanitize()); err != nil {
+	if _, err := conn.Exec(ctx, `LISTEN `+pgx.Identifier{name}.Sanitize()); err != nil {
 		return err
 	}
 	for {
