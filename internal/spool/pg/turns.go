@@ -26,8 +26,9 @@ const (
 	turnsChunks = 16384
 	// slowFill is how long reading what is ready may take before it is done in the other way.
 	slowFill = 50 * time.Millisecond
-	// fillPart is the most of the time that may go into that when bells ring, as its inverse.
+	// fillPart is how many times as long one waits then, when bells ring, and fillMost how long.
 	fillPart = 4
+	fillMost = 10 * time.Second
 )
 
 // What is ready is found in two ways. Post by post, from the oldest, is quick when there is
@@ -63,7 +64,7 @@ func (o *outgoing) look() {
 		}
 		o.again()
 		select { // what else is new by then is found together
-		case <-time.After(fillPart * time.Since(begun)):
+		case <-time.After(min(fillPart*time.Since(begun), fillMost)):
 		case <-o.ended:
 			return
 		}
