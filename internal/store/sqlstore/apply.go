@@ -259,12 +259,22 @@ func (a *applying) role(l *list.List, role list.Role, people []list.Membership, 
 		}
 		want[n.key] = n
 	}
+	member := scoring{Store: a.Store, ctx: a.ctx, tx: a.tx, listID: l.ID}
+	tell := func(k, what string) error { // a receiver is a member, and has a history
+		if role != list.Receiver {
+			return nil
+		}
+		return member.history(k, a.now(), what, "operator", "by mlist list apply")
+	}
 	for _, k := range slices.Sorted(maps.Keys(have)) {
 		if _, stays := want[k]; stays {
 			continue
 		}
 		d.Changes = append(d.Changes, store.Change{What: string(role), Old: have[k].String()})
 		if _, err := a.tx.StmtContext(a.ctx, a.q.removeMember).ExecContext(a.ctx, l.ID, code, k); err != nil {
+			return err
+		}
+		if err := tell(k, "left"); err != nil {
 			return err
 		}
 	}
@@ -284,6 +294,8 @@ func (a *applying) role(l *list.List, role list.Role, people []list.Membership, 
 			if _, err := a.tx.StmtContext(a.ctx, a.q.setMember).ExecContext(a.ctx, l.ID, code, n.key, nil, nil, nil, n.action, nil, nil, nil, nil, nil, nil); err != nil {
 				return err
 			}
+		} else if err := tell(n.key, "joined"); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -168,6 +168,9 @@ func testApplyRoles(w *world) {
 	for _, m := range collect(w, w.Members(w.ctx, l.ID, store.Filter{})) {
 		got = append(got, fmt.Sprint(m.Role, " ", m.Address, " ", m.Action))
 	}
+	w.history(l, "new@n.test", "joined")
+	w.history(l, "old@n.test", "left")
+	w.history(l, "robot@n.test")
 	if want := []string{"member ann@n.test ", "member bob@n.test reject", "member new@n.test reject", "sender robot@n.test "}; !slices.Equal(got, want) {
 		w.Errorf("it has %q, want %q", got, want)
 	}
