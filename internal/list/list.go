@@ -56,6 +56,8 @@ func CheckAddress(a address.Address) error {
 		return fmt.Errorf("list address %s: a list's name may not need quotes", a)
 	case strings.ContainsAny(a.Local+a.Domain, `/\`), strings.HasPrefix(a.Local, "."), strings.HasPrefix(a.Local, "-"):
 		return fmt.Errorf("list address %s: a list's name may not have a slash, nor begin with a dot or a dash: files are named after lists", a)
+	case strings.ContainsAny(a.Local, "!%#*|$?^`{}"):
+		return fmt.Errorf("list address %s: a list's name may have none of !%%#*|$?^`{}, which mail systems, their tables and shells take for something else", a)
 	case strings.HasPrefix(a.Local, "~"):
 		return fmt.Errorf("list address %s: a list's name may not begin with ~, which stands before a list's number", a)
 	case len(a.Local) > maxLocal:
