@@ -45,7 +45,8 @@ func (s *session) judge(queueID string) gomilter.Response {
 		s.daemon.log.Info("milter: post refused", "list", t.list.Address, "sender", s.tx.sender, "peer", s.peer, "queue_id", queueID,
 			"code", first.Code, "reason", first.Reason)
 	}
-	return refuse(550, "5.7.1", first.Reason)
+	t := s.tx.lists[0]
+	return refuse(550, "5.7.1", s.daemon.Config().Texts.Reason(t.list, t.language, first.Reason))
 }
 
 // ask tells what the stages of one list say.

@@ -46,6 +46,7 @@ type transaction struct {
 type target struct {
 	list      *list.List
 	recipient string
+	language  string // of the envelope sender; "" is not known
 }
 
 func newSession(d *Daemon, c *conn) *session { return &session{daemon: d, conn: c} }
@@ -99,13 +100,13 @@ func (s *session) rcptTo(to string) (gomilter.Response, error) {
 	}
 	l := arrival.List
 	if code, reason := l.Refusal(); code != "" {
-		return s.refused(l, a, code, reason), nil
+		return s.refused(arrival, a, code, reason), nil
 	}
 	if verdict := s.askEnvelope(arrival, a, now); verdict.Kind == sdk.KindReject {
-		return s.refused(l, a, verdict.Code, verdict.Reason), nil
+		return s.refused(arrival, a, verdict.Code, verdict.Reason), nil
 	}
 	if len(s.tx.lists) <= maxLists && !slices.ContainsFunc(s.tx.lists, func(o target) bool { return o.list.ID == l.ID }) {
-		s.tx.lists = append(s.tx.lists, target{l, a.String()})
+		s.tx.lists = append(s.tx.lists, target{l, a.String(), arrival.Language()})
 	}
 	return gomilter.RespContinue, nil
 }
@@ -135,10 +136,11 @@ func (s *session) unknown(a address.Address) gomilter.Response {
 	return refuse(550, "5.1.1", fmt.Sprintf("<%s>: no such list address here", a))
 }
 
-// refused says that the list does not take this sender's posts, whatever stands in them.
-func (s *session) refused(l *list.List, a address.Address, code, reason string) gomilter.Response {
-	s.daemon.log.Info("milter: recipient refused", "list", l.Address, "recipient", a.String(), "sender", s.tx.sender, "peer", s.peer, "code", code)
-	return refuse(550, "5.7.1", reason)
+// refused says that the list does not take this sender's posts, whatever stands in them: in the
+// sender's language, if that is known, for it is the sender whose MTA will quote it.
+func (s *session) refused(to list.Arrival, a address.Address, code, reason string) gomilter.Response {
+	s.daemon.log.Info("milter: recipient refused", "list", to.List.Address, "recipient", a.String(), "sender", s.tx.sender, "peer", s.peer, "code", code)
+	return refuse(550, "5.7.1", s.daemon.Config().Texts.Reason(to.List, to.Language(), reason))
 }
 
 // failed is what happens to mail when the milter cannot judge it.

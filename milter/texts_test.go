@@ -5,7 +5,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/templates"
+	"github.com/mlist/mlist/sdk"
 )
 
 // The stages are given the texts in effect, as the pipeline gives them.
@@ -38,5 +41,42 @@ func TestStagesGetTheTextsInEffect(t *testing.T) {
 		if s := p.Settings(); s["nonmember_rejection_notice"] != "Members only.\n" || s["text.digest_topics"] != want {
 			t.Errorf("the stages get %q and %q", s["nonmember_rejection_notice"], s["text.digest_topics"])
 		}
+	}
+}
+
+// What is refused is refused in the sender's language, or the list's, as far as a reply can say it.
+func TestRefusalsAreInTheSendersLanguage(t *testing.T) {
+	w := start(t, nil)
+	dev := address.Address{Local: "dev", Domain: "lists.test"}
+	german := "de"
+	l, err := w.store.ChangeList(t.Context(), dev, map[string]*string{"preferred_language": &german})
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := []list.Membership{{Address: address.Address{Local: "anne", Domain: "net.test"}, Role: list.Member, Language: "fr"}}
+	if _, err := w.store.AddMembers(t.Context(), l.ID, func(yield func(list.Membership, error) bool) { yield(who[0], nil) }, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.stages.banned = "eve@net.test"
+	w.stages.verdicts["dev@lists.test"] = sdk.Reject("no-subject", "The post has no subject.")
+	w.stages.verdicts["news@lists.test"] = sdk.Reject("own", "Not here.")
+	for _, tt := range []struct{ from, to, rcpt, end string }{
+		{"eve@net.test", "dev@lists.test", "550 5.7.1 eve@net.test darf nicht an diese Liste schreiben.", ""},
+		{"eve@net.test", "news@lists.test", "550 5.7.1 eve@net.test may not post to this list.", ""},
+		{"bob@net.test", "dev@lists.test", "continue", "550 5.7.1 Der Beitrag hat keinen Betreff."},
+		{"anne@net.test", "dev@lists.test", "continue", "550 5.7.1 Le message n'a pas d'objet."},
+		{"anne@net.test", "news@lists.test", "continue", "550 5.7.1 Not here."},
+	} {
+		c := w.connect()
+		c.mail(tt.from)
+		if got := c.rcpt(tt.to); got != tt.rcpt {
+			t.Errorf("%s to %s: %q, want %q", tt.from, tt.to, got, tt.rcpt)
+		}
+		if tt.end != "" {
+			if got := c.message(hello, "hello\r\n"); got != tt.end {
+				t.Errorf("%s to %s: %q, want %q", tt.from, tt.to, got, tt.end)
+			}
+		}
+		c.Close()
 	}
 }

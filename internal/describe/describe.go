@@ -86,7 +86,7 @@ func (d *Describer) Envelope(texts *templates.Set, a list.Arrival, env spool.Env
 		senders = append(senders, sender(claim{from, "envelope"}, a.Standings, bans))
 	}
 	p := newPost(a.List, spool.Entry{Envelope: env}, message.ParseHeader(nil), senders, a.OneTime)
-	p.Shared = d.settings(texts, a.List, language(a.Standings)).envelope
+	p.Shared = d.settings(texts, a.List, a.Language()).envelope
 	return p
 }
 
@@ -185,7 +185,7 @@ func claims(envelope string, h *message.Header) []claim {
 
 // senders are who claims to have sent the post, with what they, or others of the same person, are on the
 // list; and the language of the first member who has one.
-func senders(ctx context.Context, st Store, l *list.List, envelope string, h *message.Header) (out []sdk.Sender, lang string, err error) {
+func senders(ctx context.Context, st Store, l *list.List, envelope string, h *message.Header) (out []sdk.Sender, language string, err error) {
 	all := claims(envelope, h)
 	if len(all) == 0 {
 		return nil, "", nil
@@ -209,12 +209,12 @@ func senders(ctx context.Context, st Store, l *list.List, envelope string, h *me
 				own = append(own, s)
 			}
 		}
-		if lang == "" {
-			lang = language(own)
+		if language == "" {
+			language = list.LanguageOf(own)
 		}
 		out = append(out, sender(c, own, bans))
 	}
-	return out, lang, nil
+	return out, language, nil
 }
 
 // sender is one of them, with what it is.
@@ -230,16 +230,6 @@ func sender(c claim, standings []list.Standing, bans map[string]list.Ban) sdk.Se
 		})
 	}
 	return s
-}
-
-// language is that of the first member among them who has one.
-func language(standings []list.Standing) string {
-	for _, m := range standings {
-		if m.Role == list.Member && m.Language != "" {
-			return m.Language
-		}
-	}
-	return ""
 }
 
 func hasFlag(flags []string, flag string) bool {

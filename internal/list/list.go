@@ -201,6 +201,19 @@ type Arrival struct {
 	OneTime   []string   // hashes of the passwords with which one post may pass
 }
 
+// Language is that of the sender, if a member has one; "" if it is not known.
+func (a Arrival) Language() string { return LanguageOf(a.Standings) }
+
+// LanguageOf is the language of the first member among them who has one.
+func LanguageOf(standings []Standing) string {
+	for _, m := range standings {
+		if m.Role == Member && m.Language != "" {
+			return m.Language
+		}
+	}
+	return ""
+}
+
 // Validate reports the first field that has no meaning, and fills in defaults.
 func (m *Membership) Validate() error {
 	if m.Role == "" {
