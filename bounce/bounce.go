@@ -125,6 +125,9 @@ type mail struct {
 
 func open(raw []byte) (*mail, error) {
 	raw = bytes.TrimLeft(raw, "\ufeff \t\r\n") // of a message that was saved from a web page
+	if bytes.IndexByte(raw, '\n') < 0 {
+		raw = bytes.ReplaceAll(raw, []byte("\r"), []byte("\n")) // of an old Mac
+	}
 	source := bytes.NewReader(raw)
 	block, at, err := message.Split(source, int64(len(raw)))
 	if err != nil {

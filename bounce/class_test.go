@@ -49,6 +49,10 @@ func TestClassify(t *testing.T) {
 		{ClassRate, "5.0.0", "550 Connection frequency limited [x Blocked IP 192.0.2.22]"},
 		{ClassRate, "4.0.0", "421 Service refused, please try later."},
 		{ClassRate, "4.1.9", "Resources temporarily unavailable, please try again later [#4.1.9]."},
+		{ClassFull, "4.4.7", "450 4.2.2 <ann@net.test>... Mailbox Full"}, // why it was tried for too long
+		{ClassPolicy, "4.4.7", "450 4.7.1 Access denied. IP name lookup failed [192.0.2.1]"},
+		{ClassNetwork, "4.4.7", "delivery time expired"},
+		{ClassContent, "5.7.0", "552-5.7.0 Our system detected an illegal attachment on your message."},
 		{ClassNetwork, "5.5.0", "554 could not be delivered because the domain is not reachable"},
 		{ClassNetwork, "5.0.0", "all hosts for 'isp.test' have been failing for a long time (and retry time not reached)"},
 		{ClassNetwork, "5.0.0", "Could not find a gateway for ann@net.test"},

@@ -2,6 +2,7 @@ package bounce
 
 import (
 	"bytes"
+	"mime"
 	"strconv"
 	"strings"
 	"unicode"
@@ -239,6 +240,11 @@ func mailbox(s string) string {
 			s = s[len(prefix):]
 		}
 	}
+	if strings.Contains(s, "=?") { // words of a header, which have no place in an address
+		if decoded, err := new(mime.WordDecoder).DecodeHeader(s); err == nil {
+			s = clean(decoded)
+		}
+	}
 	// A source route (RFC 5321 4.1.1.3): @relay,@relay2:user@domain.
 	if strings.HasPrefix(s, "@") {
 		if i := strings.LastIndexByte(s, ':'); i >= 0 {
@@ -248,7 +254,7 @@ func mailbox(s string) string {
 	if len(s) > 2 && s[0] == '\'' && s[len(s)-1] == '\'' {
 		s = s[1 : len(s)-1]
 	}
-	return strings.TrimSuffix(strings.TrimSpace(s), ".")
+	return strings.TrimRight(strings.TrimSpace(s), ".>")
 }
 
 var utf8Escape = pattern(`\\x\{([0-9A-Fa-f]{1,6})\}`)

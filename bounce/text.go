@@ -238,7 +238,7 @@ func (m *mail) freeText(report *Report) bool {
 		r.barenames(m, said)
 	}
 	if len(r.items) == 0 && !r.strict {
-		if to := m.sentToOne(); to != "" && r.usable(to) {
+		if to := m.sentToOne(); to != "" && r.usable(to) && !anyAddress().MatchString(said) {
 			r.items = append(r.items, item{addr: to})
 		}
 	}
