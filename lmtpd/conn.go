@@ -276,7 +276,7 @@ func (c *conn) Close() error {
 	c.once.Do(func() {
 		c.linger()
 		c.closed = c.Conn.Close()
-		c.daemon.forget(c)
+		c.daemon.conns.Forget(c)
 	})
 	return c.closed
 }

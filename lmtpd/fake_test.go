@@ -221,9 +221,7 @@ func (w *world) stopAndWait(t testing.TB) {
 	if n := w.spool.open(); n != 0 {
 		t.Errorf("%d drafts were left open", n)
 	}
-	for c := range w.Daemon.conns {
-		t.Errorf("connection of %s is still known", c.peer)
-	}
+	w.Daemon.conns.Each(func(c *conn) { t.Errorf("connection of %s is still known", c.peer) })
 }
 
 // peer is the raw other end of a connection.

@@ -138,7 +138,7 @@ func TestPeerGoneInData(t *testing.T) {
 	p.send("MAIL FROM:<ann@net.test>\r\nRCPT TO:<dev@l.test>\r\nDATA\r\nSubject: x\r\n\r\ntext\r\n.")
 	p.want("250", "250", "354")
 	p.Close()
-	wait(t, "the connection to be forgotten", func() bool { return len(w.open()) == 0 })
+	wait(t, "the connection to be forgotten", func() bool { return w.conns.Len() == 0 })
 	if n := len(w.spool.all()); n != 0 || w.spool.open() != 0 {
 		t.Errorf("%d entries, %d drafts", n, w.spool.open())
 	}
@@ -150,7 +150,7 @@ func TestTooManyConnections(t *testing.T) {
 	w.dial(t).want("421 4.3.2", "EOF")
 	a.send("QUIT\r\n")
 	a.want("221", "EOF")
-	wait(t, "a place", func() bool { return len(w.open()) == 1 })
+	wait(t, "a place", func() bool { return w.conns.Len() == 1 })
 	w.greet(t)
 }
 

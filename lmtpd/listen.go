@@ -38,19 +38,10 @@ func refuse(c net.Conn, hostname string) {
 }
 
 func (d *Daemon) admit(raw net.Conn) (*conn, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.conns) >= d.Config().MaxConnections {
-		d.log.Warn("lmtp connection refused: too many", "peer", peerName(raw), "limit", d.Config().MaxConnections)
+	c := newConn(d, raw)
+	if limit := d.Config().MaxConnections; !d.conns.Admit(c, limit) {
+		d.log.Warn("lmtp connection refused: too many", "peer", c.peer, "limit", limit)
 		return nil, false
 	}
-	c := newConn(d, raw)
-	d.conns[c] = struct{}{}
 	return c, true
-}
-
-func (d *Daemon) forget(c *conn) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.conns, c)
 }

@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -41,9 +40,7 @@ type Daemon struct {
 	server   *smtp.Server
 	work     context.Context // of look-ups and puts: ends with the grace period
 	quit     context.CancelFunc
-
-	mu    sync.Mutex
-	conns map[*conn]struct{}
+	conns    listen.Conns[*conn]
 }
 
 // lastWait bounds what Run waits for after every connection was cut: only a disk
@@ -52,7 +49,7 @@ const lastWait = 10 * time.Second
 
 // New makes a daemon; Run starts it.
 func New(cfg Config, resolver store.Resolver, putter spool.Putter, logger *slog.Logger) *Daemon {
-	d := &Daemon{resolver: resolver, spool: putter, log: logger, tracer: noTracer{}, meter: noMeter{}, space: space{now: time.Now}, conns: map[*conn]struct{}{}}
+	d := &Daemon{resolver: resolver, spool: putter, log: logger, tracer: noTracer{}, meter: noMeter{}, space: space{now: time.Now}}
 	d.Service = listen.NewService(cfg, listen.Kind[Config]{
 		Name:     "lmtpd",
 		Complete: Config.completed,
@@ -84,9 +81,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 func (d *Daemon) stop() error {
-	for _, c := range d.open() {
-		c.stop()
-	}
+	d.conns.Each((*conn).stop)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -98,26 +93,16 @@ func (d *Daemon) stop() error {
 	case <-time.After(d.Config().Grace):
 	}
 	d.quit()
-	for _, c := range d.open() {
+	d.conns.Each(func(c *conn) {
 		d.log.Warn("lmtp connection cut at the end of the grace period", "peer", c.peer)
 		c.Conn.Close()
-	}
+	})
 	select {
 	case <-ended:
 		return nil
 	case <-time.After(lastWait):
 		return fmt.Errorf("lmtpd: a transaction did not end within %s of being cut", lastWait)
 	}
-}
-
-func (d *Daemon) open() []*conn {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	out := make([]*conn, 0, len(d.conns))
-	for c := range d.conns {
-		out = append(out, c)
-	}
-	return out
 }
 
 // serverLog takes what the SMTP library has to say: panics with their stack, and

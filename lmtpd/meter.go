@@ -26,11 +26,7 @@ func (noMeter) Trouble(error)             {}
 func (d *Daemon) SetMeter(m Meter) { d.meter = m }
 
 // Connections tells how many are open.
-func (d *Daemon) Connections() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.conns)
-}
+func (d *Daemon) Connections() int { return d.conns.Len() }
 
 // counted counts a reply that the library is given, which takes none for success.
 func (d *Daemon) counted(command string, err error) error {

@@ -36,16 +36,11 @@ func (l *limiter) Accept() (net.Conn, error) {
 }
 
 func (d *Daemon) admit(raw net.Conn) *conn {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	limit := d.Config().MaxSessions
-	if len(d.conns) >= limit {
+	c := &conn{Conn: raw, daemon: d, in: bufio.NewReaderSize(raw, 8<<10)}
+	if limit := d.Config().MaxSessions; !d.conns.Admit(c, limit) {
 		d.log.Warn("milter session refused: too many", "limit", limit)
 		return nil
 	}
-	c := &conn{Conn: raw, daemon: d, in: bufio.NewReaderSize(raw, 8<<10)}
-	d.conns[c] = struct{}{}
-	d.open.Add(1)
 	return c
 }
 
@@ -108,11 +103,6 @@ func (c *conn) Write(p []byte) (int, error) {
 // Close ends the connection.
 func (c *conn) Close() error {
 	err := c.Conn.Close()
-	c.ended.Do(func() {
-		c.daemon.mu.Lock()
-		delete(c.daemon.conns, c)
-		c.daemon.mu.Unlock()
-		c.daemon.open.Done()
-	})
+	c.ended.Do(func() { c.daemon.conns.Forget(c) })
 	return err
 }

@@ -22,7 +22,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	gomilter "github.com/emersion/go-milter"
@@ -121,15 +120,12 @@ type Daemon struct {
 	now       func() time.Time
 	work      context.Context // of look-ups and consultations: ends with the grace period
 	quit      context.CancelFunc
-
-	mu    sync.Mutex
-	conns map[*conn]struct{}
-	open  sync.WaitGroup // one for each connection
+	conns     listen.Conns[*conn]
 }
 
 // New makes a daemon; Run starts it.
 func New(cfg Config, st Store, stages Stages, log *slog.Logger) *Daemon {
-	d := &Daemon{store: st, describer: describe.New(st), stages: stages, log: log, meter: noMeter{}, now: time.Now, conns: map[*conn]struct{}{}}
+	d := &Daemon{store: st, describer: describe.New(st), stages: stages, log: log, meter: noMeter{}, now: time.Now}
 	d.Service = listen.NewService(cfg, listen.Kind[Config]{
 		Name:     "milter",
 		Complete: Config.completed,
@@ -166,11 +162,11 @@ func (d *Daemon) serve(l *listen.Listener) error {
 }
 
 func (d *Daemon) stop() {
-	d.each((*conn).stop)
+	d.conns.Each((*conn).stop)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		d.open.Wait()
+		d.conns.Wait()
 	}()
 	grace := time.NewTimer(d.Config().Grace)
 	defer grace.Stop()
@@ -180,17 +176,9 @@ func (d *Daemon) stop() {
 	case <-grace.C:
 	}
 	d.quit()
-	d.each(func(c *conn) {
+	d.conns.Each(func(c *conn) {
 		d.log.Warn("milter session cut at the end of the grace period")
 		c.Conn.Close()
 	})
 	<-ended // look-ups and consultations end with d.work
-}
-
-func (d *Daemon) each(do func(*conn)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for c := range d.conns {
-		do(c)
-	}
 }

@@ -580,7 +580,7 @@ func TestStopEndsIdleSessionsAndFinishesMessages(t *testing.T) {
 	w.stop()
 	eventually(t, "the sessions to be told", func() bool {
 		told := true
-		w.daemon.each(func(c *conn) {
+		w.daemon.conns.Each(func(c *conn) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			told = told && c.stopping

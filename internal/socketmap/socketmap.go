@@ -22,7 +22,6 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/mlist/mlist/internal/address"
@@ -66,15 +65,12 @@ type Daemon struct {
 	log      *slog.Logger
 	work     context.Context // of look-ups
 	quit     context.CancelFunc
-
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
-	open  sync.WaitGroup // one for each connection
+	conns    listen.Conns[net.Conn]
 }
 
 // New makes a daemon; Run starts it.
 func New(cfg Config, resolver store.Resolver, log *slog.Logger) *Daemon {
-	d := &Daemon{resolver: resolver, log: log, conns: map[net.Conn]struct{}{}}
+	d := &Daemon{resolver: resolver, log: log}
 	d.Service = listen.NewService(cfg, listen.Kind[Config]{
 		Name:     "socketmap",
 		Complete: Config.completed,
@@ -91,12 +87,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer d.quit()
 	err := d.Service.Run(ctx) // from here on no connection is new
 	d.quit()
-	d.mu.Lock()
-	for c := range d.conns {
-		c.Close()
-	}
-	d.mu.Unlock()
-	d.open.Wait()
+	d.conns.Each(func(c net.Conn) { c.Close() })
+	d.conns.Wait()
 	return err
 }
 
@@ -106,37 +98,19 @@ func (d *Daemon) serve(l *listen.Listener) error {
 		if err != nil {
 			return err
 		}
-		if !d.admit(c) {
+		if limit := d.Config().MaxConnections; !d.conns.Admit(c, limit) {
+			d.log.Warn("socketmap connection refused: too many", "limit", limit)
 			c.Close()
 			continue
 		}
 		go func() {
-			defer d.forget(c)
+			defer d.conns.Forget(c)
+			defer c.Close()
 			if err := d.talk(c); err != nil && d.work.Err() == nil {
 				d.log.Warn("socketmap connection ended", "err", err)
 			}
 		}()
 	}
-}
-
-func (d *Daemon) admit(c net.Conn) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if limit := d.Config().MaxConnections; len(d.conns) >= limit {
-		d.log.Warn("socketmap connection refused: too many", "limit", limit)
-		return false
-	}
-	d.conns[c] = struct{}{}
-	d.open.Add(1)
-	return true
-}
-
-func (d *Daemon) forget(c net.Conn) {
-	c.Close()
-	d.mu.Lock()
-	delete(d.conns, c)
-	d.mu.Unlock()
-	d.open.Done()
 }
 
 // talk answers one peer until it goes; nil if it did so between two questions.
