@@ -123,6 +123,7 @@ func (m *siteMove) open(ctx context.Context) error {
 	if m.lock, err = m.spoolTo.Own(ctx, spool.Bounces, segment.All, moverName()); err != nil {
 		return err
 	}
+	m.mover = transfer.New(m.spoolFrom, m.spoolTo, func(done int64) { m.bar.show(done, -1) })
 	m.result.Queues = &queuesJSON{From: m.spoolFrom.Name(), To: m.spoolTo.Name()}
 	return nil
 }
@@ -195,13 +196,17 @@ func (m *siteMove) copyRunning(ctx context.Context, running bool) error {
 		return err
 	}
 	m.say("Copying the queues, while mlist runs.")
-	_, err := m.mover().Round(ctx)
-	return err
+	for range roundsRunning {
+		if r, err := m.mover.Round(ctx); err != nil || r.Changed == 0 {
+			return err
+		}
+	}
+	return nil
 }
 
-func (m *siteMove) mover() *transfer.Transfer {
-	return transfer.New(m.spoolFrom, m.spoolTo, func(done int64) { m.bar.show(done, -1) })
-}
+// roundsRunning is how often the queues are gone through while mlist runs: once to copy, once to
+// read and compare what was copied, so that it need not be read in the pause.
+const roundsRunning = 2
 
 // pause is what is done while mlist does not run.
 func (m *siteMove) pause(ctx context.Context, live []running, left bool) (err error) {
@@ -353,23 +358,22 @@ func (m *siteMove) finish(ctx context.Context, left bool) error {
 }
 
 func (m *siteMove) finishQueues(ctx context.Context, left bool) (err error) {
-	mover := m.mover()
 	if left {
 		// If it is not being filled any more it is in use, and the old mail has gone out there.
 		if moves, err := m.spoolTo.Moves(ctx); err != nil || moves.From != m.spoolFrom.Name() {
 			return err
 		}
-		m.result.Queues.Round, err = mover.Finish(ctx)
+		m.result.Queues.Round, err = m.mover.Finish(ctx)
 		return err
 	}
-	if _, err := mover.Finish(ctx); err != nil {
+	if _, err := m.mover.Finish(ctx); err != nil {
 		return err
 	}
 	if err := m.spoolFrom.Leave(ctx, m.spoolTo.Name()); err != nil {
 		return err
 	}
 	// Whoever had opened it before may have put something there since.
-	m.result.Queues.Round, err = mover.Finish(ctx)
+	m.result.Queues.Round, err = m.mover.Finish(ctx)
 	return err
 }
 

@@ -13,6 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mlist/mlist/internal/segment"
+	"github.com/mlist/mlist/internal/spool"
+	spooldir "github.com/mlist/mlist/internal/spool/dir"
+	"github.com/mlist/mlist/internal/spool/transfer"
 	"github.com/mlist/mlist/test/postgres"
 	"github.com/mlist/mlist/test/tools/inject"
 	"github.com/mlist/mlist/test/tools/sink"
@@ -188,4 +192,76 @@ func elsewhere(t *testing.T, dir, url string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// A move that is killed after the point of no return leaves a site that does not start, and says
+// what to do; the command run again does what is left, and no mail comes twice.
+func TestAMoveThatIsCutShortLateIsEnded(t *testing.T) {
+	for _, filled := range []bool{false, true} {
+		mta := newSink(t, sink.Faults{})
+		dir := site(t, mta, "")
+		command(t, dir, "list", "create", "dev@lists.test")
+		command(t, dir, "member", "add", "dev@lists.test", "ann@net.test")
+		ctx, there := t.Context(), filepath.Join(dir, "there")
+		from, err := spooldir.Open(filepath.Join(dir, "spool"), spooldir.Options{Moving: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := spooldir.Open(there, spooldir.Options{Moving: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := from.Create(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"From: ann@net.test\r\nTo: dev@lists.test\r\nSubject: x\r\n", "Message-ID: <1@net.test>\r\n\r\nHello.\r\n"} {
+			if _, err := d.Write([]byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const l = "dev@lists.test"
+		if _, err := d.Put(ctx, spool.Incoming, "", spool.Envelope{List: l, Role: "post", Key: segment.KeyOf(l), Sender: "ann@net.test", Recipient: l, Received: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		// All of the command but the end.
+		if err := to.Fill(ctx, from.Name()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := transfer.New(from, to, nil).Finish(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := from.Leave(ctx, to.Name()); err != nil {
+			t.Fatal(err)
+		}
+		if filled {
+			if err := to.Filled(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(d.Close(), from.Close(), to.Close()); err != nil {
+			t.Fatal(err)
+		}
+		refused := start(t, dir, "serve")
+		if code := refused.ends(t); code != exitError || !strings.Contains(refused.text(), "moved elsewhere, to dir:"+there) {
+			t.Errorf("status %d: %s", code, refused.text())
+		}
+		command(t, dir, "store", "migrate", "--spool", "dir:"+there, "--switch")
+		p := start(t, dir, "serve")
+		p.says(t, "msg=ready", 1)
+		await(t, mta, func(have map[delivery]bool) string {
+			if !have[delivery{"1@net.test", "ann@net.test"}] {
+				return "the post does not come"
+			}
+			return ""
+		})
+		p.signal(t, syscall.SIGTERM)
+		p.ends(t)
+		if left := command(t, dir, "--config", elsewhere(t, dir, ""), "store", "migrate", "--spool", "dir:"+there, "--json"); !strings.Contains(left, `"entries": 0`) {
+			t.Errorf("run once more: %s", left)
+		}
+		if n := len(mta.Transactions()); n != 1 {
+			t.Errorf("%d transactions, want 1", n)
+		}
+	}
 }

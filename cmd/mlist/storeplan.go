@@ -9,6 +9,7 @@ import (
 
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/spool"
+	"github.com/mlist/mlist/internal/spool/transfer"
 	"github.com/mlist/mlist/internal/store/sqlstore"
 )
 
@@ -24,6 +25,7 @@ type siteMove struct {
 	storeFrom, storeTo *sqlstore.Store
 	spoolFrom, spoolTo spool.Movable
 	lock               spool.Owner // of the new queues
+	mover              *transfer.Transfer
 	closers            []func() error
 
 	bar    *progress

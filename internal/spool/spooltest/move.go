@@ -42,6 +42,10 @@ func RunMove(t *testing.T, from, to func(t *testing.T) MovableStorage) {
 	}
 }
 
+// RunMoveOnce moves mail from one storage to another, where it goes on: what is left to be tried
+// when RunMove has moved it the other way.
+func RunMoveOnce(t *testing.T, from, to MovableStorage) { testGoesOn(t, from, to) }
+
 // stock puts mail in every state into a spool.
 func stock(t *testing.T, s spool.Spool) {
 	t.Helper()
