@@ -88,7 +88,7 @@ func (r *migrateJSON) print(w io.Writer) error {
 		b.WriteString(".\n")
 	}
 	if q := r.Queues; q != nil {
-		fmt.Fprintf(&b, "%s -> %s\n  %s that wait or are held, %s on the way to %s; %s", printable(q.From, false), printable(q.To, false),
+		fmt.Fprintf(&b, "%s -> %s\n  %s that wait or are held, %s on the way to %s; %s in all", printable(q.From, false), printable(q.To, false),
 			count(q.Entries, "message", "messages"), count(q.Posts, "post", "posts"), count(q.Recipients, "recipient", "recipients"), size(q.Octets))
 		if !r.DryRun {
 			b.WriteString(", compared by hash")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,9 @@ func (m *siteMove) run(ctx context.Context) error {
 	}
 	left, err := m.left(ctx)
 	if err != nil {
+		return err
+	}
+	if err := m.unowned(ctx, live); err != nil {
 		return err
 	}
 	if !left {
@@ -271,7 +275,7 @@ func (m *siteMove) own(ctx context.Context) (release func() error, err error) {
 			err = errors.Join(err, release())
 		}
 	}()
-	if err := m.unowned(ctx); err != nil || m.spoolFrom == nil {
+	if err := m.unowned(ctx, nil); err != nil || m.spoolFrom == nil {
 		return release, err
 	}
 	for _, q := range []spool.Queue{spool.Incoming, spool.Bounces} {
@@ -289,9 +293,9 @@ func (m *siteMove) own(ctx context.Context) (release func() error, err error) {
 	return release, nil
 }
 
-// unowned waits until no daemon has the old queues: in a database, of one that was killed only
-// the end of its lease tells.
-func (m *siteMove) unowned(ctx context.Context) error {
+// unowned waits until no daemon has the old queues, but for processes that are known: in a
+// database, of one that was killed only the end of its lease tells.
+func (m *siteMove) unowned(ctx context.Context, known []running) error {
 	sp := spool.Spool(m.spoolFrom)
 	if m.spoolFrom == nil {
 		var err error
@@ -302,6 +306,9 @@ func (m *siteMove) unowned(ctx context.Context) error {
 	}
 	for end := time.Now().Add(m.cfg.Spool.Lease.Std() + time.Second); ; {
 		owners, err := sp.Owners(ctx)
+		owners = slices.DeleteFunc(owners, func(o spool.Ownership) bool {
+			return slices.ContainsFunc(known, func(r running) bool { return r.PID == o.PID })
+		})
 		if err != nil || len(owners) == 0 {
 			return err
 		}
