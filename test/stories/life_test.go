@@ -10,8 +10,10 @@ import (
 
 // TestSubscribeByMailConfirmPostGoOnVacationChangeAddressLeave is a member's life on a list, all of it by mail.
 func TestSubscribeByMailConfirmPostGoOnVacationChangeAddressLeave(t *testing.T) {
-	old, next := "ann.old@net.test", "ann.new@net.test"
-	name := newList(t, nil, "bob@net.test")
+	old, next, work := "ann.old@net.test", "ann.new@net.test", "ann.work@net.test"
+	name, other := newList(t, nil, "bob@net.test"), "elsewhere@lists.test"
+	command(t, "list", "create", other)
+	command(t, "member", "add", other, old)
 	role := func(r string) string { return strings.Replace(name, "@", "-"+r+"@", 1) }
 	mails := 0
 	ask := func(from, to, subject string) {
@@ -62,6 +64,16 @@ func TestSubscribeByMailConfirmPostGoOnVacationChangeAddressLeave(t *testing.T) 
 	answer(t, next, moving, "Yes.")
 	received(t, next, "is now")
 	says(next, "moved", next, "bob@net.test")
+	if m := command(t, "member", "ls", other); !strings.Contains(m, next) || strings.Contains(m, old) {
+		t.Errorf("elsewhere members are\n%s", m)
+	}
+
+	// What she writes from work is hers, too, once both addresses say so; she gets one copy.
+	ask(next, role("request"), "link "+work)
+	answer(t, next, received(t, next, work+" is yours, too"), "Yes.")
+	answer(t, work, received(t, work, work+" is yours, too"), "Yes.")
+	received(t, next, "Two addresses are one person's")
+	says(work, "from-work", next, "bob@net.test")
 
 	// She leaves, and hears no more.
 	ask(next, role("request"), "leave")
