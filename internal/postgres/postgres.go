@@ -27,9 +27,10 @@ const (
 	// until it is ready.
 	connectTime = 3 * time.Second
 	// lost is how long the other machine may leave unacknowledged what was sent to it: then
-	// the connection ends, at both ends. Connections that have nothing to say ask after it.
-	lost          = 6 * time.Second
-	keepAliveIdle = 5 * time.Second
+	// the connection ends, at both ends. That is sooner than look-ups and leases wait, so that
+	// they find the next server. Connections that have nothing to say ask after it.
+	lost          = 4 * time.Second
+	keepAliveIdle = 4 * time.Second
 	keepAliveNext = 2 * time.Second
 	keepAlives    = 3
 )
