@@ -74,7 +74,7 @@ func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
 	out, err := d.transact(ctx, c)
 	if out == nil {
 		d.meter.Nothing()
-		d.loads.end(j, 0, d.cfg.Load().Connections)
+		d.loads.end(j, 0, 0, d.cfg.Load().Connections)
 		d.posts.end(c, outcome{})
 		if errors.Is(err, spool.ErrFenced) {
 			return err
@@ -90,7 +90,7 @@ func (d *Daemon) deliver(ctx context.Context, c *spool.Chunk) error {
 	if out.conn != nil {
 		d.mta.put(out.conn)
 	}
-	d.loads.end(j, out.accepted+len(out.refused), d.cfg.Load().Connections)
+	d.loads.end(j, out.accepted+len(out.refused), len(out.deferred), d.cfg.Load().Connections)
 	d.posts.end(c, *out)
 	d.count(out, d.now().Sub(start), d.now().Sub(c.Created))
 	if err == nil {

@@ -110,6 +110,27 @@ func TestALostLeaseIsTakenAnew(t *testing.T) {
 	}
 }
 
+// An MTA that defers whatever it gets takes nothing; one that takes some, or that was asked
+// long ago, may take more.
+func TestWhatAnMTATakes(t *testing.T) {
+	var l loads
+	for _, step := range []struct {
+		done, deferred int
+		fails          bool
+	}{
+		{0, manyDeferred - 1, false}, {0, 0, false}, {0, 1, true}, {0, 5, true}, {1, 50, false}, {0, 1, false}, {0, manyDeferred, true},
+	} {
+		l.end(l.begin(), step.done, step.deferred, 1)
+		if got := l.nothingTaken(); got != step.fails {
+			t.Errorf("after %+v: %v", step, got)
+		}
+	}
+	l.last = l.last.Add(-deferredLately)
+	if l.nothingTaken() {
+		t.Error("what was long ago still counts")
+	}
+}
+
 // What is remembered of a chunk between two transactions holds no longer when another daemon has
 // had it.
 func TestAChunkThatComesBackIsTriedWhole(t *testing.T) {

@@ -139,24 +139,16 @@ func (c *Config) wants() string {
 	return c.Segments.String()
 }
 
-// own owns the segments that are configured.
+// own owns the segments that are configured. An error says which.
 func (d *Daemon) own(ctx context.Context, cfg *Config) (spool.OutgoingOwner, error) {
 	if !cfg.Auto {
-		owner, err := d.spool.OwnOutgoing(ctx, cfg.Segments, cfg.Name)
-		if err != nil {
-			return nil, fmt.Errorf("own outgoing %s: %w", cfg.Segments, err)
-		}
-		return owner, nil
+		return d.spool.OwnOutgoing(ctx, cfg.Segments, cfg.Name)
 	}
 	sharing, ok := d.spool.(spool.Sharing)
 	if !ok {
 		return nil, errors.New("share the segments of outgoing: this kind of spool has none to share")
 	}
-	owner, err := sharing.ShareOutgoing(ctx, spool.Partner{Name: cfg.Name, Load: d.load})
-	if err != nil {
-		return nil, fmt.Errorf("share the segments of outgoing: %w", err)
-	}
-	return owner, nil
+	return sharing.ShareOutgoing(ctx, spool.Partner{Name: cfg.Name, Load: d.load})
 }
 
 // Run owns the segments and delivers until ctx ends, then finishes what is under way,

@@ -36,7 +36,7 @@ import (
 	"github.com/mlist/mlist/internal/trace"
 )
 
-// Config is how a pipeline works. Segments, Auto and Name cannot change at run time.
+// Config is how a pipeline works. Workers and Name cannot change at run time.
 type Config struct {
 	Name     string // what another daemon that wants the same segments is told
 	Hostname string // how mlist names itself in the messages it writes
@@ -119,18 +119,36 @@ type Daemon struct {
 	now    func() time.Time
 
 	ready  chan struct{}
+	moved  chan struct{}               // has a token when other segments are wanted
 	serves atomic.Pointer[spool.Owner] // of incoming, while Run has one
 }
 
 // New returns a pipeline that Run starts.
 func New(cfg Config, sp Spool, st Store, stages Stages, log *slog.Logger) *Daemon {
-	d := &Daemon{spool: sp, store: st, describer: describe.New(st), stages: stages, tracer: noTracer{}, meter: noMeter{}, log: log, now: time.Now, closed: make(chan struct{}, 1), bounced: make(chan struct{}, 1), waits: make(chan struct{}, 1), ready: make(chan struct{})}
+	d := &Daemon{spool: sp, store: st, describer: describe.New(st), stages: stages, tracer: noTracer{}, meter: noMeter{}, log: log, now: time.Now, closed: make(chan struct{}, 1), bounced: make(chan struct{}, 1), waits: make(chan struct{}, 1), ready: make(chan struct{}), moved: make(chan struct{}, 1)}
 	d.cfg.Store(&cfg)
 	return d
 }
 
-// Reload takes a new configuration for the entries that are taken up from now on.
-func (d *Daemon) Reload(cfg Config) { d.cfg.Store(&cfg) }
+// Reload takes a new configuration for the entries that are taken up from now on. With other
+// segments, or with Auto changed, it gives up those that it has, with what is under way, and
+// takes the new ones as soon as whoever has them gives them up.
+func (d *Daemon) Reload(cfg Config) {
+	if old := d.cfg.Swap(&cfg); cfg.wants() != old.wants() {
+		select {
+		case d.moved <- struct{}{}:
+		default: // it knows already
+		}
+	}
+}
+
+// wants says which segments the daemon is to have.
+func (c *Config) wants() string {
+	if c.Auto {
+		return "auto"
+	}
+	return c.Segments.String()
+}
 
 // texts are what is written to people from now on.
 func (d *Daemon) texts() *templates.Set { return d.cfg.Load().Texts }
@@ -144,48 +162,61 @@ const bounceWorkers = 2
 // Run works until ctx ends; entries in hand are finished or given back. It returns nil
 // when it ended because of ctx.
 func (d *Daemon) Run(ctx context.Context) error {
-	var once sync.Once
-	ready := func() { once.Do(func() { close(d.ready) }) }
+	isReady, told := false, "" // told of which segments that they are waited for
 	for {
-		err := d.serve(ctx, ready)
-		if !d.cfg.Load().Auto || !errors.Is(err, spool.ErrFenced) || ctx.Err() != nil {
+		cfg := d.cfg.Load()
+		err := d.serve(ctx, cfg, func() {
+			if isReady {
+				d.log.Info("pipeline: at work again", "segments", cfg.wants())
+			} else {
+				close(d.ready)
+			}
+			isReady, told = true, ""
+		})
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errMoved):
+			continue
+		case cfg.Auto && errors.Is(err, spool.ErrFenced):
+			d.log.Warn("pipeline: the lease is lost; taking part anew") // and others have its share by now
+		case isReady && (cfg.Auto || errors.Is(err, spool.ErrOwned)):
+			// The database may be away, or who has the segments has not heard yet that it is to
+			// give them up.
+			if wants := cfg.wants(); told != wants {
+				d.log.Warn("pipeline: waiting for segments", "segments", wants, "err", err)
+				told = wants
+			}
+		default:
 			return err
 		}
-		d.log.Warn("pipeline: the lease is lost; taking part anew") // and others have its share by now
 		wait(ctx, time.Second)
 	}
 }
 
-// own owns the segments of a queue that are configured.
-func (d *Daemon) own(ctx context.Context, q spool.Queue) (spool.Owner, error) {
-	cfg := d.cfg.Load()
+// errMoved ends serve when other segments are wanted.
+var errMoved = errors.New("the segments have changed")
+
+// own owns the segments of a queue that are configured. An error says which.
+func (d *Daemon) own(ctx context.Context, cfg *Config, q spool.Queue) (spool.Owner, error) {
 	if !cfg.Auto {
-		owner, err := d.spool.Own(ctx, q, cfg.Segments, cfg.Name)
-		if err != nil {
-			return nil, fmt.Errorf("own %s: %w", q, err)
-		}
-		return owner, nil
+		return d.spool.Own(ctx, q, cfg.Segments, cfg.Name)
 	}
 	sharing, ok := d.spool.(spool.Sharing)
 	if !ok {
 		return nil, fmt.Errorf("share the segments of %s: this kind of spool has none to share", q)
 	}
-	owner, err := sharing.Share(ctx, q, spool.Partner{Name: cfg.Name})
-	if err != nil {
-		return nil, fmt.Errorf("share the segments of %s: %w", q, err)
-	}
-	return owner, nil
+	return sharing.Share(ctx, q, spool.Partner{Name: cfg.Name})
 }
 
-// serve works with one ownership, until ctx ends or that has.
-func (d *Daemon) serve(ctx context.Context, ready func()) error {
-	cfg := d.cfg.Load()
-	incoming, err := d.own(ctx, spool.Incoming)
+// serve works with one ownership, until ctx ends, or that has, or another is wanted.
+func (d *Daemon) serve(ctx context.Context, cfg *Config, ready func()) error {
+	incoming, err := d.own(ctx, cfg, spool.Incoming)
 	if err != nil {
 		return err
 	}
 	defer incoming.Close()
-	bounces, err := d.own(ctx, spool.Bounces)
+	bounces, err := d.own(ctx, cfg, spool.Bounces)
 	if err != nil {
 		return err
 	}
@@ -201,6 +232,14 @@ func (d *Daemon) serve(ctx context.Context, ready func()) error {
 	for range bounceWorkers {
 		g.Go(func() error { return d.work(ctx, bounces, d.each(d.bounce)) })
 	}
+	g.Go(func() error {
+		select {
+		case <-d.moved:
+			return errMoved
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
 	g.Go(func() error { return d.prune(ctx) })
 	g.Go(func() error { return d.followBounces(ctx) })
 	g.Go(func() error { return d.moderation(ctx) })

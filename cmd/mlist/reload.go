@@ -127,7 +127,6 @@ var fixed = []struct {
 	{"spool.url", func(c *config.Config) string { return c.Spool.URL }, func(to, from *config.Config) { to.Spool.URL = from.Spool.URL }},
 	{"spool.host", func(c *config.Config) string { return c.Spool.Host }, func(to, from *config.Config) { to.Spool.Host = from.Spool.Host }},
 	{"spool.lease", func(c *config.Config) string { return c.Spool.Lease.String() }, func(to, from *config.Config) { to.Spool.Lease = from.Spool.Lease }},
-	{"pipeline.segments", func(c *config.Config) string { return c.Pipeline.Segments.String() }, func(to, from *config.Config) { to.Pipeline.Segments = from.Pipeline.Segments }},
 	{"archive.url", func(c *config.Config) string { return c.Archive.URL }, func(to, from *config.Config) { to.Archive = from.Archive }},
 	{"pipeline.workers", func(c *config.Config) string { return fmt.Sprint(c.Pipeline.Workers) }, func(to, from *config.Config) { to.Pipeline.Workers = from.Pipeline.Workers }},
 	{"trace", func(c *config.Config) string { return fmt.Sprint(c.Trace) }, func(to, from *config.Config) { to.Trace = from.Trace }},

@@ -217,7 +217,7 @@ func printOwners(w io.Writer, owners []ownerJSON, now time.Time) {
 			can = thousands(int64(o.Can + 0.5))
 		}
 		if o.Failing {
-			can = "MTA down"
+			can = "MTA fails"
 		}
 		if o.Oldest != nil {
 			oldest = age(*o.Oldest, now)

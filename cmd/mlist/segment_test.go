@@ -82,7 +82,7 @@ func (s *sharing) start(name, daemon string) *sharer {
 // segments configures a host.
 func (s *sharing) segments(h *sharer, name, segments string) {
 	s.t.Helper()
-	text := configIn(h.dir, fmt.Sprintf("outbound.mta = \"smtp://%s\"\noutbound.connections = 2\noutbound.segments = %q\npipeline.segments = \"auto\"\npipeline.plugin_dir = %q\n"+
+	text := configIn(h.dir, fmt.Sprintf("outbound.mta = \"smtp://%s\"\noutbound.connections = 2\noutbound.retry_min = \"1s\"\noutbound.segments = %q\npipeline.segments = \"auto\"\npipeline.plugin_dir = %q\n"+
 		"spool.host = %q\nspool.lease = \"2s\"\ntrace.dir = %q\n", h.mta.Addr(), segments, plugins(s.t), name, filepath.Join(h.dir, "trace")))
 	for key, local := range map[string]string{"spool.url": "dir:" + filepath.Join(h.dir, "spool"), "store.url": "sqlite:" + filepath.Join(h.dir, "mlist.db")} {
 		text = strings.Replace(text, fmt.Sprintf("%s = %q", key, local), fmt.Sprintf("%s = %q", key, s.url), 1)
@@ -264,6 +264,26 @@ func TestOutboundsShareSegments(t *testing.T) {
 	a.signal(t, syscall.SIGHUP)
 	a.says(t, "segments=auto", 1)
 	s.post(50)
+	s.everybody()
+}
+
+// An MTA that defers all mail costs its daemon its share, and nobody waits for it but those of whom
+// it gets to see whether it is well. (`make cluster-test` has it come back, which takes longer.)
+func TestAnMTAThatDefersAll(t *testing.T) {
+	t.Parallel() // it mostly waits
+	s := newSharing(t, postgres.Options{})
+	s.start("a", "outbound")
+	b := s.start("b", "outbound")
+	s.until("each has a part", func() bool { return s.part("a") > 20 && s.part("b") > 20 })
+	b.mta.SetFaults(sink.Faults{Rcpt4xx: 1})
+	s.post(100)
+	s.until("the share of the one whose MTA defers all goes to the other", func() bool { return s.part("b") <= 3 && s.part("a") >= 97 })
+	s.post(100)
+	s.until("nearly everybody gets it from the other", func() bool { return len(s.wanted)-len(s.got()) <= len(s.wanted)/20 })
+	if part := s.part("b"); part > 3 || len(b.mta.Transactions()) > 0 {
+		t.Errorf("an MTA that defers all took something, or has %d %% again", part)
+	}
+	b.mta.SetFaults(sink.Faults{})
 	s.everybody()
 }
 

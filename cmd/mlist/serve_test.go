@@ -248,6 +248,12 @@ func TestReloadTakesGoodConfigurationsAndRefusesBadOnes(t *testing.T) {
 		}
 	}
 	lmtp(t, dir, "LHLO mx.test", 250, "MAIL FROM:<ann@net.test> SIZE=400000", 250).Close()
+	hangup(base+"pipeline.segments = \"0000-7fff\"\n", `msg="pipeline: at work again" segments=0000-7fff`, 1)
+	// Its exit status says that nobody serves the rest.
+	if text, _ := exec.Command("mlist", "--config", filepath.Join(dir, "mlist.toml"), "status").CombinedOutput(); !strings.Contains(string(text), "nobody serves 8000-ffff of incoming") {
+		t.Errorf("the pipeline has not changed its segments: %s", text)
+	}
+	hangup(base, `msg="pipeline: at work again" segments=0000-ffff`, 1)
 	p.signal(t, syscall.SIGTERM)
 	if code := p.ends(t); code != 0 {
 		t.Errorf("exit status %d", code)

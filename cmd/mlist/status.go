@@ -42,14 +42,8 @@ type queueJSON struct {
 	Oldest     *time.Time  `json:"oldest,omitempty"`
 }
 
-// who is the owner for people: its name, which may tell its pid already.
-func (o ownerJSON) who() string {
-	name, pid := printable(o.Name, false), fmt.Sprintf("(pid %d)", o.PID)
-	if strings.HasSuffix(name, pid) {
-		return name
-	}
-	return name + " " + pid
-}
+// who is the owner for people.
+func (o ownerJSON) who() string { return fmt.Sprintf("%s (pid %d)", printable(o.Name, false), o.PID) }
 
 // unservedJSON is a range that nobody serves.
 type unservedJSON struct {

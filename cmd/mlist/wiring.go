@@ -54,7 +54,7 @@ func translate(c *config.Config, log *slog.Logger) (*settings, error) {
 		return nil, err
 	}
 	name := func(daemon string) string {
-		return fmt.Sprintf("%s on %s (pid %d)", daemon, c.Hostname, os.Getpid())
+		return daemon + " on " + c.Hostname
 	}
 	return &settings{
 		lmtpd: lmtpd.Config{

@@ -159,7 +159,7 @@ type Spool interface {
 	Putter
 	Admin
 	// Own claims the segments of Incoming or Bounces for this process until Close or
-	// the process's end. name, such as "pipeline on host (pid 12)", is what another
+	// the process's end. name, such as "pipeline on host", is what another
 	// daemon that asks for the same segments is told, with ErrOwned.
 	Own(ctx context.Context, q Queue, segments segment.Set, name string) (Owner, error)
 	// OwnOutgoing is Own for Outgoing.

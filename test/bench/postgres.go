@@ -24,7 +24,8 @@ const (
 )
 
 // postgres measures a site on PostgreSQL beside one on SQLite and a directory: what a post
-// costs, one post to many, and outbound daemons that share a database.
+// costs, one post to many, and outbound daemons that share a database: what the cores of one
+// machine allow, and what an MTA of each one's own is good for.
 func (b *bench) postgres(ctx context.Context) error {
 	server, err := postgres.Start(ctx, postgres.Options{Durable: true, Settings: map[string]string{"shared_buffers": "128MB"}})
 	if errors.Is(err, postgres.ErrMissing) {
@@ -77,7 +78,7 @@ func (b *bench) shared(ctx context.Context, server *postgres.Server) error {
 			return fmt.Errorf("%s: %w", q.what, err)
 		}
 	}
-	return nil
+	return b.scaling(ctx, url, conn)
 }
 
 // cost measures what a post of 4 KB to a list of ten costs, from LMTP to the last delivery.
@@ -254,15 +255,15 @@ func (b *bench) fillShared(ctx context.Context, list, tag string, posts int, con
 			}
 		}
 		for end := time.Now().Add(2 * time.Minute); daemon == "pipeline"; time.Sleep(50 * time.Millisecond) {
-			var waiting, ready int
-			if err := conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM spool_entries), (SELECT count(*) FROM spool_posts)`).Scan(&waiting, &ready); err != nil {
+			var waiting int
+			if err := conn.QueryRow(ctx, `SELECT count(*) FROM spool_entries`).Scan(&waiting); err != nil {
 				return err
 			}
-			if waiting == 0 && ready >= posts {
+			if waiting == 0 {
 				break
 			}
 			if time.Now().After(end) {
-				return fmt.Errorf("%d posts wait, and %d are ready\n%s", waiting, ready, b.mlist.Log())
+				return fmt.Errorf("%d posts wait\n%s", waiting, b.mlist.Log())
 			}
 		}
 		if err := b.mlist.Stop(); err != nil {

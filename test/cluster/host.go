@@ -208,6 +208,45 @@ func (c *cluster) loseMTA(ctx context.Context) (string, error) {
 	return said, errors.Join(err, start())
 }
 
+// deferring has an MTA defer whatever it gets for delivery, with its reason being none of the
+// recipients', as with a full disk; it is there, and answers.
+func (c *cluster) deferring(ctx context.Context) (string, error) {
+	h := c.hosts[1]
+	outgoing := []spool.Queue{spool.Outgoing}
+	mine := func(name string) bool { return name == h.name }
+	if err := h.deferAll(ctx, true); err != nil {
+		return "", err
+	}
+	begun := time.Now()
+	err := wait(ctx, "others to have its share of outgoing", func() bool { return c.owned(ctx, outgoing, mine) <= 2 })
+	said := fmt.Sprintf("98 %% of outgoing others' after %.1f s", time.Since(begun).Seconds())
+	for range 10 {
+		if err == nil {
+			err = c.takes(ctx, 1)
+		}
+		if part := c.owned(ctx, outgoing, mine); part > 2 && err == nil {
+			err = fmt.Errorf("it has %d %% again", part)
+		}
+	}
+	begun = time.Now()
+	if err = errors.Join(err, h.deferAll(ctx, false)); err == nil {
+		err = wait(ctx, "its share to come back", func() bool { return c.owned(ctx, outgoing, mine) > 20 })
+	}
+	return said + fmt.Sprintf("; back %.1f s after it was well", time.Since(begun).Seconds()), err
+}
+
+func (h *host) deferAll(ctx context.Context, on bool) error {
+	if h.postfix != nil {
+		return h.postfix.Defer(ctx, on)
+	}
+	f := sink.Faults{}
+	if on {
+		f.Rcpt4xx = 1
+	}
+	h.sink.SetFaults(f)
+	return nil
+}
+
 // openSink opens the sink of a host, perhaps in the place of one that was closed.
 func (c *cluster) openSink(h *host) error {
 	return c.net.in(h.name, func() (err error) {

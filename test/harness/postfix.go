@@ -150,6 +150,20 @@ func (p *Postfix) Flush(ctx context.Context) error {
 	return nil
 }
 
+// Defer has all mail that is handed back deferred from now on, or no longer.
+func (p *Postfix) Defer(ctx context.Context, on bool) error {
+	restrictions := ""
+	if on {
+		restrictions = "defer"
+	}
+	for _, args := range [][]string{{"postconf", "-c", p.etc(), "-P", p.HandBack + "/inet/smtpd_recipient_restrictions=" + restrictions}, {"postfix", "-c", p.etc(), "reload"}} {
+		if out, err := p.run(ctx, args[0], args[1:]...); err != nil {
+			return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
+		}
+	}
+	return nil
+}
+
 // Queue returns what postqueue says is queued, one JSON object a line; empty if nothing is.
 func (p *Postfix) Queue(ctx context.Context) (string, error) {
 	out, err := p.run(ctx, "postqueue", "-c", p.etc(), "-j")

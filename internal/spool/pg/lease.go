@@ -51,7 +51,7 @@ func (s *Spool) newLease(q spool.Queue, who spool.Partner, auto bool) *lease {
 // waited for. What others only share is waited for, too: they give it up.
 func (s *Spool) take(ctx context.Context, q spool.Queue, set segment.Set, name string) (*lease, error) {
 	if set.Size() == 0 {
-		return nil, fmt.Errorf("own segments of %s: none were asked for", q)
+		return nil, fmt.Errorf("own %s: no segments", q)
 	}
 	l := s.newLease(q, spool.Partner{Name: name}, false)
 	seen := map[int64]time.Time{} // when the lease of each epoch ends, as first read
@@ -61,16 +61,16 @@ func (s *Spool) take(ctx context.Context, q spool.Queue, set segment.Set, name s
 			break
 		}
 		if !errors.Is(err, errWait) {
-			return nil, fmt.Errorf("own segments %s of %s: %w", set, q, err)
+			return nil, fmt.Errorf("own %s %s: %w", q, set, err)
 		}
 		if werr := l.pause(ctx); werr != nil {
-			return nil, fmt.Errorf("own segments %s of %s: %w: %w", set, q, err, werr)
+			return nil, fmt.Errorf("own %s %s: %w: %w", q, set, err, werr)
 		}
 	}
 	l.begin()
 	for !l.serves(set) {
 		if err := l.pause(ctx); err != nil {
-			return nil, errors.Join(fmt.Errorf("own segments %s of %s, of which others have some: %w", set, q, err), l.giveUp())
+			return nil, errors.Join(fmt.Errorf("own %s %s, of which others have some: %w", q, set, err), l.giveUp())
 		}
 	}
 	return l, nil
@@ -125,9 +125,9 @@ func (s *Spool) tryTake(ctx context.Context, l *lease, set segment.Set, seen map
 			}
 			if first, known := seen[o.Epoch]; !known || first.Equal(o.until) {
 				seen[o.Epoch] = o.until
-				return fmt.Errorf("segment %s of %s belongs to %s (pid %d): %w: %w", r, o.Queue, o.Name, o.PID, spool.ErrOwned, errWait)
+				return fmt.Errorf("%s belongs to %s (pid %d): %w: %w", r, o.Name, o.PID, spool.ErrOwned, errWait)
 			}
-			return fmt.Errorf("segment %s of %s belongs to %s (pid %d): %w", r, o.Queue, o.Name, o.PID, spool.ErrOwned)
+			return fmt.Errorf("%s belongs to %s (pid %d): %w", r, o.Name, o.PID, spool.ErrOwned)
 		}
 		return s.insert(ctx, tx, l, set.Without(others), set)
 	})
