@@ -214,7 +214,7 @@ func (c *cluster) deferring(ctx context.Context) (string, error) {
 	h := c.hosts[1]
 	outgoing := []spool.Queue{spool.Outgoing}
 	mine := func(name string) bool { return name == h.name }
-	if err := h.deferAll(ctx, true); err != nil {
+	if err := c.deferAll(ctx, h, true); err != nil {
 		return "", err
 	}
 	begun := time.Now()
@@ -229,15 +229,15 @@ func (c *cluster) deferring(ctx context.Context) (string, error) {
 		}
 	}
 	begun = time.Now()
-	if err = errors.Join(err, h.deferAll(ctx, false)); err == nil {
+	if err = errors.Join(err, c.deferAll(ctx, h, false)); err == nil {
 		err = wait(ctx, "its share to come back", func() bool { return c.owned(ctx, outgoing, mine) > 20 })
 	}
 	return said + fmt.Sprintf("; back %.1f s after it was well", time.Since(begun).Seconds()), err
 }
 
-func (h *host) deferAll(ctx context.Context, on bool) error {
+func (c *cluster) deferAll(ctx context.Context, h *host, on bool) error {
 	if h.postfix != nil {
-		return h.postfix.Defer(ctx, on)
+		return c.net.in(h.name, func() error { return h.postfix.Defer(ctx, on) })
 	}
 	f := sink.Faults{}
 	if on {

@@ -97,7 +97,7 @@ func run(ctx context.Context, only string) (err error) {
 		{"a host is cut off from the database for longer than its lease", c.cutOff, 1},
 		{"a daemon is stopped for longer than its lease, and wakes", c.pause, 1},
 		{"a host loses its MTA", c.loseMTA, 1},
-		{"an MTA defers all mail for a while", c.deferring, 0},
+		{"an MTA defers all mail for a while", c.deferring, 2},
 		{"the primary's host is cut off, and the standby promoted", c.failOver, 3},
 		{"all hosts are upgraded, one after the other", c.roll, 0},
 	} {

@@ -150,18 +150,20 @@ func (p *Postfix) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Defer has all mail that is handed back deferred from now on, or no longer.
+// Defer has all mail that is handed back deferred from now on, or no longer. It starts the
+// instance anew: a client that keeps its connection would never notice a reload.
 func (p *Postfix) Defer(ctx context.Context, on bool) error {
 	restrictions := ""
 	if on {
 		restrictions = "defer"
 	}
-	for _, args := range [][]string{{"postconf", "-c", p.etc(), "-P", p.HandBack + "/inet/smtpd_recipient_restrictions=" + restrictions}, {"postfix", "-c", p.etc(), "reload"}} {
-		if out, err := p.run(ctx, args[0], args[1:]...); err != nil {
-			return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
-		}
+	if err := p.Stop(); err != nil {
+		return err
 	}
-	return nil
+	if out, err := p.run(ctx, "postconf", "-c", p.etc(), "-P", p.HandBack+"/inet/smtpd_recipient_restrictions="+restrictions); err != nil {
+		return fmt.Errorf("postconf: %w: %s", err, out)
+	}
+	return p.Start(ctx)
 }
 
 // Queue returns what postqueue says is queued, one JSON object a line; empty if nothing is.
