@@ -40,6 +40,7 @@ var parts = []part{
 	{"memory", (*bench).memory},
 	{"postfix", (*bench).postfix},
 	{"postgres", (*bench).postgres},
+	{"scaling", (*bench).scaling},
 }
 
 // figure is one result.
@@ -67,7 +68,7 @@ type bench struct {
 
 var (
 	asJSON = flag.Bool("json", false, "print one JSON object, for programs")
-	only   = flag.String("only", "", "parts to run, separated by commas (import, lmtp, idle, pipeline, sustained, milter, deliver, outbound, copies, first, fair, memory, postfix, postgres)")
+	only   = flag.String("only", "", "parts to run, separated by commas (import, lmtp, idle, pipeline, sustained, milter, deliver, outbound, copies, first, fair, memory, postfix, postgres, scaling)")
 	chart  = flag.String("chart", "", "write a chart (SVG) of deliveries/s by members to this file; needs the part deliver")
 	large  = flag.Int("large", 1_000_000, "members of the largest list")
 )

@@ -24,9 +24,11 @@ const (
 )
 
 // postgres measures a site on PostgreSQL beside one on SQLite and a directory: what a post
-// costs, one post to many, and outbound daemons that share a database: what the cores of one
-// machine allow, and what an MTA of each one's own is good for.
-func (b *bench) postgres(ctx context.Context) error {
+// costs, one post to many, and outbound daemons that share a database, and the machine's cores.
+func (b *bench) postgres(ctx context.Context) error { return b.onPostgres(ctx, b.shared) }
+
+// onPostgres measures something with a server of its own.
+func (b *bench) onPostgres(ctx context.Context, measure func(context.Context, *postgres.Server) error) error {
 	server, err := postgres.Start(ctx, postgres.Options{Durable: true, Settings: map[string]string{"shared_buffers": "128MB"}})
 	if errors.Is(err, postgres.ErrMissing) {
 		fmt.Fprintf(os.Stderr, "bench: POSTGRESQL IS NOT MEASURED: %v\n", err)
@@ -35,7 +37,7 @@ func (b *bench) postgres(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = b.shared(ctx, server)
+	err = measure(ctx, server)
 	return errors.Join(err, server.Stop())
 }
 
@@ -78,7 +80,7 @@ func (b *bench) shared(ctx context.Context, server *postgres.Server) error {
 			return fmt.Errorf("%s: %w", q.what, err)
 		}
 	}
-	return b.scaling(ctx, url, conn)
+	return nil
 }
 
 // cost measures what a post of 4 KB to a list of ten costs, from LMTP to the last delivery.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/test/harness"
+	"github.com/mlist/mlist/test/postgres"
 	"github.com/mlist/mlist/test/tools/sink"
 )
 
@@ -27,17 +28,28 @@ const (
 // scaling measures what several outbound daemons are for: each has an MTA of its own that takes
 // its time, as one does that writes to a disk and asks about addresses, and takes few
 // connections. The daemons share the segments of one database.
-func (b *bench) scaling(ctx context.Context, url string, conn *pgx.Conn) error {
+func (b *bench) scaling(ctx context.Context) error {
+	return b.onPostgres(ctx, func(ctx context.Context, server *postgres.Server) error {
+		conn, err := pgx.Connect(ctx, server.URL("public"))
+		if err != nil {
+			return err
+		}
+		defer conn.Close(ctx) //nolint:errcheck // the server goes next
+		return b.scale(ctx, strconv.Quote(server.URL("public")), conn)
+	})
+}
+
+func (b *bench) scale(ctx context.Context, url string, conn *pgx.Conn) error {
 	const list = "slow@lists.test"
-	if _, err := b.list(ctx, list, slowMembers); err != nil {
-		return err
-	}
 	own := b.mlist
 	defer func() { b.mlist = own }()
 	site := map[string]string{"store.url": url, "spool.url": url, "outbound.recipients_per_transaction": strconv.Itoa(slowChunk),
 		"trace.dir": strconv.Quote(filepath.Join(b.dir, "slow", "trace"))}
 	var err error
 	if b.mlist, err = harness.Install(filepath.Join(b.dir, "slow"), b.dist, harness.Options{MTA: b.out.Addr().String(), Set: site}); err != nil {
+		return err
+	}
+	if _, err := b.list(ctx, list, slowMembers); err != nil {
 		return err
 	}
 	var one float64
