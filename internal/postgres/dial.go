@@ -136,7 +136,11 @@ func (l *link) Close() error {
 	l.dialer.mu.Lock()
 	delete(l.dialer.open, l)
 	l.dialer.mu.Unlock()
-	return l.Conn.Close()
+	err := l.Conn.Close()
+	if errors.Is(err, net.ErrClosed) { // it was ended here, as lost, and nobody has looked at it since
+		err = nil
+	}
+	return err
 }
 
 func timedOut(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -151,6 +151,9 @@ func TestAMachineThatIsLost(t *testing.T) {
 		if err := links[i].SetDeadline(time.Now()); errors.Is(err, net.ErrClosed) != closed {
 			t.Errorf("connection %d: %v", i, err)
 		}
+		if err := links[i].Close(); err != nil {
+			t.Errorf("connection %d: %v", i, err)
+		}
 	}
 	if !d.silent(one) || d.silent(two) {
 		t.Error("which machine is lost is not known")
