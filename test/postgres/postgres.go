@@ -294,12 +294,34 @@ func URLOf(schema string, servers ...*Server) string {
 	return u.String()
 }
 
-// Kill ends the server as a crash does.
+// Kill ends the server as a crash of its machine does: none of its processes is left.
 func (s *Server) Kill() error {
-	err := s.server.Process.Kill()
+	if err := s.server.Process.Signal(syscall.SIGSTOP); err != nil { // it starts no others meanwhile
+		return err
+	}
+	pids, err := s.children()
+	err = errors.Join(err, s.server.Process.Kill())
 	<-s.ended
 	s.server = nil
+	err = errors.Join(err, signalAll(pids, syscall.SIGKILL))
+	for end := time.Now().Add(stopTime); err == nil && len(pids) > 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("%d processes of a server that was killed are left", len(pids))
+		}
+		pids = slices.DeleteFunc(pids, func(pid int) bool { return !runs(pid) })
+	}
 	return err
+}
+
+// runs tells whether a process is there that has not ended: whoever inherits one may be slow to
+// look after it.
+func runs(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, state, _ := bytes.Cut(stat, []byte(") "))
+	return !bytes.HasPrefix(state, []byte("Z")) && !bytes.HasPrefix(state, []byte("X"))
 }
 
 // Hang stops all processes of the server where they are, or has them go on. Its machine still
@@ -312,16 +334,32 @@ func (s *Server) Hang(hang bool) error {
 	if err := s.server.Process.Signal(sig); err != nil { // first: then there are no new ones
 		return err
 	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", s.server.Process.Pid))
+	pids, err := s.children()
 	if err != nil {
 		return err
 	}
+	return signalAll(pids, sig)
+}
+
+func (s *Server) children() (pids []int, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", s.server.Process.Pid))
+	if err != nil {
+		return nil, err
+	}
 	for _, child := range strings.Fields(string(text)) {
 		pid, err := strconv.Atoi(child)
-		if err == nil {
-			err = syscall.Kill(pid, sig)
+		if err != nil {
+			return nil, err
 		}
-		if err != nil && !errors.Is(err, syscall.ESRCH) {
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// signalAll sends a signal to those that are there.
+func signalAll(pids []int, sig syscall.Signal) error {
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return err
 		}
 	}
