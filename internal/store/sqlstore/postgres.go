@@ -43,7 +43,8 @@ const (
 	// the one of who makes tables: "mlist" and a number. With the first, the transactions of
 	// all processes on all hosts come one after the other, as SQLite has it, and each sees
 	// what the one before it wrote. A write takes well under a millisecond and there are a few
-	// for each post, so that the lock is free nearly always; deliveries do not take it.
+	// for each post, so that the lock is free nearly always; deliveries do not take it,
+	// and posts that are filed with the spool's commit share it: see Filing.
 	writeLock   = 0x6d6c697374 << 8
 	migrateLock = writeLock + 1
 
