@@ -94,7 +94,11 @@ func (d *draft) Put(ctx context.Context, q spool.Queue, id spool.ID, env spool.E
 	if !given {
 		id = d.s.newID()
 	}
-	if err := d.put(ctx, q, id, given, env); err != nil {
+	err := d.put(ctx, q, id, given, env)
+	if err == nil {
+		err = d.s.stays()
+	}
+	if err != nil {
 		return "", fmt.Errorf("put entry %s: %w", id, err)
 	}
 	return id, nil

@@ -453,6 +453,20 @@ func (s *Spool) filled() error {
 	return s.fs.syncDir(s.root)
 }
 
+// stays is asked after each put, by those who have not heard that the mail is moving. What was put before
+// Leave is found by who moves the mail, and what was put later than that is not acknowledged.
+func (s *Spool) stays() error {
+	there, err := exists(filepath.Join(s.root, movedFile))
+	if err != nil || !there {
+		return err
+	}
+	m, err := s.moves()
+	if err != nil {
+		return err
+	}
+	return m.Check()
+}
+
 // Leave implements spool.Movable.
 func (s *Spool) Leave(_ context.Context, to string) error {
 	if err := s.mark(movedFile, to); err != nil {

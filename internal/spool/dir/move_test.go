@@ -2,6 +2,7 @@ package dir
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -52,5 +53,22 @@ func TestWhatIsDamagedDoesNotMove(t *testing.T) {
 	left, err := os.ReadDir(s.path(spool.Failed, ""))
 	if err != nil || len(left) != 1 || !strings.HasSuffix(bad, left[0].Name()) {
 		t.Errorf("left in failed: %v, %v", left, err)
+	}
+}
+
+// A process that was not told acknowledges nothing that nobody would find.
+func TestNothingIsPutWhereTheMailHasLeft(t *testing.T) {
+	at := storage(t.TempDir())
+	s := at.Open(t)
+	if err := at.OpenMoving(t).Leave(t.Context(), "postgres://elsewhere/mlist"); err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.Create(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if id, err := d.Put(t.Context(), spool.Incoming, "", spool.Envelope{List: "dev@l.test"}); !errors.Is(err, spool.ErrMoved) {
+		t.Errorf("put after the move: %q, %v", id, err)
 	}
 }
