@@ -167,7 +167,9 @@ func TestADatabaseThatComesAndGoes(t *testing.T) {
 		o.until("posts are taken before the database "+trouble.what, func() bool { return o.post() == 250 })
 		o.until("they reach members", func() bool {
 			waiting, err := o.spool.Waiting(t.Context())
-			return err == nil && len(waiting) == 0 && o.got()["bob@net.test"] == o.posts
+			// What was settled in the moment before a server is killed is sent again: it does not
+			// wait for its disk.
+			return err == nil && len(waiting) == 0 && o.got()["bob@net.test"] >= o.posts
 		})
 		begun := o.connect() // a transaction in which the recipient was taken before
 		if code := begun.rcpt(); code != 250 {
