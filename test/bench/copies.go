@@ -36,7 +36,7 @@ func (b *bench) copies(ctx context.Context) error {
 		return err
 	}
 	raw := func(context.Context) (float64, error) { return signRate(time.Second) }
-	if err := b.copiesTo(ctx, 4_000, signed, raw, "raw signatures on all cores", 0.8, "personalize=full",
+	if err := b.copiesTo(ctx, 10_000, signed, raw, "raw signatures on all cores", 0.8, "personalize=full",
 		"footer=This copy went to %(user_name_or_address)s"); err != nil {
 		return err
 	}
