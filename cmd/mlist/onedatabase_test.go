@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -31,20 +30,7 @@ import (
 
 func databaseServer(t *testing.T) *postgres.Server {
 	t.Helper()
-	server, err := postgres.Start(t.Context(), postgres.Options{})
-	if errors.Is(err, postgres.ErrMissing) {
-		fmt.Fprintf(os.Stderr, "ONE TRANSACTION ON POSTGRESQL IS NOT TESTED: %v\n", err)
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return server
+	return postgres.StartFor(t, postgres.Options{}, "ONE TRANSACTION ON POSTGRESQL IS NOT TESTED")
 }
 
 func openPostgres(t *testing.T, storeURL, spoolURL string) (*sqlstore.Store, *pg.Spool) {

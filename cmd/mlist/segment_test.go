@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -41,23 +40,12 @@ type sharer struct {
 }
 
 func newSharing(t *testing.T, opts postgres.Options) *sharing {
-	server, err := postgres.Start(t.Context(), opts)
-	if errors.Is(err, postgres.ErrMissing) {
-		fmt.Fprintf(os.Stderr, "DAEMONS THAT SHARE SEGMENTS ARE NOT TESTED: %v\n", err)
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	server := postgres.StartFor(t, opts, "DAEMONS THAT SHARE SEGMENTS ARE NOT TESTED")
 	if err := server.Run(t.Context(), "CREATE SCHEMA shared"); err != nil {
 		t.Fatal(err)
 	}
 	s := &sharing{t: t, server: server, url: server.URL("shared"), hosts: map[string]*sharer{}, wanted: map[string]bool{}, excused: map[string]bool{}}
+	var err error
 	if s.spool, err = pg.Open(t.Context(), s.url, pg.Options{Migrate: true, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}

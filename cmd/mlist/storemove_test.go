@@ -25,19 +25,7 @@ import (
 // A site moves from SQLite and a directory to PostgreSQL and back while posts come in, are held,
 // and have gone out in part. The command is killed once on the way.
 func TestASiteMovesUnderLoad(t *testing.T) {
-	server, err := postgres.Start(t.Context(), postgres.Options{})
-	if errors.Is(err, postgres.ErrMissing) {
-		fmt.Fprintf(os.Stderr, "THE MOVE OF A SITE TO POSTGRESQL IS NOT TESTED: %v\n", err)
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	server := postgres.StartFor(t, postgres.Options{}, "THE MOVE OF A SITE TO POSTGRESQL IS NOT TESTED")
 	if err := server.Run(t.Context(), "CREATE SCHEMA site"); err != nil {
 		t.Fatal(err)
 	}

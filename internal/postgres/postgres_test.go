@@ -212,19 +212,7 @@ func TestWhatTheURLSaysOfSocketsHolds(t *testing.T) {
 
 // A server that takes writes no more loses its connections, and gets none until it does again.
 func TestAServerThatBecomesReadOnly(t *testing.T) {
-	server, err := postgres.Start(t.Context(), postgres.Options{})
-	if errors.Is(err, postgres.ErrMissing) {
-		fmt.Fprintf(os.Stderr, "SERVERS THAT TAKE NO WRITES ARE NOT TESTED: %v\n", err)
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	server := postgres.StartFor(t, postgres.Options{}, "SERVERS THAT TAKE NO WRITES ARE NOT TESTED")
 	text := server.URL("public")
 	config := Within(prepared(t, text), Silence)
 	conn, err := pgx.ConnectConfig(t.Context(), config)

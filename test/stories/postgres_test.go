@@ -1,9 +1,7 @@
 package stories
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,29 +14,6 @@ import (
 	"github.com/mlist/mlist/test/tools/inject"
 	"github.com/mlist/mlist/test/tools/sink"
 )
-
-// database starts a PostgreSQL server, which ends with the test.
-func database(t *testing.T, what string, opts postgres.Options) *postgres.Server {
-	t.Helper()
-	server, err := postgres.Start(t.Context(), opts)
-	if errors.Is(err, postgres.ErrMissing) {
-		fmt.Fprintf(os.Stderr, "%s IS NOT TESTED: %v\n", what, err)
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	stopped(t, server)
-	return server
-}
-
-func stopped(t *testing.T, server *postgres.Server) {
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-}
 
 // dues are the posts that were taken, each due to all three; several clients add to them.
 type dues struct {
@@ -96,7 +71,7 @@ func siteOn(t *testing.T, url string) (*harness.Mlist, *sink.Server) {
 // A site keeps lists and queues in PostgreSQL. Its daemons are killed under load, and the
 // database is restarted, and every post reaches every member.
 func TestASiteOnPostgreSQL(t *testing.T) {
-	server := database(t, "A SITE ON POSTGRESQL", postgres.Options{Durable: true})
+	server := postgres.StartFor(t, postgres.Options{Durable: true}, "A SITE ON POSTGRESQL IS NOT TESTED")
 	site, mta := siteOn(t, server.URL("public"))
 	do := func(input string, args ...string) {
 		t.Helper()

@@ -16,12 +16,16 @@ import (
 // was acknowledged reaches every member, and nobody gets a post twice but for what was in
 // flight. Mail that is refused meanwhile is refused with a 4xx, for the MTA to try again.
 func TestAStandbyTakesOver(t *testing.T) {
-	primary := database(t, "FAIL-OVER OF POSTGRESQL", postgres.Options{Durable: true, Settings: map[string]string{"synchronous_standby_names": "second"}})
+	primary := postgres.StartFor(t, postgres.Options{Durable: true, Settings: map[string]string{"synchronous_standby_names": "second"}}, "FAIL-OVER OF POSTGRESQL IS NOT TESTED")
 	standby, err := primary.Standby(t.Context(), "second", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	stopped(t, standby)
+	t.Cleanup(func() {
+		if err := standby.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
 	site, mta := siteOn(t, postgres.URLOf("public", primary, standby))
 	const list = "dev@lists.test"
 	for _, args := range [][]string{{"list", "create", list, "default_nonmember_action=accept", "verp_delivery_interval=1"}, {"member", "add", list, "--file", "-"}} {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -28,20 +27,7 @@ var schemas atomic.Int64
 
 func startServer(t testing.TB) *postgres.Server {
 	t.Helper()
-	server, err := postgres.Start(t.Context(), postgres.Options{})
-	if errors.Is(err, postgres.ErrMissing) {
-		fmt.Fprintf(os.Stderr, "THE SPOOL IN POSTGRESQL IS NOT TESTED: %v\n", err)
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return server
+	return postgres.StartFor(t, postgres.Options{}, "THE SPOOL IN POSTGRESQL IS NOT TESTED")
 }
 
 func freshSchema(t testing.TB, server *postgres.Server) string {

@@ -1,9 +1,7 @@
 package sqlstore
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,20 +23,7 @@ var schemas atomic.Int64
 // startPostgres starts a server for one test and those within it.
 func startPostgres(t *testing.T) *postgres.Server {
 	t.Helper()
-	server, err := postgres.Start(t.Context(), postgres.Options{})
-	if errors.Is(err, postgres.ErrMissing) {
-		fmt.Fprintf(os.Stderr, "THE STORE ON POSTGRESQL IS NOT TESTED: %v\n", err)
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return server
+	return postgres.StartFor(t, postgres.Options{}, "THE STORE ON POSTGRESQL IS NOT TESTED")
 }
 
 // freshSchema is the URL of a schema with nothing in it.
