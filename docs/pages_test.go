@@ -67,17 +67,39 @@ func TestConfigurationsInThePagesAreTaken(t *testing.T) {
 	})
 }
 
-var link = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+var (
+	link = regexp.MustCompile(`\]\(([^)]+)\)`)
+	// path is one of this repository, within a sentence.
+	path = regexp.MustCompile("`((?:cmd|lmtpd|milter|socketmap|pipeline|outbound|bounce|mailauth|plugins|sdk|internal|etc|test|docs|packaging)(?:/[A-Za-z0-9_.-]+)*)`")
+)
 
+// Links lead to files that are there and to their headings, and so do paths that are only named.
 func TestLinksLeadSomewhere(t *testing.T) {
 	index, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	links := 0
 	eachPage(t, func(page string, _ []pages.Fence, rest string) {
 		for _, m := range link.FindAllStringSubmatch(rest, -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			name, anchor, _ := strings.Cut(m[1], "#")
+			to := page
+			if name != "" {
+				to = filepath.Join(filepath.Dir(page), name)
+			}
+			if _, err := os.Stat(to); err != nil {
 				t.Errorf("%s: %v", filepath.Base(page), err)
+			} else if anchor != "" && !slices.Contains(anchors(t, to), anchor) {
+				t.Errorf("%s: %s has no heading #%s", filepath.Base(page), to, anchor)
+			}
+		}
+		for _, m := range path.FindAllStringSubmatch(rest, -1) {
+			if _, err := os.Stat(filepath.Join("..", m[1])); err != nil && !isShort(m[1]) {
+				t.Errorf("%s names %s: %v", filepath.Base(page), m[1], err)
 			}
 		}
 		name := filepath.Base(page)
@@ -85,4 +107,30 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			t.Errorf("docs/README.md does not name %s", name)
 		}
 	})
+	if links < 50 {
+		t.Errorf("found %d links", links)
+	}
+}
+
+// anchors are those that GitHub gives the headings of a page: lower case, without punctuation, with - for each space.
+func anchors(t *testing.T, page string) (out []string) {
+	t.Helper()
+	_, rest, err := pages.Read(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range rest {
+		if heading := strings.TrimLeft(line, "#"); heading != line {
+			heading = strings.ToLower(strings.TrimSpace(heading))
+			heading = regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(heading, "")
+			out = append(out, strings.ReplaceAll(heading, " ", "-"))
+		}
+	}
+	return out
+}
+
+// isShort tells whether a name is of something below internal, as pages may call it.
+func isShort(name string) bool {
+	_, err := os.Stat(filepath.Join("../internal", name))
+	return err == nil
 }

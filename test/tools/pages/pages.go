@@ -24,7 +24,7 @@ func All(root string) ([]string, error) {
 	if err != nil || len(found) < 15 {
 		return nil, fmt.Errorf("%d pages in docs: %v", len(found), err)
 	}
-	for _, name := range []string{"README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "plugins/README.md"} {
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "plugins/README.md"} {
 		found = append(found, filepath.Join(root, name))
 	}
 	return found, nil
