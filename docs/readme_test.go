@@ -9,34 +9,48 @@ import (
 
 var figure = regexp.MustCompile(`\d[\d,.]*\d|\d`)
 
-// The figures beside others on the first page are those of bench.md, which says how they are made.
-func TestTheFirstPageHasTheFiguresOfTheBench(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bench, err := os.ReadFile("bench.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, _ := strings.Cut(string(readme), "| years in production |")
-	table, _, _ = strings.Cut(table, "\n\n")
-	rows := strings.Split(table, "\n")[1:]
-	if len(rows) < 4 {
-		t.Fatalf("%d rows with figures", len(rows))
-	}
-	_, beside, _ := strings.Cut(string(bench), "## Beside other list managers")
-	for _, row := range rows {
-		cells := strings.Split(row, "|")
-		if len(cells) < 3 {
-			t.Fatalf("no row: %s", row)
+// What bench.md measured, which says how it is made, other pages repeat.
+func TestFiguresAreThoseOfTheBench(t *testing.T) {
+	for _, tt := range []struct {
+		page, begin string // of the table
+		section     string // of bench.md
+		column      int    // the first with figures
+	}{
+		{"../README.md", "| years in production |", "## Beside other list managers", 2},
+		{"segments.md", "| daemons with an MTA each |", "## On PostgreSQL", 1},
+	} {
+		rows := strings.Split(cut(t, tt.page, tt.begin, "\n\n"), "\n")[1:]
+		if len(rows) < 4 {
+			t.Fatalf("%s: %d rows with figures", tt.page, len(rows))
 		}
-		for _, cell := range cells[2:] {
-			for _, n := range figure.FindAllString(cell, -1) {
-				if !regexp.MustCompile(`(^|[^\d,.])` + regexp.QuoteMeta(n) + `($|[^\d])`).MatchString(beside) {
-					t.Errorf("README.md has %s in %q, and bench.md has not", n, strings.TrimSpace(row))
+		measured := cut(t, "bench.md", tt.section, "\n## ")
+		for _, row := range rows {
+			cells := strings.Split(row, "|")
+			if len(cells) < 3 {
+				t.Fatalf("%s: no row: %s", tt.page, row)
+			}
+			for _, cell := range cells[tt.column:] {
+				for _, n := range figure.FindAllString(cell, -1) {
+					if !regexp.MustCompile(`(^|[^\d,.])` + regexp.QuoteMeta(n) + `($|[^\d])`).MatchString(measured) {
+						t.Errorf("%s has %s in %q, and bench.md has not", tt.page, n, strings.TrimSpace(row))
+					}
 				}
 			}
 		}
 	}
+}
+
+// cut is a page from a text in it to the next end.
+func cut(t *testing.T, page, begin, end string) string {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), begin)
+	if !found {
+		t.Fatalf("%s has no %q", page, begin)
+	}
+	rest, _, _ = strings.Cut(rest, end)
+	return rest
 }
