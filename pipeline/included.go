@@ -1,8 +1,10 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
@@ -16,9 +18,7 @@ import (
 func (d *Daemon) included(ctx context.Context, own int64, r sdk.Rule) ([]int64, error) {
 	seen := map[int64]bool{own: true}
 	passed := map[string]bool{}
-	for _, a := range parseAll(r.Addresses) {
-		passed[a.Key()] = true
-	}
+	named := keysOf(r.Addresses)
 	var ids []int64
 	level := parseAll(r.Lists)
 	for depth := 0; len(level) > 0; depth++ {
@@ -35,6 +35,12 @@ func (d *Daemon) included(ctx context.Context, own int64, r sdk.Rule) ([]int64, 
 			if l == nil || seen[l.ID] {
 				continue
 			}
+			if copied, err := d.hasCopy(ctx, l, named, r.Authors); err != nil || copied {
+				if err != nil {
+					return nil, err
+				}
+				continue
+			}
 			if depth == list.MaxIncludeDepth || len(ids) == list.MaxIncluded {
 				d.log.Error("include_lists goes too far: some members get no copy", "list", l.Address, "depth", depth, "lists", len(ids))
 				return ids, nil
@@ -48,19 +54,101 @@ func (d *Daemon) included(ctx context.Context, own int64, r sdk.Rule) ([]int64, 
 	return ids, nil
 }
 
-// named finds the lists of these addresses.
-func (d *Daemon) named(ctx context.Context, addrs []string) ([]int64, error) {
+// siblings finds the lists of a rule whose members have a copy already.
+func (d *Daemon) siblings(ctx context.Context, r sdk.Rule) ([]int64, error) {
 	var ids []int64
-	for _, a := range parseAll(addrs) {
+	named := keysOf(r.Addresses)
+	for _, a := range parseAll(r.Lists) {
 		l, err := d.find(ctx, a)
 		if err != nil {
 			return nil, err
 		}
-		if l != nil && len(ids) < list.MaxIncluded {
+		if l == nil || slices.Contains(ids, l.ID) || len(ids) == list.MaxIncluded {
+			continue
+		}
+		copied := len(r.Addresses) == 0
+		if !copied {
+			if copied, err = d.hasCopy(ctx, l, named, r.Authors); err != nil {
+				return nil, err
+			}
+		}
+		if copied {
 			ids = append(ids, l.ID)
 		}
 	}
 	return ids, nil
+}
+
+// hasCopy tells whether a list gets the post itself: it is named, by one of its addresses,
+// and takes it from one of the authors.
+func (d *Daemon) hasCopy(ctx context.Context, l *list.List, named map[string]bool, authors []string) (bool, error) {
+	if len(named) == 0 {
+		return false, nil
+	}
+	is := named[l.Address.Key()]
+	if !is {
+		aliases, err := d.store.Aliases(ctx, l.ID)
+		if err != nil {
+			return false, storeFailed("look for other addresses of a list", err)
+		}
+		is = slices.ContainsFunc(aliases, func(a address.Address) bool { return named[a.Key()] })
+	}
+	if !is {
+		return false, nil
+	}
+	return d.takes(ctx, l, parseAll(authors))
+}
+
+// takes tells whether a list takes what one of these writes, as far as can be told without
+// running its stages. What a moderator has to let through counts if a member wrote it.
+func (d *Daemon) takes(ctx context.Context, l *list.List, authors []address.Address) (bool, error) {
+	if code, _ := l.Refusal(); code != "" {
+		return false, nil
+	}
+	if len(authors) == 0 {
+		return true, nil
+	}
+	all, err := d.store.Standings(ctx, l.ID, authors)
+	if err != nil {
+		return false, storeFailed("look up what authors are on another list", err)
+	}
+	s := &l.Settings
+	strangers := len(authors)
+	for _, a := range authors {
+		known := false
+		for _, st := range all {
+			if st.Of.Key() != a.Key() {
+				continue
+			}
+			switch action := st.Action; st.Role {
+			case list.Member, list.Sender:
+				known = true
+				if action = cmp.Or(action, s.DefaultMemberAction); action != list.Reject && action != list.Discard {
+					return true, nil
+				}
+			case list.Nonmember:
+				known = true
+				if isLetThrough(cmp.Or(action, s.DefaultNonmemberAction)) {
+					return true, nil
+				}
+			}
+		}
+		if known {
+			strangers--
+		}
+	}
+	return strangers > 0 && isLetThrough(s.DefaultNonmemberAction), nil
+}
+
+func isLetThrough(a list.Action) bool { return a == list.Accept || a == list.Defer }
+
+// keysOf are the keys of those of the texts that are addresses.
+func keysOf(texts []string) map[string]bool {
+	keys := map[string]bool{}
+	for _, a := range parseAll(texts) {
+		keys[a.Key()] = true
+	}
+	return keys
 }
 
 // find reads a list; nil if it is gone.

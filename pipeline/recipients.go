@@ -93,11 +93,12 @@ func (d *Daemon) choice(ctx context.Context, listID int64, rules []sdk.Rule) (*c
 			}
 		case sdk.RuleExclude:
 			if len(r.Lists) > 0 {
-				ids, err := d.named(ctx, r.Lists)
+				ids, err := d.siblings(ctx, r)
 				if err != nil {
 					return nil, err
 				}
 				c.addSources(ids, r, true)
+				continue
 			}
 			c.exclude(r)
 		}

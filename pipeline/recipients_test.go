@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/list"
@@ -218,4 +219,79 @@ func (s lists) List(ctx context.Context, a address.Address) (*list.List, error) 
 		err = l.Settings.Set("include_lists", s.include[a.Key()])
 	}
 	return l, err
+}
+
+// A list that the post names has a copy of its own: who is on it gets none here. That holds by
+// whatever address the list is named, and only if it will take the post from its author.
+func TestAListThatIsNamed(t *testing.T) {
+	w := newWorld(t, verdict(sdk.Accept))
+	m := func(a string) list.Membership { return list.Membership{Address: addr(t, a)} }
+	quiet, barred, bad, guest := m("quiet@x.test"), m("barred@x.test"), m("bad@x.test"), m("guest@x.test")
+	quiet.Role, barred.Action, guest.Role, guest.Action = list.Sender, list.Reject, list.Nonmember, list.Accept
+	bad.Role, bad.Action = list.Nonmember, list.Discard
+	eng := w.include("eng@lists.test", nil, m("eng@x.test"), m("both@x.test"), quiet, barred, guest)
+	w.include("all@lists.test", map[string]string{"default_nonmember_action": "accept"}, m("all@x.test"), m("both@x.test"), bad)
+	if err := w.store.AddAlias(t.Context(), eng.Address, addr(t, "engineers@lists.test")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.AddMembers(t.Context(), w.list.ID, func(yield func(list.Membership, error) bool) {
+		_ = yield(m("ann@x.test"), nil) && yield(m("both@x.test"), nil)
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.store.LinkAddress(t.Context(), addr(t, "eng@x.test"), addr(t, "eng@home.test"), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, list, named, author string
+		taken                     bool
+	}{
+		{"not named", "eng@lists.test", "ann@x.test", "eng@x.test", false},
+		{"named, by a member", "eng@lists.test", "ENG@lists.test", "eng@x.test", true},
+		{"by another address of a member", "eng@lists.test", "eng@lists.test", "eng@home.test", true},
+		{"by an alias", "eng@lists.test", "engineers@lists.test", "eng@x.test", true},
+		{"the setting has the alias", "engineers@lists.test", "eng@lists.test", "eng@x.test", true},
+		{"by who may send", "eng@lists.test", "eng@lists.test", "quiet@x.test", true},
+		{"by a nonmember, whose post is held", "eng@lists.test", "eng@lists.test", "ann@x.test", false},
+		{"by a nonmember whose posts it accepts", "eng@lists.test", "eng@lists.test", "guest@x.test", true},
+		{"by a member whose posts it rejects", "eng@lists.test", "eng@lists.test", "barred@x.test", false},
+		{"by a nonmember, of a list that takes all", "all@lists.test", "all@lists.test", "ann@x.test", true},
+		{"by a nonmember, of a list that takes all but theirs", "all@lists.test", "all@lists.test", "bad@x.test", false},
+		{"nobody says who the author is", "eng@lists.test", "eng@lists.test", "", true},
+	} {
+		regular := sdk.Rule{Kind: sdk.RuleSelect, Roles: []string{"member"}}
+		other := sdk.Rule{Kind: sdk.RuleExclude, Roles: []string{"member"}, Lists: []string{tt.list}, Addresses: []string{"ann@x.test", tt.named}}
+		if tt.author != "" {
+			other.Authors = []string{tt.author}
+		}
+		choose := func(kind string, want []string, rules ...sdk.Rule) {
+			t.Helper()
+			var got []string
+			err := w.daemon.choose(t.Context(), w.list.ID, rules, func(a string) error { got = append(got, a); return nil })
+			if slices.Sort(got); err != nil || !slices.Equal(got, want) {
+				t.Errorf("%s, %s: chose %v, %v; want %v", tt.name, kind, got, err, want)
+			}
+		}
+		own, theirs := []string{"ann@x.test", "both@x.test"}, []string{"barred@x.test", "both@x.test", "eng@x.test"}
+		if tt.list == "all@lists.test" {
+			theirs = []string{"all@x.test", "both@x.test"}
+		}
+		if tt.taken {
+			own, theirs = own[:1], nil
+		}
+		choose("excluded", own, regular, other)
+		other.Kind = sdk.RuleSelect
+		choose("included", theirs, other)
+	}
+
+	if _, err := w.store.SetState(t.Context(), eng.Address, list.Frozen, ""); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	err := w.daemon.choose(t.Context(), w.list.ID, []sdk.Rule{{Kind: sdk.RuleSelect, Roles: []string{"member"}},
+		{Kind: sdk.RuleExclude, Roles: []string{"member"}, Lists: []string{"eng@lists.test"}, Addresses: []string{"eng@lists.test"}, Authors: []string{"eng@x.test"}}},
+		func(a string) error { got = append(got, a); return nil })
+	if slices.Sort(got); err != nil || !slices.Equal(got, []string{"ann@x.test", "both@x.test"}) {
+		t.Errorf("of a list that is frozen: chose %v, %v", got, err)
+	}
 }

@@ -89,13 +89,13 @@ func writeSplices(splices []message.Splice) []*proto.Splice {
 func writeRules(rules []Rule) ([]*proto.RecipientRule, error) {
 	out := make([]*proto.RecipientRule, len(rules))
 	for i, r := range rules {
-		for _, a := range slices.Concat(r.Addresses, r.Lists, r.Topics) {
+		for _, a := range slices.Concat(r.Addresses, r.Lists, r.Topics, r.Authors) {
 			if !utf8.ValidString(a) {
 				return nil, fmt.Errorf("recipient rule with %q: not UTF-8", a)
 			}
 		}
 		out[i] = &proto.RecipientRule{Kind: proto.RecipientRule_Kind(r.Kind), Roles: r.Roles, Modes: r.Modes,
-			Statuses: r.Statuses, Addresses: r.Addresses, Flag: r.Flag, Topics: r.Topics, Lists: r.Lists}
+			Statuses: r.Statuses, Addresses: r.Addresses, Flag: r.Flag, Topics: r.Topics, Lists: r.Lists, Authors: r.Authors}
 	}
 	return out, nil
 }

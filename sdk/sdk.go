@@ -262,6 +262,7 @@ type Rule struct {
 	Flag      string
 	Topics    []string
 	Lists     []string
+	Authors   []string
 }
 
 // RuleKind says what a Rule does.

@@ -93,8 +93,8 @@ type Settings struct {
 	TopicsEnabled        bool     `set:"topics_enabled" default:"false" help:"sort posts by topics, of which members may choose"`
 	Topics               []string `set:"topics" help:"one topic a line: its name, a colon, and a regular expression that is looked for in Subject and Keywords, whatever the case"`
 	TopicsBodylinesLimit int      `set:"topics_bodylines_limit" default:"5" help:"how many lines at the start of the body may be Subject: or Keywords: lines for topics; 0 for none"`
-	IncludeLists         []string `set:"include_lists" help:"lists whose members receive the posts, too, unless a post names their list in To or Cc; their include_lists count"`
-	ExcludeLists         []string `set:"exclude_lists" help:"lists whose members have got a post already, where it names their list in To or Cc"`
+	IncludeLists         []string `set:"include_lists" help:"lists whose members receive the posts, too, unless their list gets a post itself: To or Cc names it, and it takes posts from the author; their include_lists count"`
+	ExcludeLists         []string `set:"exclude_lists" help:"lists whose members have got a post already: To or Cc names their list, and it takes posts from the author"`
 
 	Personalize          Personalize `set:"personalize" default:"none" of:"none,individual,full" help:"whether each member gets a copy of their own: with their name and address where a header or footer has %(user_name)s or %(user_address)s, and if full, with To as well; in a copy for all, lines with those are left out"`
 	VERPDeliveryInterval int         `set:"verp_delivery_interval" default:"0" help:"every how many posts each copy has a return path that tells whose it was; 1 is always, 0 only where copies are personal"`

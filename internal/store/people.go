@@ -34,8 +34,8 @@ type Person struct {
 type People interface {
 	// Standings returns every role in which each of the addresses acts on the list.
 	Standings(ctx context.Context, listID int64, addrs []address.Address) ([]list.Standing, error)
-	// LinkAddress makes both addresses one person's, with all that are linked to either.
-	// ErrTooMany if that were too many.
+	// LinkAddress makes both addresses one person's, with all that are linked to either. Of two
+	// that are new, one comes before other. ErrTooMany if that were too many.
 	LinkAddress(ctx context.Context, one, other address.Address, at time.Time) error
 	// UnlinkAddress makes an address one of its own; ErrNotFound if it is.
 	UnlinkAddress(ctx context.Context, addr address.Address) error

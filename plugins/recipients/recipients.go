@@ -5,9 +5,11 @@
 // Settings, all as Mailman 2 has them under names of its own: include_lists
 // (regular_include_lists) adds the members of other lists, exclude_lists
 // (regular_exclude_lists) takes away those who get the post from a list of theirs that To
-// or Cc names. In both only members who receive every post as it comes count. An address
-// gets one copy, however many of the lists have it; whether it wants its own posts, and
-// posts that name it in To or Cc, is as the list itself has it, or else the first list
+// or Cc names. In both only members who receive every post as it comes count. A list counts
+// as named by any of its addresses, and only if it takes what the author writes: members of
+// one that is frozen, or on which the author is nobody, get their copy from this one. An
+// address gets one copy, however many of the lists have it; whether it wants its own posts,
+// and posts that name it in To or Cc, is as the list itself has it, or else the first list
 // that is included.
 //
 // Where topics are enabled, members of the list who chose some get the posts that have one
@@ -24,7 +26,6 @@ package recipients
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/mlist/mlist/sdk"
@@ -64,19 +65,19 @@ func (recipients) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 		own.Modes = []string{"regular", "mime_digests", "plaintext_digests", "summary_digests"}
 	}
 	p.Recipients.Rule(own)
-	copies := copied(p)
+	copies, by := copied(p), authors(p)
 	if in := p.List.Lines("include_lists"); len(in) > 0 {
 		others := regular
-		others.Lists, others.Addresses = in, copies // lists that get a copy of their own
+		others.Lists, others.Addresses, others.Authors = in, copies, by // some may get a copy of their own
 		p.Recipients.Rule(others)
 	}
-	if out := both(p.List.Lines("exclude_lists"), copies); len(out) > 0 {
+	if out := p.List.Lines("exclude_lists"); len(out) > 0 && len(copies) > 0 {
 		except := regular
-		except.Kind, except.Lists = sdk.RuleExclude, out
+		except.Kind, except.Lists, except.Addresses, except.Authors = sdk.RuleExclude, out, copies, by
 		p.Recipients.Rule(except)
 	}
-	if a := authors(p); len(a) > 0 {
-		p.Recipients.Exclude("no_own_posts", a...)
+	if len(by) > 0 {
+		p.Recipients.Exclude("no_own_posts", by...)
 	}
 	if len(copies) > 0 {
 		p.Recipients.Exclude("no_duplicates", copies...)
@@ -117,15 +118,6 @@ func copied(p *sdk.Post) []string {
 		}
 	}
 	return all.list[1:]
-}
-
-// both are those of the lists that are among the named.
-func both(lists, named []string) []string {
-	keys := map[string]bool{}
-	for _, a := range named {
-		keys[message.AddressKey(a)] = true
-	}
-	return slices.DeleteFunc(lists, func(l string) bool { return !keys[message.AddressKey(l)] })
 }
 
 // set keeps addresses in order, each once.

@@ -69,7 +69,7 @@ func TestRecipients(t *testing.T) {
 			[]sdk.Rule{regular,
 				{Kind: sdk.RuleSelect, Roles: regular.Roles, Modes: regular.Modes, Statuses: regular.Statuses,
 					Lists: []string{"all@lists.example.org", "ops@lists.example.org"}, Addresses: []string{"ALL@lists.example.org", "ann@example.org"}},
-				{Kind: sdk.RuleExclude, Roles: regular.Roles, Modes: regular.Modes, Statuses: regular.Statuses, Lists: []string{"all@lists.example.org"}},
+				{Kind: sdk.RuleExclude, Roles: regular.Roles, Modes: regular.Modes, Statuses: regular.Statuses, Lists: []string{"all@lists.example.org", "qa@lists.example.org"}, Addresses: []string{"ALL@lists.example.org", "ann@example.org"}},
 				copies("ALL@lists.example.org", "ann@example.org")},
 			map[string]string{"include_lists": "all@lists.example.org\nops@lists.example.org", "exclude_lists": "all@lists.example.org\nqa@lists.example.org"}, nil},
 		{"topics that the post has", "", nil, []sdk.Rule{{Kind: sdk.RuleSelect, Roles: regular.Roles, Modes: regular.Modes, Statuses: regular.Statuses, Topics: []string{"bugs", "news"}}},

@@ -2276,7 +2276,7 @@ type RecipientRule struct {
 	Roles    []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
 	Modes    []string `protobuf:"bytes,3,rep,name=modes,proto3" json:"modes,omitempty"`
 	Statuses []string `protobuf:"bytes,4,rep,name=statuses,proto3" json:"statuses,omitempty"`
-	// Of ADD and EXCLUDE, and of SELECT with lists.
+	// Of ADD and EXCLUDE. With lists it is whom the post names in To and Cc.
 	Addresses []string `protobuf:"bytes,5,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	// Of EXCLUDE: only memberships that have this flag set: "no_own_posts", "no_duplicates".
 	Flag string `protobuf:"bytes,6,opt,name=flag,proto3" json:"flag,omitempty"`
@@ -2284,10 +2284,17 @@ type RecipientRule struct {
 	// is among them; the topic "" is that of a post that has none. Empty is no matter of topics.
 	Topics []string `protobuf:"bytes,7,rep,name=topics,proto3" json:"topics,omitempty"`
 	// Of SELECT: memberships of these lists, and of the lists that their setting
-	// include_lists names, and so on, instead of the post's own. Those in addresses, and what
-	// only they include, are passed over. Of EXCLUDE: memberships of these lists, by role,
-	// mode and status; without a flag. Lists that are not there have nobody.
-	Lists         []string `protobuf:"bytes,8,rep,name=lists,proto3" json:"lists,omitempty"`
+	// include_lists names, and so on, instead of the post's own. Those that addresses name, and
+	// what only they include, are passed over. Of EXCLUDE: memberships of these lists, by role,
+	// mode and status; without a flag. Where there are addresses, only the lists that they name
+	// count. Lists that are not there have nobody.
+	//
+	// An address names a list if it is the list's, or another one under which it is found.
+	Lists []string `protobuf:"bytes,8,rep,name=lists,proto3" json:"lists,omitempty"`
+	// Of SELECT and EXCLUDE with lists and addresses: who wrote the post. A list that would not
+	// take it from any of them, as far as can be told, does not count as named: its members are to
+	// get the post twice rather than never.
+	Authors       []string `protobuf:"bytes,9,rep,name=authors,proto3" json:"authors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2374,6 +2381,13 @@ func (x *RecipientRule) GetTopics() []string {
 func (x *RecipientRule) GetLists() []string {
 	if x != nil {
 		return x.Lists
+	}
+	return nil
+}
+
+func (x *RecipientRule) GetAuthors() []string {
+	if x != nil {
+		return x.Authors
 	}
 	return nil
 }
@@ -2572,7 +2586,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\x06APPEND\x10\x02\x12\v\n" +
 	"\aREPLACE\x10\x03\x12\n" +
 	"\n" +
-	"\x06REMOVE\x10\x04\"\xb0\x02\n" +
+	"\x06REMOVE\x10\x04\"\xca\x02\n" +
 	"\rRecipientRule\x127\n" +
 	"\x04kind\x18\x01 \x01(\x0e2#.mlist.plugin.v1.RecipientRule.KindR\x04kind\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x14\n" +
@@ -2581,7 +2595,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\taddresses\x18\x05 \x03(\tR\taddresses\x12\x12\n" +
 	"\x04flag\x18\x06 \x01(\tR\x04flag\x12\x16\n" +
 	"\x06topics\x18\a \x03(\tR\x06topics\x12\x14\n" +
-	"\x05lists\x18\b \x03(\tR\x05lists\">\n" +
+	"\x05lists\x18\b \x03(\tR\x05lists\x12\x18\n" +
+	"\aauthors\x18\t \x03(\tR\aauthors\">\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +

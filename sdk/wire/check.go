@@ -160,7 +160,7 @@ func (b *bodySize) splice(s *proto.Splice) error {
 
 func checkRule(r *proto.RecipientRule) (sdk.Rule, error) {
 	rule := sdk.Rule{Kind: sdk.RuleKind(r.GetKind()), Roles: r.GetRoles(), Modes: r.GetModes(), Statuses: r.GetStatuses(),
-		Addresses: r.GetAddresses(), Flag: r.GetFlag(), Topics: r.GetTopics(), Lists: r.GetLists()}
+		Addresses: r.GetAddresses(), Flag: r.GetFlag(), Topics: r.GetTopics(), Lists: r.GetLists(), Authors: r.GetAuthors()}
 	switch rule.Kind {
 	case sdk.RuleSelect, sdk.RuleAdd, sdk.RuleExclude:
 	default:
@@ -192,7 +192,7 @@ func checkRule(r *proto.RecipientRule) (sdk.Rule, error) {
 			return rule, err
 		}
 	}
-	for _, a := range slices.Concat(rule.Addresses, rule.Lists) {
+	for _, a := range slices.Concat(rule.Addresses, rule.Lists, rule.Authors) {
 		at := strings.LastIndexByte(a, '@')
 		if at <= 0 || at == len(a)-1 || len(a) > maxAddress || strings.ContainsFunc(a, unicode.IsControl) {
 			return rule, fmt.Errorf("%.100q is no address", a)

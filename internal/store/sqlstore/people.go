@@ -130,7 +130,7 @@ func (c *scoring) link(one, other address.Address, at time.Time) error {
 		switch persons[i] {
 		case person:
 		case "":
-			_, err = c.exec(c.q.addAddress, key(a), spelling(a), person, at.UnixMicro())
+			_, err = c.exec(c.q.addAddress, key(a), spelling(a), person, at.UnixMicro()+int64(i)) // the one is first
 		default:
 			_, err = c.exec(c.q.joinPersons, persons[i], person)
 		}

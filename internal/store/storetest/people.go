@@ -65,7 +65,7 @@ var peopleTests = []test{
 		w.linked("bob@n.test")
 		w.ok(w.LinkAddress(w.ctx, w.addr("ann@phone.test"), w.addr("a@phone.test"), at.Add(day)))
 		w.ok(w.LinkAddress(w.ctx, w.addr("ann@work.test"), w.addr("a@phone.test"), at)) // two persons are one
-		w.linked("ann@home.test", "Ann@work.test", "a@phone.test", "ann@phone.test")
+		w.linked("ann@home.test", "Ann@work.test", "ann@phone.test", "a@phone.test")    // as they were named
 		w.stands(dev, "ann@phone.test", "member ann@home.test")
 
 		persons, err := w.Persons(w.ctx, []int64{dev.ID})
