@@ -178,9 +178,14 @@ func (j *judged) judge(fields *fieldIndex, sums map[*BodyHash][]byte) Signature 
 	return s
 }
 
-// check checks body hash and signature, and notes what is wrong. Any one of the keys will
-// do; what is told is about the first.
+// check checks keys, body hash and signature in RFC 6376 6.1's order, and notes what is wrong.
+// Any one of the keys will do; what is told is about the first.
 func (j *judged) check(headerHash []byte, sums map[*BodyHash][]byte) (testing bool) {
+	usable, err := j.usable()
+	if len(usable) == 0 {
+		j.fail(PermError, err)
+		return false
+	}
 	if j.hash != nil {
 		if sums[j.hash] == nil {
 			sums[j.hash] = j.hash.Sum()
@@ -190,28 +195,29 @@ func (j *judged) check(headerHash []byte, sums map[*BodyHash][]byte) (testing bo
 			return false
 		}
 	}
-	var first error
-	result := PermError
+	for _, k := range usable {
+		if k.verify(headerHash, j.sig) {
+			return k.testing
+		}
+	}
+	j.fail(Fail, errSignature)
+	return false
+}
+
+// usable are the keys that may have made the signature, or why the first may not.
+func (j *judged) usable() (usable []*publicKey, first error) {
 	for _, record := range j.keys {
 		k, err := parseKey(record)
 		if err == nil {
 			err = k.fits(j.signature)
 		}
 		if err == nil {
-			if k.verify(headerHash, j.sig) {
-				return k.testing
-			}
-			err = errSignature
-		}
-		if first == nil || result == PermError && err == errSignature {
+			usable = append(usable, k)
+		} else if first == nil {
 			first = err
-			if err == errSignature {
-				result = Fail
-			}
 		}
 	}
-	j.fail(result, first)
-	return false
+	return usable, first
 }
 
 func bodyResult(err error) Result {

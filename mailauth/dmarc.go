@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -35,14 +36,16 @@ func (d Disposition) weight() int {
 type record struct {
 	at                  string // the domain whose record it is
 	p, sp, np           Disposition
+	invalid             bool // p is missing, or one of the three is no word for a policy
+	reports             bool // rua has an address
 	strictDKIM          bool // adkim=s
 	strictSPF           bool // aspf=s
 	testing             bool
 	publicSuffix, owner bool // psd=y, psd=n
 }
 
-// parseRecord reads a record; false if it is none of DMARC. RFC 9989 4.8: a tag that is
-// unknown or makes no sense is ignored, and so the default holds.
+// parseRecord reads a record; false if it is none of DMARC. RFC 9989 4.7: a tag that is
+// unknown or makes no sense is ignored, and so the default holds; but not for policies.
 func parseRecord(at, text string) (record, bool) {
 	r := record{at: at}
 	if len(text) > maxRecord {
@@ -64,9 +67,7 @@ func parseRecord(at, text string) (record, bool) {
 		seen[name] = true
 		r.set(name, strings.ToLower(v))
 	}
-	if r.p == NoPolicy {
-		r.p = PolicyNone
-	}
+	r.invalid = r.invalid || r.p == NoPolicy
 	if r.sp == NoPolicy {
 		r.sp = r.p
 	}
@@ -81,6 +82,12 @@ func (r *record) set(name, v string) {
 	switch Disposition(v) {
 	case PolicyNone, Quarantine, Reject:
 		d = Disposition(v)
+	}
+	switch name {
+	case "p", "sp", "np":
+		r.invalid = r.invalid || d == NoPolicy
+	case "rua":
+		r.reports = slices.ContainsFunc(strings.Split(v, ","), isURI)
 	}
 	switch name {
 	case "p":
@@ -100,6 +107,13 @@ func (r *record) set(name, v string) {
 	}
 }
 
+// isURI: a scheme, and something that it is for. A size that old records allow is no part of it.
+func isURI(s string) bool {
+	s, _, _ = strings.Cut(trim(s), "!")
+	u, err := url.Parse(s)
+	return err == nil && u.Scheme != "" && (u.Opaque != "" || u.Host != "")
+}
+
 // walk asks for the records of a domain and those above it, from the bottom up.
 func walk(ctx context.Context, r Resolver, domain string) ([]record, error) {
 	var found []record
@@ -110,7 +124,7 @@ func walk(ctx context.Context, r Resolver, domain string) ([]record, error) {
 		}
 		if ok {
 			found = append(found, rec)
-			if rec.owner || rec.publicSuffix && name != domain {
+			if rec.owner || rec.publicSuffix {
 				break
 			}
 		}
@@ -172,6 +186,9 @@ type Published struct {
 	Org    string      // its organizational domain
 	At     string      // whose record it is; empty if there is none
 	Policy Disposition // NoPolicy if there is none
+	// Stated is the strictest that a receiver may go by: those of RFC 7489 know neither t=y,
+	// which takes Policy one step down, nor np. RFC 9989 wants who rewrites From to go by it.
+	Stated Disposition
 	record record
 }
 
@@ -197,8 +214,27 @@ func Lookup(ctx context.Context, r Resolver, domain string) (Published, error) {
 	if p.At == "" {
 		return p, nil
 	}
-	p.Policy, err = p.record.policyFor(ctx, r, domain)
+	p.Stated = p.record.p
+	if domain != p.At {
+		p.Stated = stricter(p.record.sp, p.record.np)
+	}
+	// RFC 9989 4.10.1: a record that does not say what to do is there for its reports, or not at all.
+	switch {
+	case !p.record.invalid:
+		p.Policy, err = p.record.policyFor(ctx, r, domain)
+	case p.record.reports:
+		p.Policy, p.Stated = PolicyNone, stricter(PolicyNone, p.Stated)
+	default:
+		p.At = ""
+	}
 	return p, err
+}
+
+func stricter(a, b Disposition) Disposition {
+	if a.weight() > b.weight() {
+		return a
+	}
+	return b
 }
 
 // policyFor chooses among p, sp and np. A domain that is only testing is taken one step
@@ -305,7 +341,7 @@ func evaluate(ctx context.Context, r Resolver, domain string, dkim []Signature, 
 		return d
 	}
 	if p.At == "" {
-		d.Result = None
+		d.Result, d.Reason = None, "no policy is published for "+domain
 		return d
 	}
 	d.Policy = p.Policy

@@ -12,70 +12,87 @@ import (
 
 func TestPolicies(t *testing.T) {
 	dns := NewFile(map[string][]string{
-		"_dmarc.example.com":           {"v=DMARC1; p=reject; sp=quarantine; np=none"},
-		"www.mail.example.com":         {"something is there"},
-		"_dmarc.own.example.com":       {"v=DMARC1;p=none"},
-		"_dmarc.spaces.test":           {" v = DMARC1 ;\tp = Quarantine ; pct=0; ruf=x;;"},
-		"_dmarc.late.test":             {"p=reject; v=DMARC1"},
-		"_dmarc.lower.test":            {"v=dmarc1; p=reject"},
-		"_dmarc.nopolicy.test":         {"v=DMARC1; rua=mailto:a@b.example"},
-		"_dmarc.badpolicy.test":        {"v=DMARC1; p=shred"},
-		"_dmarc.badsub.test":           {"v=DMARC1; p=reject; sp=shred"},
-		"_dmarc.two.test":              {"v=DMARC1; p=reject", "v=DMARC1; p=none"},
-		"_dmarc.other.test":            {"v=spf1 -all", "v=DMARC1; p=reject", "hello"},
-		"_dmarc.testing.test":          {"v=DMARC1; p=reject; sp=quarantine; t=y"},
-		"_dmarc.twice.test":            {"v=DMARC1; p=none; p=reject"},
-		"_dmarc.bank":                  {"v=DMARC1; p=reject; psd=y; np=quarantine"},
-		"_dmarc.money.bank":            {"v=DMARC1; p=none"},
-		"there.cash.bank":              {"x"},
-		"_dmarc.branch.corp.test":      {"v=DMARC1; p=quarantine; psd=n"},
-		"_dmarc.corp.test":             {"v=DMARC1; p=reject"},
-		"_dmarc.a.b.c.d.e.f.g.h.test":  {"v=DMARC1; p=reject"},
-		"_dmarc.deep.test":             {"v=DMARC1; p=quarantine"},
-		"_dmarc.mid.x.test":            {"v=DMARC1; p=quarantine"},
-		"_dmarc.xn--bcher-kva.example": {"v=DMARC1; p=reject"},
+		"_dmarc.example.com":            {"v=DMARC1; p=reject; sp=quarantine; np=none"},
+		"www.mail.example.com":          {"something is there"},
+		"_dmarc.own.example.com":        {"v=DMARC1;p=none"},
+		"_dmarc.spaces.test":            {" v = DMARC1 ;\tp = Quarantine ; pct=0; ruf=x;;"},
+		"_dmarc.late.test":              {"p=reject; v=DMARC1"},
+		"_dmarc.lower.test":             {"v=dmarc1; p=reject"},
+		"_dmarc.nopolicy.test":          {"v=DMARC1; rua=mailto:a@b.example"},
+		"_dmarc.badpolicy.test":         {"v=DMARC1; p=shred"},
+		"_dmarc.badsub.test":            {"v=DMARC1; p=reject; sp=shred"},
+		"_dmarc.badsubrua.test":         {"v=DMARC1; p=reject; sp=shred; rua=mailto:a@b.example!10m"},
+		"_dmarc.badrua.test":            {"v=DMARC1; p=shred; rua=nobody, mailto:"},
+		"_dmarc.secondrua.test":         {"v=DMARC1; rua=nobody, https://b.example/r"},
+		"_dmarc.onlyversion.test":       {"v=DMARC1"},
+		"_dmarc.below.onlyversion.test": {"v=DMARC1;p"},
+		"_dmarc.suffix.psd.test":        {"v=DMARC1; p=none; psd=y"},
+		"_dmarc.psd.test":               {"v=DMARC1; p=reject"},
+		"_dmarc.two.test":               {"v=DMARC1; p=reject", "v=DMARC1; p=none"},
+		"_dmarc.other.test":             {"v=spf1 -all", "v=DMARC1; p=reject", "hello"},
+		"_dmarc.testing.test":           {"v=DMARC1; p=reject; sp=quarantine; t=y"},
+		"_dmarc.twice.test":             {"v=DMARC1; p=none; p=reject"},
+		"_dmarc.bank":                   {"v=DMARC1; p=reject; psd=y; np=quarantine"},
+		"_dmarc.money.bank":             {"v=DMARC1; p=none"},
+		"there.cash.bank":               {"x"},
+		"_dmarc.branch.corp.test":       {"v=DMARC1; p=quarantine; psd=n"},
+		"_dmarc.corp.test":              {"v=DMARC1; p=reject"},
+		"_dmarc.a.b.c.d.e.f.g.h.test":   {"v=DMARC1; p=reject"},
+		"_dmarc.deep.test":              {"v=DMARC1; p=quarantine"},
+		"_dmarc.mid.x.test":             {"v=DMARC1; p=quarantine"},
+		"_dmarc.xn--bcher-kva.example":  {"v=DMARC1; p=reject"},
 	})
 	for _, tt := range []struct {
 		domain string
 		policy Disposition
+		stated Disposition
 		at     string
 		org    string
 	}{
-		{"example.com", Reject, "example.com", "example.com"},
-		{"Example.COM.", Reject, "example.com", "example.com"},
-		{"mail.example.com", Quarantine, "example.com", "example.com"}, // it exists, as there is something below
-		{"gone.example.com", PolicyNone, "example.com", "example.com"},
-		{"own.example.com", PolicyNone, "own.example.com", "example.com"},
-		{"spaces.test", Quarantine, "spaces.test", "spaces.test"},
-		{"late.test", NoPolicy, "", "late.test"},
-		{"lower.test", NoPolicy, "", "lower.test"},
-		{"nopolicy.test", PolicyNone, "nopolicy.test", "nopolicy.test"},
-		{"badpolicy.test", PolicyNone, "badpolicy.test", "badpolicy.test"},
-		{"a.badsub.test", Reject, "badsub.test", "badsub.test"},
-		{"two.test", NoPolicy, "", "two.test"},
-		{"other.test", Reject, "other.test", "other.test"},
-		{"testing.test", Quarantine, "testing.test", "testing.test"},
-		{"a.testing.test", PolicyNone, "testing.test", "testing.test"},
-		{"twice.test", PolicyNone, "twice.test", "twice.test"},
-		{"money.bank", PolicyNone, "money.bank", "money.bank"},
-		{"cash.bank", Reject, "bank", "cash.bank"},
-		{"none.bank", Quarantine, "bank", "none.bank"},
-		{"bank", Reject, "bank", "bank"},
-		{"a.branch.corp.test", Quarantine, "branch.corp.test", "branch.corp.test"},
-		{"branch.corp.test", Quarantine, "branch.corp.test", "branch.corp.test"},
-		{"a.corp.test", Reject, "corp.test", "corp.test"},
-		{"1.2.3.4.5.6.7.8.9.10.deep.test", Quarantine, "deep.test", "deep.test"},
-		{"a.mid.x.test", Quarantine, "mid.x.test", "mid.x.test"},
-		{"nothing.here", NoPolicy, "", "nothing.here"},
-		{"bücher.example", Reject, "xn--bcher-kva.example", "xn--bcher-kva.example"},
-		{"[192.0.2.1]", NoPolicy, "", "[192.0.2.1]"},
-		{"", NoPolicy, "", ""},
-		{strings.Repeat("a.", 200) + "test", NoPolicy, "", strings.Repeat("a.", 200) + "test"},
+		{"example.com", Reject, Reject, "example.com", "example.com"},
+		{"Example.COM.", Reject, Reject, "example.com", "example.com"},
+		{"mail.example.com", Quarantine, Quarantine, "example.com", "example.com"}, // it exists, as there is something below
+		{"gone.example.com", PolicyNone, Quarantine, "example.com", "example.com"},
+		{"own.example.com", PolicyNone, PolicyNone, "own.example.com", "example.com"},
+		{"spaces.test", Quarantine, Quarantine, "spaces.test", "spaces.test"},
+		{"late.test", NoPolicy, NoPolicy, "", "late.test"},
+		{"lower.test", NoPolicy, NoPolicy, "", "lower.test"},
+		{"nopolicy.test", PolicyNone, PolicyNone, "nopolicy.test", "nopolicy.test"},
+		{"badpolicy.test", NoPolicy, NoPolicy, "", "badpolicy.test"},
+		{"badrua.test", NoPolicy, NoPolicy, "", "badrua.test"},
+		{"secondrua.test", PolicyNone, PolicyNone, "secondrua.test", "secondrua.test"},
+		{"onlyversion.test", NoPolicy, NoPolicy, "", "onlyversion.test"},
+		{"below.onlyversion.test", NoPolicy, NoPolicy, "", "onlyversion.test"},
+		{"suffix.psd.test", PolicyNone, PolicyNone, "suffix.psd.test", "suffix.psd.test"}, // the walk stops there
+		{"a.psd.test", Reject, Reject, "psd.test", "psd.test"},
+		{"badsub.test", NoPolicy, Reject, "", "badsub.test"},
+		{"badsubrua.test", PolicyNone, Reject, "badsubrua.test", "badsubrua.test"},
+		{"a.badsub.test", NoPolicy, Reject, "", "badsub.test"},
+		{"two.test", NoPolicy, NoPolicy, "", "two.test"},
+		{"other.test", Reject, Reject, "other.test", "other.test"},
+		{"testing.test", Quarantine, Reject, "testing.test", "testing.test"},
+		{"a.testing.test", PolicyNone, Quarantine, "testing.test", "testing.test"},
+		{"twice.test", PolicyNone, PolicyNone, "twice.test", "twice.test"},
+		{"money.bank", PolicyNone, PolicyNone, "money.bank", "money.bank"},
+		{"cash.bank", Reject, Reject, "bank", "cash.bank"},
+		{"none.bank", Quarantine, Reject, "bank", "none.bank"},
+		{"bank", Reject, Reject, "bank", "bank"},
+		{"a.branch.corp.test", Quarantine, Quarantine, "branch.corp.test", "branch.corp.test"},
+		{"branch.corp.test", Quarantine, Quarantine, "branch.corp.test", "branch.corp.test"},
+		{"a.corp.test", Reject, Reject, "corp.test", "corp.test"},
+		{"1.2.3.4.5.6.7.8.9.10.deep.test", Quarantine, Quarantine, "deep.test", "deep.test"},
+		{"a.mid.x.test", Quarantine, Quarantine, "mid.x.test", "mid.x.test"},
+		{"nothing.here", NoPolicy, NoPolicy, "", "nothing.here"},
+		{"bücher.example", Reject, Reject, "xn--bcher-kva.example", "xn--bcher-kva.example"},
+		{"[192.0.2.1]", NoPolicy, NoPolicy, "", "[192.0.2.1]"},
+		{"", NoPolicy, NoPolicy, "", ""},
+		{strings.Repeat("a.", 200) + "test", NoPolicy, NoPolicy, "", strings.Repeat("a.", 200) + "test"},
 	} {
 		t.Run(tt.domain, func(t *testing.T) {
 			got, err := Lookup(context.Background(), dns, tt.domain)
-			if err != nil || got.Policy != tt.policy || got.At != tt.at || got.Org != tt.org {
-				t.Errorf("policy %q at %q, organization %q, %v\nwant %q at %q, %q", got.Policy, got.At, got.Org, err, tt.policy, tt.at, tt.org)
+			if err != nil || got.Policy != tt.policy || got.Stated != tt.stated || got.At != tt.at || got.Org != tt.org {
+				t.Errorf("policy %q, stated %q at %q, organization %q, %v\nwant %q, %q at %q, %q",
+					got.Policy, got.Stated, got.At, got.Org, err, tt.policy, tt.stated, tt.at, tt.org)
 			}
 		})
 	}
@@ -108,6 +125,8 @@ func TestDMARC(t *testing.T) {
 		"_dmarc.example.com":     {"v=DMARC1; p=reject"},
 		"_dmarc.strict.com":      {"v=DMARC1; p=quarantine; adkim=s; aspf=s"},
 		"_dmarc.none.com":        {"v=DMARC1; p=none"},
+		"_dmarc.broken.com":      {"v=DMARC1; p=refuse"},
+		"_dmarc.reports.com":     {"v=DMARC1; rua=mailto:dmarc@reports.com"},
 		"_dmarc.co.uk":           {"v=DMARC1; p=none; psd=y"},
 		"_dmarc.shop.co.uk":      {"v=DMARC1; p=reject"},
 		"_dmarc.sub.example.com": {"v=DMARC1; p=quarantine; psd=n"},
@@ -145,6 +164,9 @@ func TestDMARC(t *testing.T) {
 		{"SPF, strict", []string{"strict.com"}, nil, "bounces.strict.com", Fail, ""},
 		{"SPF of another", []string{"example.com"}, nil, "example.org", Fail, ""},
 		{"no signature", []string{"none.com"}, nil, "", Fail, ""},
+		{"a record without a policy", []string{"broken.com"}, pass("broken.com"), "", None, ""},
+		{"a record of reports alone", []string{"reports.com"}, nil, "", Fail, ""},
+		{"signed by what is below a public suffix with mail of its own", []string{"co.uk"}, pass("shop.co.uk"), "", Fail, ""},
 		{"no policy", []string{"nothing.com"}, pass("nothing.com"), "", None, ""},
 		{"two authors, one fails", []string{"none.com", "example.com"}, pass("none.com"), "", Fail, ""},
 		{"two authors, both pass", []string{"none.com", "example.com"}, pass("none.com", "example.com"), "", Pass, "example.com"},
@@ -190,7 +212,7 @@ func FuzzDMARC(f *testing.F) {
 	f.Fuzz(func(t *testing.T, record, domain string) {
 		dns := NewFile(map[string][]string{"_dmarc." + domain: {record}, "_dmarc." + above(domain): {record}})
 		p, err := Lookup(context.Background(), dns, domain)
-		if err != nil || p.Policy.weight() < 0 || (p.At == "") != (p.Policy == NoPolicy) {
+		if err != nil || p.Policy.weight() < 0 || (p.At == "") != (p.Policy == NoPolicy) || p.Stated.weight() < p.Policy.weight() {
 			t.Fatalf("%+v, %v", p, err)
 		}
 		if ok, err := p.AlignedDKIM(context.Background(), dns, domain); err != nil || !ok {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -243,7 +244,8 @@ func TestWhatExists(t *testing.T) {
 
 func TestFromFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "dns.json")
-	if err := os.WriteFile(path, []byte(`{"A.Example.": ["one", "two"], "empty.example": []}`), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(`{"A.Example.": ["one", "two"], "empty.example": [], "null.example": null,
+		"zone.example": ["\"v=DKIM1\\; k=rsa; \" \"p=\\065\\\"A\"", "\"open", "\"a\" b", " \"\""]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv(FileVariable, path)
@@ -254,7 +256,11 @@ func TestFromFile(t *testing.T) {
 	if got, err := r.LookupTXT(t.Context(), "a.EXAMPLE"); err != nil || len(got) != 2 {
 		t.Errorf("%v, %v", got, err)
 	}
-	for _, name := range []string{"empty.example", "b.example"} {
+	// As a zone file writes a record: in strings, which are one text.
+	if got, err := r.LookupTXT(t.Context(), "zone.example"); err != nil || !slices.Equal(got, []string{`v=DKIM1; k=rsa; p=A"A`, `"open`, `"a" b`, ""}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, name := range []string{"empty.example", "null.example", "b.example"} {
 		if _, err := r.LookupTXT(t.Context(), name); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
 		}

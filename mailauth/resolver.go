@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -41,7 +42,8 @@ func FromEnvironment() (Resolver, error) {
 // File is a Resolver out of a file. A name that is not in it does not exist.
 type File map[string][]string
 
-// FromFile reads {"name": ["record", …]}. Case and the last dot of a name do not matter.
+// FromFile reads {"name": ["record", …]}. Case and the last dot of a name do not matter, and a
+// record may be written as in a zone file.
 func FromFile(path string) (File, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -58,9 +60,50 @@ func FromFile(path string) (File, error) {
 func NewFile(records map[string][]string) File {
 	f := make(File, len(records))
 	for name, list := range records {
-		f[lower(name)] = append(f[lower(name)], list...)
+		for _, text := range list {
+			f[lower(name)] = append(f[lower(name)], zoneText(text))
+		}
 	}
 	return f
+}
+
+// zoneText joins the strings of a record that is written as in a zone file: "v=DKIM1; " "p=…".
+// Everything else is the text itself.
+func zoneText(text string) string {
+	var b strings.Builder
+	rest := trim(text)
+	for rest != "" {
+		if rest[0] != '"' {
+			return text
+		}
+		var ok bool
+		if rest, ok = zoneString(rest[1:], &b); !ok {
+			return text
+		}
+		rest = trim(rest)
+	}
+	return b.String()
+}
+
+// zoneString reads up to the quote that ends a string. A backslash takes the next character as
+// it is, or is before the three digits of an octet (RFC 1035 5.1).
+func zoneString(s string, b *strings.Builder) (rest string, ok bool) {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			return s[i+1:], true
+		case c == '\\' && i+3 < len(s) && strings.Trim(s[i+1:i+4], "0123456789") == "":
+			n, _ := strconv.Atoi(s[i+1 : i+4])
+			b.WriteByte(byte(n))
+			i += 3
+		case c == '\\' && i+1 < len(s):
+			i++
+			b.WriteByte(s[i])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", false
 }
 
 // LookupTXT implements Resolver.

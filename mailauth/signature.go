@@ -169,6 +169,10 @@ func (s *signature) identity() error {
 	if !ok {
 		return nil
 	}
+	id, ok = unquote(id)
+	if !ok {
+		return fmt.Errorf("i=%.80q is no quoted-printable", s.tags["i"])
+	}
 	at := strings.LastIndexByte(id, '@')
 	if at < 0 {
 		return fmt.Errorf("i=%.80q has no @", id)
@@ -201,7 +205,7 @@ func (s *signature) expired(now time.Time) error {
 // headerHash is the hash of the signed fields and of the signature's own.
 func (s *signature) headerHash(h *fieldIndex) []byte {
 	var b strings.Builder
-	h.selected(s.fields, func(raw string) { b.WriteString(s.header.header(raw)) })
+	h.selected(s.fields, string(s.field.Raw), func(raw string) { b.WriteString(s.header.header(raw)) })
 	b.WriteString(strings.TrimSuffix(s.header.header(withoutB(string(s.field.Raw))), "\r\n"))
 	return sum256(b.String())
 }
@@ -240,15 +244,18 @@ func indexFields(h *message.Header) *fieldIndex {
 }
 
 // selected yields the fields that h= names, each mention the next one up; what is not
-// there is nothing.
-func (x *fieldIndex) selected(names []string, yield func(raw string)) {
+// there is nothing. The signature itself was not there when it was made.
+func (x *fieldIndex) selected(names []string, itself string, yield func(raw string)) {
 	used := map[string]int{}
 	for _, name := range names {
 		name = strings.ToLower(name)
 		have := x.byName[name]
-		if n := used[name]; n < len(have) {
+		if n := len(have) - 1 - used[name]; n >= 0 && have[n] == itself {
 			used[name]++
-			yield(have[len(have)-1-n])
+		}
+		if n := len(have) - 1 - used[name]; n >= 0 {
+			used[name]++
+			yield(have[n])
 		}
 	}
 }

@@ -2,6 +2,7 @@ package mailauth
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -84,6 +85,31 @@ func stripSpace(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// unquote decodes DKIM's quoted-printable (RFC 6376 2.11), in which white space means nothing.
+func unquote(s string) (string, bool) {
+	s = stripSpace(s)
+	if strings.IndexByte(s, '=') < 0 {
+		return s, true
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '=' {
+			b.WriteByte(s[i])
+			continue
+		}
+		if len(s) < i+3 {
+			return "", false
+		}
+		octet, err := hex.DecodeString(s[i+1 : i+3])
+		if err != nil {
+			return "", false
+		}
+		b.Write(octet)
+		i += 2
+	}
+	return b.String(), true
 }
 
 var errNumber = errors.New("no number")

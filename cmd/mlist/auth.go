@@ -30,28 +30,36 @@ func (a *app) authCommand() *cobra.Command {
 
 func (a *app) authVerifyCommand() *cobra.Command {
 	var spf string
+	var reasons bool
 	c := &cobra.Command{
 		Use:   "verify [FILE|-]",
 		Short: "judge a message's DKIM signatures, ARC chain and DMARC",
 		Long: `Judges a message from FILE, or from standard input, and prints one line of JSON: each DKIM signature from the top of the
 message down, the ARC chain, and DMARC, in the result words of RFC 8601. Lines that end in LF count as if they ended in CRLF.
 
-SPF cannot be told from a message: --spf-pass names the domain that it passed for, if it did, for DMARC.
+SPF cannot be told from a message: --spf-pass names the domain that it passed for, if it did, for DMARC. --reasons says on
+standard error why something does not pass.
 
 MLIST_DNS_FILE names a file that stands in for DNS: {"name": ["text of a TXT record", ...]}; a name that is not in it
 does not exist. The exit status is 0 whatever the results, and 1 if the message could not be read.`,
 		Example: `  mlist auth verify < post.eml
+  mlist auth verify post.eml --reasons
   mlist auth verify post.eml --spf-pass bounces.example.org
   MLIST_DNS_FILE=dns.json mlist auth verify < post.eml`,
 		Args: between(0, 1, "a file, or - for standard input"),
 	}
 	c.Flags().StringVar(&spf, "spf-pass", "", "the domain of the envelope sender, if SPF passed")
+	c.Flags().BoolVar(&reasons, "reasons", false, "say why something does not pass")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		path := "-"
 		if len(args) > 0 {
 			path = args[0]
 		}
-		return a.verifyMessage(cmd.Context(), cmd.OutOrStdout(), path, spf)
+		why := io.Discard
+		if reasons {
+			why = cmd.ErrOrStderr()
+		}
+		return a.verifyMessage(cmd.Context(), cmd.OutOrStdout(), why, path, spf)
 	}
 	return c
 }
@@ -69,7 +77,8 @@ type dkimView struct {
 	Result   mailauth.Result `json:"result"`
 }
 
-func (a *app) verifyMessage(ctx context.Context, w io.Writer, path, spf string) (err error) {
+// verifyMessage writes the results to w, and the reasons to why.
+func (a *app) verifyMessage(ctx context.Context, w, why io.Writer, path, spf string) (err error) {
 	dns, err := mailauth.FromEnvironment()
 	if err != nil {
 		return err
@@ -96,16 +105,32 @@ func (a *app) verifyMessage(ctx context.Context, w io.Writer, path, spf string) 
 		view.DKIM = append(view.DKIM, dkimView{s.Domain, s.Selector, s.Result})
 	}
 	// Where From names nobody, there is nobody's policy.
-	view.DMARC = mailauth.None
+	dmarc := mailauth.DMARC{Result: mailauth.None, Reason: "From names no domain"}
 	if authors := mailauth.AuthorDomains(h); len(authors) > 0 {
-		view.DMARC = mailauth.Evaluate(ctx, dns, authors, found.DKIM, spf).Result
+		dmarc = mailauth.Evaluate(ctx, dns, authors, found.DKIM, spf)
 	}
+	view.DMARC = dmarc.Result
+	tellReasons(why, found, dmarc)
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(view); err != nil {
 		return fmt.Errorf("write the output: %w", err)
 	}
 	return nil
+}
+
+// tellReasons writes a line for each reason; much of it comes from the message.
+func tellReasons(w io.Writer, found mailauth.Verdict, dmarc mailauth.DMARC) {
+	tell := func(what string, r mailauth.Result, reason string) {
+		if reason != "" {
+			fmt.Fprintf(w, "%s: %s: %s\n", printable(what, false), r, printable(reason, false))
+		}
+	}
+	for i, s := range found.DKIM {
+		tell(fmt.Sprintf("dkim %d (%s, %s)", i+1, s.Domain, s.Selector), s.Result, s.Reason)
+	}
+	tell("arc", found.ARC.Result, found.ARC.Reason)
+	tell("dmarc", dmarc.Result, dmarc.Reason)
 }
 
 // signKeys are the keys of [plugin.sign] in the configuration; domain, if not "", chooses.

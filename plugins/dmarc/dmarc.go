@@ -81,14 +81,14 @@ func (h *handler) Handle(ctx context.Context, p *sdk.Post) (sdk.Verdict, error) 
 	if action == noMitigation || p.AtSMTP && !refuses { // then only a refusal matters
 		return sdk.Accept, nil
 	}
-	need, trouble, err := h.needed(ctx, p, action, domains)
+	need, feared, err := h.needed(ctx, p, action, domains)
 	if err != nil || !need {
 		return sdk.Accept, err
 	}
 	if refuses {
 		// What is only feared is no reason to refuse a post; nor does one that a moderator
 		// has let through come back.
-		if trouble || p.Approved {
+		if feared || p.Approved {
 			action = mungeFrom
 		}
 	}
@@ -148,9 +148,9 @@ func actionFor(l sdk.List, domains []string) string {
 	return mungeFrom // a word that this version does not know: munging loses nothing
 }
 
-// needed tells whether the post would be refused as it stands. trouble says that DNS did not
-// tell.
-func (h *handler) needed(ctx context.Context, p *sdk.Post, action string, domains []string) (need, trouble bool, err error) {
+// needed tells whether the post would be refused as it stands. feared says that this is not
+// certain: DNS did not tell, or only some receivers would.
+func (h *handler) needed(ctx context.Context, p *sdk.Post, action string, domains []string) (need, feared bool, err error) {
 	if h.own(domains) {
 		return false, false, nil
 	}
@@ -166,18 +166,18 @@ func (h *handler) needed(ctx context.Context, p *sdk.Post, action string, domain
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	enforced, err := h.enforced(ctx, p, domains)
+	policy, stated, err := h.policies(ctx, p, domains)
 	if err != nil {
 		// A policy may be there that receivers see. Mailman thinks so too, and so nothing is lost.
 		p.Log().Warn("the author's DMARC policy is not known: mitigating", "domains", strings.Join(domains, " "), "err", err)
 		p.Count("dns-trouble", 1)
 		return true, true, nil
 	}
-	if !enforced {
+	if !policy && !stated {
 		return false, false, nil
 	}
-	passes, err := h.passes(ctx, p, domains)
-	return !passes, false, err
+	result, err := h.result(ctx, p, domains)
+	return result != mailauth.Pass, !policy || result == mailauth.TempError, err
 }
 
 // own tells whether all authors are of our own domains.
@@ -200,43 +200,46 @@ func (h *handler) own(domains []string) bool {
 // maxAuthors is how many author domains are looked up.
 const maxAuthors = 5
 
-// enforced tells whether one of the authors' domains publishes quarantine or reject.
-func (h *handler) enforced(ctx context.Context, p *sdk.Post, domains []string) (bool, error) {
+// policies tells whether one of the authors' domains publishes quarantine or reject: such that
+// every receiver is asked to act on it, or stated at least. A domain that is only trying its
+// policy (t=y) asks nobody to refuse, but lists to rewrite From (RFC 9989 4.7).
+func (h *handler) policies(ctx context.Context, p *sdk.Post, domains []string) (policy, stated bool, err error) {
+	stated = len(domains) > maxAuthors // nobody knows what receivers make of that
 	for _, d := range domains[:min(len(domains), maxAuthors)] {
 		pub, err := mailauth.Lookup(ctx, h.dns, d)
 		if errors.Is(err, mailauth.ErrNoDNS) {
 			// A machine that never had an answer, such as one in a laboratory, is not one
 			// whose DNS is down.
 			p.Log().Warn("no DNS: DMARC policies are not known, and nothing is mitigated")
-			return false, nil
+			return false, false, nil
 		}
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
-		if pub.Policy != mailauth.NoPolicy {
-			note(p, "policy", string(pub.Policy))
+		if pub.Stated != mailauth.NoPolicy {
+			note(p, "policy", string(pub.Stated))
 		}
+		stated = stated || pub.Stated.Enforced()
 		if pub.Policy.Enforced() {
-			return true, nil
+			return true, true, nil
 		}
 	}
-	return false, nil
+	return false, stated, nil
 }
 
-// passes tells whether a signature that speaks for the author holds for the post as it is
-// now, edits of all the stages before included. That is the whole question: not what was
-// edited, but what the signature covers.
-func (h *handler) passes(ctx context.Context, p *sdk.Post, domains []string) (bool, error) {
+// result is how receivers would judge the post as it is now, edits of all the stages before
+// included. That is the whole question: not what was edited, but what the signature covers.
+func (h *handler) result(ctx context.Context, p *sdk.Post, domains []string) (mailauth.Result, error) {
 	// With personalize = full each copy gets a To of its own, after all stages.
 	if !p.Header.Has("DKIM-Signature") || p.List.String("personalize") == "full" {
-		return false, nil
+		return mailauth.Fail, nil
 	}
 	v := mailauth.Verifier{Resolver: h.dns}
 	found, err := v.Verify(ctx, p.Header, io.NewSectionReader(p.Body, 0, p.Body.Size()))
 	if err != nil {
-		return false, fmt.Errorf("dmarc %s: %w", p.Entry, err)
+		return mailauth.Fail, fmt.Errorf("dmarc %s: %w", p.Entry, err)
 	}
-	return mailauth.Evaluate(ctx, h.dns, domains, found.DKIM, "").Result == mailauth.Pass, nil
+	return mailauth.Evaluate(ctx, h.dns, domains, found.DKIM, "").Result, nil
 }
 
 // matches tells whether one of the lines is the address, or a pattern for it.

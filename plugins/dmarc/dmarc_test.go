@@ -50,6 +50,10 @@ func world(t testing.TB) (*mailauth.Key, mailauth.File) {
 		"_dmarc.bank.example":        {"v=DMARC1; p=reject; sp=quarantine"},
 		"_dmarc.soft.example":        {"v=DMARC1; p=none"},
 		"_dmarc.sub.example":         {"v=DMARC1; p=none; sp=reject"},
+		"_dmarc.trying.example":      {"v=DMARC1; p=quarantine; t=y"},
+		"_dmarc.late.example":        {"v=DMARC1; p=none; np=reject"},
+		"_dmarc.early.example":       {"v=DMARC1; p=none; sp=reject; np=none"},
+		"_dmarc.broken.example":      {"v=DMARC1; p=refuse"},
 	})
 }
 
@@ -67,6 +71,16 @@ func signedBy(t testing.TB, k *mailauth.Key, msg string) string {
 		t.Fatal(err)
 	}
 	return "DKIM-Signature: " + v + "\r\n" + msg
+}
+
+// keyless is DNS that has policies, and whose keys cannot be had just now.
+type keyless struct{ mailauth.File }
+
+func (k keyless) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	if strings.Contains(name, "._domainkey.") {
+		return nil, errors.New("servfail")
+	}
+	return k.File.LookupTXT(ctx, name)
 }
 
 // failing is DNS whose answers are an error.
@@ -92,6 +106,12 @@ func TestWhatIsMitigated(t *testing.T) {
 		{"quarantine of a subdomain", from("Ann <ann@mail.bank.example>"), nil, nil, false, "accept Ann via Dev <dev@lists.example.org>"},
 		{"a policy for subdomains alone", from("Ann <ann@a.sub.example>"), nil, nil, false, "accept Ann via Dev <dev@lists.example.org>"},
 		{"and the domain itself", from("Ann <ann@sub.example>"), nil, nil, false, "accept Ann <ann@sub.example>"},
+		// RFC 9989 4.7: t=y is where From is to be rewritten, and nothing refused.
+		{"a policy that is tried", from("Ann <ann@trying.example>"), nil, nil, false, "accept Ann via Dev <dev@lists.example.org>"},
+		{"a policy that is tried, and the list rejects", from("Ann <ann@trying.example>"), settings("dmarc_mitigate_action", "reject"), nil, false, "accept Ann via Dev <dev@lists.example.org>"},
+		{"a policy for domains that are not there", from("Ann <ann@gone.late.example>"), nil, nil, false, "accept Ann via Dev <dev@lists.example.org>"},
+		{"a policy that only older receivers see", from("Ann <ann@gone.early.example>"), nil, nil, false, "accept Ann via Dev <dev@lists.example.org>"},
+		{"a record without a policy", from("Ann <ann@broken.example>"), nil, nil, false, "accept Ann <ann@broken.example>"},
 		{"none", from("Ann <ann@soft.example>"), nil, nil, false, "accept Ann <ann@soft.example>"},
 		{"no policy", from("Ann <ann@free.example>"), nil, nil, false, "accept Ann <ann@free.example>"},
 		{"signed, as it came", signed, nil, nil, false, "accept Ann <ann@bank.example>"},
@@ -107,6 +127,8 @@ func TestWhatIsMitigated(t *testing.T) {
 		{"two authors, one has a policy", from("Bob <bob@free.example>, " + ann), nil, nil, false, "accept Bob via Dev <dev@lists.example.org>"},
 		{"DNS fails", from(ann), nil, servfail, false, "accept Ann via Dev <dev@lists.example.org>"},
 		{"DNS fails, and the list rejects", from(ann), settings("dmarc_mitigate_action", "reject"), servfail, false, "accept Ann via Dev <dev@lists.example.org>"},
+		{"only the key is not to be had, and the list rejects", signed, settings("dmarc_mitigate_action", "reject"), keyless{dns}, false, "accept Ann via Dev <dev@lists.example.org>"},
+		{"more authors than are looked at", from("a@a.example, a@b.example, a@c.example, a@d.example, a@e.example, " + ann), nil, nil, false, "accept a via Dev <dev@lists.example.org>"},
 		{"no DNS at all", from(ann), nil, failing{mailauth.ErrNoDNS}, false, "accept Ann <ann@bank.example>"},
 		{"no mitigation", from(ann), settings("dmarc_mitigate_action", "no_mitigation"), nil, false, "accept Ann <ann@bank.example>"},
 		{"rejected", from(ann), settings("dmarc_mitigate_action", "reject"), nil, false, "reject dmarc"},
