@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,7 +48,11 @@ What PostgreSQL keeps is for its own tools: --no-database leaves it out.`,
   mlist backup - | zstd | ssh backup@safe.example.org 'cat > mlist.tar.zst'
   mlist backup verify /var/backups/mlist.tar`,
 		Args: between(1, 1, "a file or a directory"),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.backup(cmd, args[0], o) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := untilInterrupted(cmd.Context())
+			defer stop()
+			return a.backup(ctx, cmd.OutOrStdout(), args[0], o)
+		},
 	}
 	c.Flags().BoolVar(&o.noArchive, "no-archive", false, "leave the archives out: their files never change, and rsync copies them as well")
 	c.Flags().BoolVar(&o.noDatabase, "no-database", false, "leave out what is in PostgreSQL")
@@ -112,7 +118,7 @@ func (a *app) printBackup(w io.Writer, what string, b backupJSON) error {
 }
 
 // backup writes a backup under another name, and gives it its own when it is whole.
-func (a *app) backup(cmd *cobra.Command, target string, o backupOptions) error {
+func (a *app) backup(ctx context.Context, out io.Writer, target string, o backupOptions) error {
 	c, err := a.load()
 	if err != nil {
 		return err
@@ -138,16 +144,24 @@ func (a *app) backup(cmd *cobra.Command, target string, o backupOptions) error {
 			return err
 		}
 		defer os.RemoveAll(b.work)
-		return b.write(cmd.Context(), cmd.OutOrStdout())
+		return b.write(ctx, out)
 	}
 	if info, err := os.Stat(target); err == nil && info.IsDir() {
 		target = filepath.Join(target, fmt.Sprintf("mlist-%s-%s.tar", c.Hostname, now.UTC().Format("20060102T150405Z")))
 	}
 	b.json.File = target
-	if err := b.file(cmd.Context(), target); err != nil {
+	if err := b.file(ctx, target); err != nil {
 		return err
 	}
-	return a.printBackup(cmd.OutOrStdout(), "is written and read back", b.json)
+	return a.printBackup(out, "is written and read back", b.json)
+}
+
+// untilInterrupted ends ctx at the first signal, so that what is half done can be cleaned up; the
+// second one ends the command at once.
+func untilInterrupted(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // backing is a backup under way.
@@ -187,7 +201,7 @@ func (b *backing) file(ctx context.Context, target string) (err error) {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err == nil {
-		_, _, err = backup.Read(f, nil)
+		_, _, err = backup.Read(f, func(backup.About, backup.Member, io.Reader) error { return ctx.Err() })
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("backup to %s: %w", target, err)

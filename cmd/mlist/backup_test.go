@@ -252,6 +252,13 @@ func TestABackupHasWhatTheConfigurationNames(t *testing.T) {
 	if made, _ := filepath.Glob(filepath.Join(dir, "mlist-lists.test-*.tar")); len(made) != 1 {
 		t.Errorf("a directory has %v", made)
 	}
+	// A path that is not absolute, as people give them.
+	cmd := exec.Command("mlist", "--config", filepath.Join(dir, "mlist.toml"), "backup", "here.tar")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("in the working directory: %v: %s", err, out)
+	}
+	command(t, dir, "backup", "verify", filepath.Join(dir, "here.tar"))
 	if left, _ := filepath.Glob(filepath.Join(dir, ".mlist-backup-*")); len(left) > 0 {
 		t.Errorf("left over: %v", left)
 	}
@@ -443,16 +450,32 @@ func TestALinkLeadsNothingIntoABackup(t *testing.T) {
 	}
 }
 
-// kill -9 in the middle of a backup leaves nothing that has a backup's name.
-func TestAKilledBackupLeavesNone(t *testing.T) {
+// What ends a backup in the middle leaves nothing that is taken for one, and nothing at all if it
+// is an interruption.
+func TestABackupThatIsInterruptedLeavesNone(t *testing.T) {
+	for name, end := range map[string]os.Signal{"kill -9": os.Kill, "Ctrl-C": os.Interrupt, "SIGTERM": syscall.SIGTERM} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			work := interruptBackup(t, end)
+			if left, _ := os.ReadDir(work); len(left) > 0 && end != os.Kill {
+				t.Errorf("left over: %v", left)
+			}
+		})
+	}
+}
+
+// interruptBackup ends one in its middle, checks what came out, and returns the directory for
+// its temporary files.
+func interruptBackup(t *testing.T, end os.Signal) (work string) {
 	dir, _ := backed(t)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
+	work = t.TempDir()
 	cmd := exec.Command("mlist", "--config", filepath.Join(dir, "mlist.toml"), "backup", "-")
-	cmd.Stdout = w
+	cmd.Stdout, cmd.Env = w, append(os.Environ(), "TMPDIR="+work)
 	// Enough that the pipe is full before the end.
 	big := filepath.Join(dir, "templates", "big.txt")
 	if err := os.WriteFile(big, bytes.Repeat([]byte("x"), 900<<10), 0o600); err != nil {
@@ -466,17 +489,20 @@ func TestAKilledBackupLeavesNone(t *testing.T) {
 	if _, err := io.ReadFull(r, part); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Process.Kill(); err != nil {
+	if err := cmd.Process.Signal(end); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Wait()
 	rest, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("its status says that it is whole")
+	}
 	if _, _, err := backup.Read(bytes.NewReader(append(part, rest...)), nil); !errors.Is(err, backup.ErrDamaged) {
 		t.Errorf("what came out is taken for a backup: %v", err)
 	}
+	return work
 }
 
 // A backup or a restore that is killed at any instant can be made again, and what is there is

@@ -95,7 +95,8 @@ func runAs(uid, gid uint32, args []string) (status int, err error) {
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	// The terminal interrupts both; whatever ends the command ends this, too.
+	// Whatever ends this ends the command, too, which is told once: two would be one too many for
+	// who cleans up.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -104,7 +105,7 @@ func runAs(uid, gid uint32, args []string) (status int, err error) {
 	for {
 		select {
 		case s := <-signals:
-			if s != os.Interrupt {
+			if s != os.Interrupt || !interruptsBoth() {
 				_ = cmd.Process.Signal(s) // it may have ended
 			}
 		case err := <-ended:
@@ -118,4 +119,16 @@ func runAs(uid, gid uint32, args []string) (status int, err error) {
 			return 0, err
 		}
 	}
+}
+
+// interruptsBoth tells whether Ctrl-C reaches the command by itself: the terminal interrupts
+// all that is in its foreground.
+func interruptsBoth() bool {
+	tty, err := os.Open("/dev/tty")
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
 }

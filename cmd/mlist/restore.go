@@ -47,7 +47,9 @@ The queues are those of the backup's instant: what was still to go out then goes
 		Args: between(1, 1, "a file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.app, r.file, r.now = a, args[0], time.Now()
-			return r.run(cmd.Context(), cmd.OutOrStdout())
+			ctx, stop := untilInterrupted(cmd.Context())
+			defer stop()
+			return r.run(ctx, cmd.OutOrStdout())
 		},
 	}
 	c.Flags().BoolVar(&r.force, "force", false, "move what is there aside")

@@ -196,11 +196,13 @@ func Read(r io.Reader, file func(About, Member, io.Reader) error) (about About, 
 	}
 	defer sums.Close()
 	lines := bufio.NewWriter(sums)
-	in := bufio.NewReaderSize(r, 1<<20)
+	in := &padded{in: bufio.NewReaderSize(r, 1<<20)}
 	t := tar.NewReader(in)
 	for n := 0; ; n++ {
 		h, err := t.Next()
 		switch {
+		case errors.Is(err, ErrDamaged):
+			return about, s, err
 		case errors.Is(err, io.EOF) && n == 0:
 			return about, s, damaged("there is nothing in it")
 		case errors.Is(err, io.EOF):
@@ -214,7 +216,7 @@ func Read(r io.Reader, file func(About, Member, io.Reader) error) (about About, 
 			return about, s, err
 		}
 		if h.Name == sumsName {
-			return about, s, finish(in, t, lines, sums)
+			return about, s, finish(in, t, padding(h.Size), lines, sums)
 		}
 		sum := sha256.New()
 		body := io.TeeReader(t, sum)
@@ -244,7 +246,34 @@ func Read(r io.Reader, file func(About, Member, io.Reader) error) (about About, 
 		if _, err := lines.WriteString(sumLine(sum, h.Name)); err != nil {
 			return about, s, err
 		}
+		in.zeros = padding(h.Size)
 	}
+}
+
+// tar has everything in blocks, and ends with two of zeros.
+const (
+	block = 512
+	end   = 2 * block
+)
+
+// padding is how many zeros follow a file of that size.
+func padding(size int64) int64 { return -size & (block - 1) }
+
+// padded reads a tar, and makes sure of what tar does not look at: that the zeros after a file
+// are zeros.
+type padded struct {
+	in    *bufio.Reader
+	zeros int64 // that come next
+}
+
+func (p *padded) Read(b []byte) (int, error) {
+	n, err := p.in.Read(b)
+	due := min(int64(n), p.zeros)
+	p.zeros -= due
+	if bytes.ContainsFunc(b[:due], func(r rune) bool { return r != 0 }) {
+		return 0, damaged("something is where nothing was written")
+	}
+	return n, err
 }
 
 // checkHeader refuses what no Writer wrote: links, devices, holes, names that lead elsewhere.
@@ -287,8 +316,8 @@ func readAbout(r io.Reader, about *About) error {
 }
 
 // finish compares the checksums of what was read with those that were written, and makes
-// sure that nothing follows.
-func finish(in *bufio.Reader, t *tar.Reader, lines *bufio.Writer, sums *os.File) error {
+// sure that the end is there, so many zeros later, and nothing follows it.
+func finish(in io.Reader, t *tar.Reader, zeros int64, lines *bufio.Writer, sums *os.File) error {
 	err := lines.Flush()
 	if err == nil {
 		_, err = sums.Seek(0, io.SeekStart)
@@ -316,18 +345,20 @@ func finish(in *bufio.Reader, t *tar.Reader, lines *bufio.Writer, sums *os.File)
 			break
 		}
 	}
-	if _, err := t.Next(); !errors.Is(err, io.EOF) {
-		return damaged("something follows its checksums")
-	}
-	for {
-		b, err := in.ReadByte()
+	rest := make([]byte, 4*end)
+	for left := zeros + end; ; {
+		n, err := in.Read(rest)
+		if bytes.ContainsFunc(rest[:n], func(r rune) bool { return r != 0 }) {
+			return damaged("something follows its checksums")
+		}
+		left -= int64(n)
 		switch {
+		case errors.Is(err, io.EOF) && left > 0:
+			return damaged("its last octets are missing")
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err
-		case b != 0:
-			return damaged("something follows its end")
 		}
 	}
 }

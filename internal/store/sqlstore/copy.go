@@ -24,7 +24,10 @@ func (s *Store) Copy(ctx context.Context, path string, still func(ctx context.Co
 	if s.dialect != &sqliteDialect {
 		return ErrNoCopy
 	}
-	err := s.copyTo(ctx, path, still)
+	path, err := filepath.Abs(path) // in a URL of SQLite's it has to be
+	if err == nil {
+		err = s.copyTo(ctx, path, still)
+	}
 	if err == nil {
 		err = CheckFile(ctx, path)
 	}
