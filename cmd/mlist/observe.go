@@ -113,7 +113,7 @@ func (s *server) state(c *census) metrics.State {
 	if s.host != nil {
 		for _, p := range s.host.Plugins() {
 			st.Plugins = append(st.Plugins, metrics.Plugin{Name: p.Name, Up: p.PID != 0 && p.Healthy,
-				Restarts: int64(p.Restarts), Calls: p.Calls, Errors: p.Errors, P50: p.P50, P99: p.P99, Counts: p.Counts})
+				Restarts: int64(p.Restarts), Calls: p.Calls, Errors: p.Errors, P50: p.P50, P99: p.P99, Spent: p.Spent, Counts: p.Counts})
 		}
 	}
 	for _, at := range disksOf(s.cfgNow()) {

@@ -200,4 +200,5 @@ type PluginInfo struct {
 	// again; an error is a call that failed, or whose reply was not valid.
 	Calls, Errors int64
 	P50, P99      time.Duration // that so many hundredths of the calls stayed below, to a quarter; 0 before the first
+	Spent         time.Duration // in all of them
 }

@@ -246,7 +246,8 @@ func (s *supervised) describe() PluginInfo {
 	defer s.mu.Unlock()
 	info := PluginInfo{Name: s.name, Version: s.version, Path: s.path, Stages: slices.Clone(s.want), Restarts: s.restarts, Needs: slices.Clone(s.needs),
 		Counts: s.counters.of(s.name),
-		Calls:  s.tally.calls.Load(), Errors: s.tally.errors.Load(), P50: s.tally.percentile(50), P99: s.tally.percentile(99)}
+		Calls:  s.tally.calls.Load(), Errors: s.tally.errors.Load(), P50: s.tally.percentile(50), P99: s.tally.percentile(99),
+		Spent: time.Duration(s.tally.spent.Load())}
 	for _, stage := range s.want {
 		if s.offered[stage].GetAtSmtp() {
 			info.AtSMTP = append(info.AtSMTP, stage)

@@ -16,6 +16,7 @@ const (
 // tally is what the calls to one plugin came to. Nothing in it waits.
 type tally struct {
 	calls, errors atomic.Int64
+	spent         atomic.Int64 // nanoseconds
 	times         [buckets]atomic.Int64
 }
 
@@ -26,6 +27,7 @@ func (t *tally) add(took time.Duration, failed bool) {
 		t.errors.Add(1)
 	}
 	t.times[bucket(took)].Add(1)
+	t.spent.Add(int64(took))
 }
 
 // bucket is where a time is counted.

@@ -38,7 +38,7 @@ type Metrics struct {
 // Description is a metric as the documentation has it.
 type Description struct {
 	Name   string
-	Type   string // counter, gauge or histogram
+	Type   string // counter, gauge, histogram or summary
 	Labels []string
 	Help   string
 }

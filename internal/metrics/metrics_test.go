@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/goleak"
 )
 
@@ -50,7 +51,7 @@ func TestWhatIsCountedCanBeRead(t *testing.T) {
 		return State{
 			Version: "1.2", Daemons: map[string]bool{"lmtpd": true}, Connections: map[string]int{"lmtpd": 3}, Counted: time.Now(),
 			Queues: []Queue{{Name: "incoming", Entries: 5, Oldest: time.Now().Add(-time.Hour)}, {Name: "outgoing", Recipients: 9}},
-			Plugins: []Plugin{{Name: "standard", Up: true, Restarts: 2, Calls: 7, P99: time.Second, Counts: map[string]int64{"held \xff": 3}},
+			Plugins: []Plugin{{Name: "standard", Up: true, Restarts: 2, Calls: 7, P99: time.Second, Spent: 3 * time.Second, Counts: map[string]int64{"held \xff": 3}},
 				{Name: "standard"}, {Name: "\xff"}}, Unserved: map[string]float64{"bounces": 0.5},
 			Disks: []Disk{{Of: "spool", Free: 10, Total: 100, FreeFiles: 1000}}, MTAUp: &up, MTALimit: 8, Full: true,
 		}
@@ -66,12 +67,17 @@ func TestWhatIsCountedCanBeRead(t *testing.T) {
 		`mlist_config_reloads_total{result="failure"} 1`, `mlist_config_last_reload_success 0`, `mlist_build_info{go="`, `mlist_ready{daemon="lmtpd"} 1`,
 		`mlist_queue_entries{queue="incoming"} 5`, `mlist_queue_oldest_seconds{queue="incoming"} 3600`, `mlist_queue_recipients 9`,
 		`mlist_queue_unserved_ratio{queue="bounces"} 0.5`, `mlist_plugin_restarts_total{plugin="standard"} 2`, `mlist_plugin_call_seconds{plugin="standard",quantile="0.99"} 1`,
+		`mlist_plugin_call_seconds_sum{plugin="standard"} 3`, `mlist_plugin_call_seconds_count{plugin="standard"} 7`,
 		`mlist_plugin_counted_total{counter="held ?",plugin="standard"} 3`, `mlist_plugin_up{plugin="?"} 0`, `mlist_trouble{daemon="lmtpd"} 0`,
 		`mlist_disk_free_bytes{of="spool"} 10`, `mlist_spool_full 1`, `mlist_mta_up 0`, "go_goroutines ", "process_resident_memory_bytes ",
 	} {
 		if !strings.Contains(have, "\n"+want) {
 			t.Errorf("there is no %s", want)
 		}
+	}
+	// What promtool check metrics says.
+	if wrong, err := promlint.New(strings.NewReader(have)).Lint(); err != nil || len(wrong) > 0 {
+		t.Errorf("Prometheus' own names and types: %v, %v", wrong, err)
 	}
 	if got, want := m.Totals(), (Totals{Taken: 1, Refused: 1, Prepared: 1, Held: 1, Delivered: 70, Deferred: 2, Bounced: 2}); got != want {
 		t.Errorf("totals %+v, want %+v", got, want)

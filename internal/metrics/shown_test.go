@@ -22,7 +22,11 @@ func known() map[string][]string {
 		"up": nil, "process_resident_memory_bytes": nil, "process_cpu_seconds_total": nil, "go_goroutines": nil,
 	}
 	for _, d := range New().Table() {
-		if d.Type != "histogram" {
+		switch d.Type {
+		case "summary":
+			out[d.Name], out[d.Name+"_sum"], out[d.Name+"_count"] = slices.Concat(d.Labels, []string{"quantile"}), d.Labels, d.Labels
+			continue
+		case "counter", "gauge":
 			out[d.Name] = d.Labels
 			continue
 		}

@@ -37,7 +37,8 @@ type Plugin struct {
 	Name                    string
 	Up                      bool
 	Restarts, Calls, Errors int64
-	P50, P99                time.Duration
+	P50, P99                time.Duration    // that half and nearly all of its calls stayed below
+	Spent                   time.Duration    // in its calls
 	Counts                  map[string]int64 // what its handlers count; the host bounds how many
 }
 
@@ -100,7 +101,7 @@ func newStateCollector(m *Metrics) *stateCollector {
 	add("counter", "plugin_calls_total", "Calls to it.", "plugin")
 	add("counter", "plugin_errors_total", "Calls that failed, or whose reply was not valid.", "plugin")
 	add("counter", "plugin_counted_total", "What its handlers count themselves, under the names that they give.", "plugin", "counter")
-	add("gauge", "plugin_call_seconds", "The time that so much (quantile) of its calls stayed below since it was first started.", "plugin", "quantile")
+	add("summary", "plugin_call_seconds", "What its calls took since it was first started: half (quantile 0.5) and nearly all (0.99) stayed below that.", "plugin")
 	add("gauge", "disk_free_bytes", "What is free where the spool, store, archive or trace lies.", "of")
 	add("gauge", "disk_size_bytes", "The size of that file system.", "of")
 	add("gauge", "disk_free_inodes", "Files that can still be made there.", "of")
@@ -149,8 +150,8 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		count("plugin_restarts_total", p.Restarts, p.Name)
 		count("plugin_calls_total", p.Calls, p.Name)
 		count("plugin_errors_total", p.Errors, p.Name)
-		gauge("plugin_call_seconds", p.P50.Seconds(), p.Name, "0.5")
-		gauge("plugin_call_seconds", p.P99.Seconds(), p.Name, "0.99")
+		ch <- prometheus.MustNewConstSummary(c.descs["plugin_call_seconds"], uint64(p.Calls), p.Spent.Seconds(),
+			map[float64]float64{0.5: p.P50.Seconds(), 0.99: p.P99.Seconds()}, p.Name)
 	}
 	for _, d := range s.Disks {
 		gauge("disk_free_bytes", float64(d.Free), d.Of)
