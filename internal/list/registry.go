@@ -288,8 +288,12 @@ func checkSender(line string) error {
 		return fmt.Errorf("control character in %q", line)
 	}
 	if !strings.HasPrefix(line, "^") {
-		if _, err := address.Parse(line); err != nil {
+		a, err := address.Parse(line)
+		if err != nil {
 			return fmt.Errorf("%w, or a pattern that starts with ^", err)
+		}
+		if strings.Contains(a.Local, "*") { // no mail comes from such an address
+			return fmt.Errorf("%q: * stands for nothing here: want an address, or a pattern that starts with ^", line)
 		}
 		return nil
 	}
@@ -340,7 +344,7 @@ func checkMatch(line string) error {
 // checkFieldMatch takes FIELD: PATTERN.
 func checkFieldMatch(line string) error {
 	field, pattern, ok := strings.Cut(line, ":")
-	if field = strings.TrimSpace(field); !ok || field == "" {
+	if field = strings.TrimSpace(field); !ok || field == "" || strings.TrimSpace(pattern) == "" {
 		return fmt.Errorf("%q: want FIELD: PATTERN", line)
 	}
 	if i := strings.IndexFunc(line, unicode.IsControl); i >= 0 {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"html"
 	"io"
 	"mime/quotedprintable"
 	"regexp"
@@ -24,6 +23,9 @@ import (
 // noteOnce is the note with the hash of the one-time password that the post used.
 const noteOnce = "approved.once"
 
+// whoApproved is what noteAccepted says of a post with a right password: no rule is asked any more.
+const whoApproved = "approved"
+
 // passwordFields are the fields that may have it.
 var passwordFields = []string{"Approved", "Approve", "X-Approved", "X-Approve"}
 
@@ -38,12 +40,12 @@ func approved(_ context.Context, v *view) (finding, error) {
 	for _, text := range append(fields, line) {
 		if hash := v.once(text); hash != "" {
 			v.Notes[noteOnce] = hash
-			return finding{effect: allow, who: "approved"}, nil
+			return finding{effect: allow, who: whoApproved}, nil
 		}
 	}
 	for _, text := range append(fields, line) {
 		if password.Check(v.List.String("moderator_password"), text) {
-			return finding{effect: allow, who: "approved"}, nil
+			return finding{effect: allow, who: whoApproved}, nil
 		}
 	}
 	return finding{}, nil
@@ -105,7 +107,7 @@ func stripPassword(_ context.Context, v *view) (sdk.Verdict, error) {
 	if line == "" {
 		return sdk.Accept, nil
 	}
-	s := stripper{view: v, password: line, right: v.right(line)}
+	s := newStripper(v, line)
 	root, err := v.structure()
 	if err != nil {
 		return sdk.Verdict{}, err
@@ -136,11 +138,52 @@ const maxSearched = 1 << 20
 // stripper takes one password out of the texts of a post.
 type stripper struct {
 	*view
-	password string
-	right    bool
-	past     bool // the first plain text is behind
-	stuck    bool // it could not be taken out somewhere
-	splices  []message.Splice
+	right       bool
+	plain, html form
+	past        bool // the first plain text is behind
+	stuck       bool // it could not be taken out somewhere
+	splices     []message.Splice
+}
+
+// form finds a password, alone and with its name before it, as one kind of text writes it.
+type form struct{ alone, named *regexp.Regexp }
+
+func newForm(pattern string) form {
+	return form{regexp.MustCompile(pattern), regexp.MustCompile(passwordName + pattern)}
+}
+
+// passwordName is what stands before a password in a text, HTML perhaps.
+const passwordName = `(?i:(?:x-)?approved?\s*:)(?:\s|&nbsp;|<[^<>]*>)*`
+
+func newStripper(v *view, text string) stripper {
+	s := stripper{view: v, right: v.right(text)}
+	if len(text) <= password.MaxLength { // else it is no password, and is taken out with its line alone
+		s.plain, s.html = newForm(regexp.QuoteMeta(text)), newForm(htmlPattern(text))
+	}
+	return s
+}
+
+// htmlNames are characters that HTML has names for, and programs use them.
+var htmlNames = map[rune]string{'&': "amp", '<': "lt", '>': "gt", '"': "quot", '\'': "apos", '\u00a0': "nbsp"}
+
+// htmlPattern is a text however HTML may write it: each character as it is, by number or by name,
+// and tags between them.
+func htmlPattern(text string) string {
+	var b strings.Builder
+	for i, r := range text {
+		if i > 0 {
+			b.WriteString("(?:<[^<>]*>)*")
+		}
+		fmt.Fprintf(&b, "(?:%s|&#0*%d;|&#[xX]0*(?i:%x);", regexp.QuoteMeta(string(r)), r, r)
+		if name := htmlNames[r]; name != "" {
+			b.WriteString("|&" + name + ";")
+		}
+		if r == ' ' { // lines are broken there, or kept from that
+			b.WriteString("|[\\s\u00a0]+|&nbsp;|&#0*160;|&#[xX]0*(?i:a0);")
+		}
+		b.WriteString(")")
+	}
+	return b.String()
 }
 
 func (s *stripper) part(p *message.Part, protected bool) error {
@@ -164,7 +207,16 @@ func (s *stripper) part(p *message.Part, protected bool) error {
 		return fmt.Errorf("read a part: %w", err)
 	}
 	text, damaged := decodeAll(p.Encoding, raw)
-	changed := s.without(text, first)
+	form := s.plain
+	if p.Type == "text/html" {
+		form = s.html
+	}
+	changed := s.without(text, form, first)
+	stays, err := s.stays(p, changed, form)
+	if err != nil {
+		return err
+	}
+	s.stuck = s.stuck || stays
 	if bytes.Equal(changed, text) {
 		return nil
 	}
@@ -177,9 +229,9 @@ func (s *stripper) part(p *message.Part, protected bool) error {
 }
 
 // without is a text without the password.
-func (s *stripper) without(text []byte, first bool) []byte {
+func (s *stripper) without(text []byte, form form, first bool) []byte {
 	if first {
-		rest := text
+		rest := bytes.TrimPrefix(text, []byte(byteOrderMark))
 		for len(rest) > 0 {
 			line, after := cutLine(rest)
 			if len(bytes.TrimSpace(line)) > 0 {
@@ -191,32 +243,25 @@ func (s *stripper) without(text []byte, first bool) []byte {
 			rest = after
 		}
 	}
-	for _, form := range []string{s.password, html.EscapeString(s.password)} {
-		text = withoutNamed(text, []byte(form))
-		if s.right {
-			text = bytes.ReplaceAll(text, []byte(form), nil)
-		}
+	if form.named == nil {
+		return text
+	}
+	text = form.named.ReplaceAllLiteral(text, nil)
+	if s.right {
+		text = form.alone.ReplaceAllLiteral(text, nil)
 	}
 	return text
 }
 
-// passwordName is what stands before a password in a text, HTML perhaps.
-var passwordName = regexp.MustCompile(`(?i)(?:x-)?approved?\s*:(?:\s|&nbsp;|<[^<>]*>)*`)
-
-// withoutNamed takes a password out where its name stands before it, and the name.
-func withoutNamed(text, password []byte) []byte {
-	var out []byte
-	done := 0
-	for _, at := range passwordName.FindAllIndex(text, -1) {
-		if at[0] >= done && bytes.HasPrefix(text[at[1]:], password) {
-			out = append(out, text[done:at[0]]...)
-			done = at[1] + len(password)
-		}
+// stays tells whether somebody who reads a text finds the password in it: in a charset in which
+// its octets are others, it could not be taken out.
+func (s *stripper) stays(p *message.Part, text []byte, form form) (bool, error) {
+	if form.alone == nil {
+		return false, nil
 	}
-	if done == 0 {
-		return text
-	}
-	return append(out, text[done:]...)
+	decoded := message.Part{Params: p.Params, End: int64(len(text))}
+	readable, _, err := decoded.Text(message.NewBody(bytes.NewReader(text), 0, decoded.End), decoded.End)
+	return form.alone.MatchString(readable), err
 }
 
 // cutLine cuts text after its first line end.

@@ -7,6 +7,7 @@ import (
 	"mime/quotedprintable"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"golang.org/x/crypto/argon2"
 
@@ -31,6 +32,14 @@ func withPassword(msg string) handlertest.Case {
 		Senders: []sdk.Sender{from("stranger@example.net")}, Envelope: sdk.Envelope{Sender: "stranger@example.net"}}
 }
 
+func utf16le(text string) []byte {
+	var out []byte
+	for _, u := range utf16.Encode([]rune(text)) {
+		out = append(out, byte(u), byte(u>>8))
+	}
+	return out
+}
+
 func TestThePasswordApproves(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString
 	for _, tt := range []struct{ name, header, body, want, wantBody string }{
@@ -42,6 +51,10 @@ func TestThePasswordApproves(t *testing.T) {
 		{name: "as the only line", body: "Approve: " + sesame, want: "accept", wantBody: ""},
 		{name: "in base64", header: "Content-Transfer-Encoding: base64\r\n", body: b64([]byte("Approved: "+sesame+"\r\nhello\r\n")) + "\r\n", want: "accept", wantBody: "aGVsbG8NCg=="},
 		{name: "in quoted-printable", header: "Content-Transfer-Encoding: quoted-printable\r\n", body: "Approved: open=3Csesame>&1\r\ncaf=C3=A9\r\n", want: "accept", wantBody: "caf=C3=A9\r\n"},
+		{name: "after a byte order mark", header: "Content-Type: text/plain; charset=utf-8\r\n", body: "\ufeffApproved: " + sesame + "\r\nhello\r\n", want: "accept", wantBody: "\ufeffhello\r\n"},
+		{name: "after a blank that does not break", header: "Content-Type: text/plain; charset=utf-8\r\n", body: "Approved:\u00a0" + sesame + "\r\nhello\r\n", want: "accept", wantBody: "hello\r\n"},
+		{name: "in UTF-16, where it cannot be taken out", header: "Content-Type: text/plain; charset=utf-16le\r\nContent-Transfer-Encoding: base64\r\n", body: b64(utf16le("Approved: " + sesame + "\r\nhello\r\n")), want: "hold password-stays"},
+		{name: "too long for a password", body: "Approved: " + strings.Repeat("&", 10_000) + "\r\n", want: "hold emergency"},
 		{name: "a wrong one", header: "Approved: guess\r\n", want: "hold emergency"},
 		{name: "in the second line", body: "hello\r\nApproved: " + sesame + "\r\n", want: "hold emergency"},
 		{name: "quoted", body: "> Approved: " + sesame + "\r\n", want: "hold emergency"},
@@ -150,6 +163,9 @@ func TestThePasswordGoesOutNowhere(t *testing.T) {
 		{"HTML in quoted-printable", alternative(plain, "quoted-printable", qp(page))},
 		{"HTML in base64", alternative(plain, "base64", base64.StdEncoding.EncodeToString([]byte(page)))},
 		{"without its name", alternative(plain, "8bit", "<p>open&lt;sesame&gt;&amp;1 hello é</p>")},
+		{"with tags in it", alternative(plain, "8bit", "<p>Approved: <b>open&lt;</b>ses<wbr>ame&gt;&amp;1</p><p>hello é</p>")},
+		{"with characters by number", alternative(plain, "8bit", "<p>Approved: &#111;pen&#60;&#x73;esame&#x3E;&#038;1</p><p>hello é</p>")},
+		{"in two lines of source", alternative(plain, "8bit", "<p>Approved:\r\n  open&lt;sesame>&amp;1</p><p>hello é</p>")},
 		{"twice in one text", alternative(plain+"Approved: "+sesame+"\r\n", "8bit", "<p>hello é</p>")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -160,6 +176,30 @@ func TestThePasswordGoesOutNowhere(t *testing.T) {
 				t.Errorf("it goes out as\n%s", got.Message)
 			}
 		})
+	}
+}
+
+// Programs write quotes and blanks of HTML in several ways.
+func TestWhatHTMLMakesOfAPassword(t *testing.T) {
+	for _, tt := range []struct{ password, page string }{
+		{`say "friend" & enter`, `say "friend" &amp; enter`}, {`say "friend" & enter`, `say &quot;friend&quot;&nbsp;&amp;&#160;enter`},
+		{`say "friend" & enter`, "say &#34;friend&#x22;\r\n  &#38; enter"}, {"l'été", "l&#39;&#233;t&#xE9;"}, {"l'été", "l&apos;été"},
+	} {
+		f := newForm(htmlPattern(tt.password))
+		if got := f.named.ReplaceAllString("<p>Approved: <i>"+tt.page+"</i></p>", ""); got != "<p></i></p>" {
+			t.Errorf("%q leaves of %q: %s", tt.password, tt.page, got)
+		}
+	}
+}
+
+// A site that does not ask rule approved lets nothing pass for a password, and lets none out.
+func TestAPasswordThatNobodyAsksFor(t *testing.T) {
+	c := handlertest.Case{Message: "From: ann@example.org\r\nApproved: " + sesame + "\r\n\r\nApproved: " + sesame + "\r\nhello\r\n",
+		Settings: settings("moderator_password", sesameHash), Config: map[string]any{"rules": []string{"nonmember"}}, Senders: []sdk.Sender{from("ann@example.org", role("member", ""))}}
+	got := handlertest.Run(t, stage(t, "posting"), c)
+	verdict(t, got.Verdict, "accept")
+	if strings.Contains(string(got.Message), "sesame") {
+		t.Errorf("it goes out as\n%s", got.Message)
 	}
 }
 

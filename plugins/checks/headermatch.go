@@ -36,7 +36,7 @@ func parseMatch(line string) (match, error) {
 func parseFieldMatch(line string) (match, error) {
 	field, pattern, ok := strings.Cut(line, ":")
 	field, pattern = strings.TrimSpace(field), strings.TrimSpace(pattern)
-	if !ok || field == "" || strings.ContainsAny(field, " \t") {
+	if !ok || field == "" || pattern == "" || strings.ContainsAny(field, " \t") {
 		return match{}, fmt.Errorf("%q: want FIELD: PATTERN", line)
 	}
 	re, err := regexp.Compile("(?i)" + pattern)

@@ -1,10 +1,6 @@
 package checks
 
 import (
-	"bufio"
-	"encoding/base64"
-	"io"
-	"mime/quotedprintable"
 	"slices"
 	"strings"
 
@@ -70,9 +66,12 @@ func (v *view) structure() (*message.Part, error) {
 	return v.root, nil
 }
 
-// maxText is how much of a text is looked at: more than a hundred lines of any length
-// that people write.
-const maxText = 16 << 10
+// maxText is how much of a text is looked at, as it is encoded: more than a hundred lines of any
+// length that people write.
+const maxText = 32 << 10
+
+// byteOrderMark is what some programs begin a text with.
+const byteOrderMark = "\uFEFF"
 
 // text returns the first lines of the post's first plain text that are not blank.
 func (v *view) text() ([]string, error) {
@@ -88,14 +87,18 @@ func (v *view) text() ([]string, error) {
 	if part == nil || v.Body == nil {
 		return nil, nil
 	}
-	lines := bufio.NewScanner(v.decoded(part))
-	lines.Buffer(make([]byte, 4<<10), maxText+1)
-	for lines.Scan() {
-		if line := strings.TrimSpace(lines.Text()); line != "" {
+	text, cut, err := part.Text(v.Body, maxText)
+	if err != nil {
+		return nil, err
+	}
+	if cut { // what is half a line says something else
+		text = text[:strings.LastIndexByte(text, '\n')+1]
+	}
+	for line := range strings.Lines(strings.TrimPrefix(text, byteOrderMark)) {
+		if line = strings.TrimSpace(line); line != "" {
 			v.lines = append(v.lines, line)
 		}
 	}
-	// What cannot be decoded, or is one long line, ends the text: there is no command in it.
 	return v.lines, nil
 }
 
@@ -110,16 +113,4 @@ func firstText(p *message.Part) *message.Part {
 		}
 	}
 	return nil
-}
-
-// decoded is the beginning of a part, without its transfer encoding.
-func (v *view) decoded(p *message.Part) io.Reader {
-	raw := io.NewSectionReader(v.Body, p.Start, min(p.End-p.Start, 2*maxText))
-	switch p.Encoding {
-	case "base64":
-		return io.LimitReader(base64.NewDecoder(base64.StdEncoding, raw), maxText)
-	case "quoted-printable":
-		return io.LimitReader(quotedprintable.NewReader(raw), maxText)
-	}
-	return io.LimitReader(raw, maxText)
 }

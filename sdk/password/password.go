@@ -78,6 +78,8 @@ func Hash(text string) (string, error) {
 		return "", fmt.Errorf("the password has %d octets, at most %d are allowed", len(text), MaxLength)
 	case !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return "", errors.New("the password has a control character, or is not UTF-8")
+	case strings.HasPrefix(text, "$argon2"):
+		return "", errors.New("that is a hash of a form or of costs that mlist does not take: want argon2id, 64 MiB and 10 passes at most")
 	case text != strings.TrimSpace(text):
 		return "", errors.New("the password begins or ends with a blank, which mail would lose")
 	}
