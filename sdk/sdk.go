@@ -233,6 +233,10 @@ type Envelope struct {
 	Flags     []string // what mlist noted when it took the post in, such as "approved"
 }
 
+// MaxSenders is how many mailboxes of each of From, Reply-To and Sender are looked up. A post that
+// names more is not for a handler to let through unseen.
+const MaxSenders = 10
+
 // Sender is one address that claims to have sent the post.
 type Sender struct {
 	Address     string

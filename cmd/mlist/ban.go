@@ -19,7 +19,7 @@ func (a *app) banCommand() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "ban",
 		Short: "keep addresses off lists: one list, a domain's, or all",
-		Long: `Bans are of an address; of a domain and those below it, as @example.net; or of a pattern that starts with ^ (RE2 syntax, case
+		Long: `Bans are of an address, with all its details (eve+x@example.net); of a domain and those below it, as @example.net; or of a pattern that starts with ^ (RE2 syntax, case
 does not matter, matched from the start of the address). A post by somebody who is banned is discarded.`,
 		Example: `  mlist ban add --list dev@lists.example.org eve@example.net --reason "sells watches"
   mlist ban add --domain lists.example.org @spam.example

@@ -6,6 +6,7 @@ package describe
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -151,28 +152,27 @@ func SubmittedBy(flags []string) []string {
 	return out
 }
 
-// maxSenders bounds what a hostile header can make the store look up.
-const maxSenders = 10
-
 // claim is an address that claims to have sent a post, and where it stands.
 type claim struct {
 	address.Address
 	source string
 }
 
-// claims are those of a message, in the order in which Mailman asks them.
+// claims are those of a message, in the order in which Mailman asks them. Of a field that is there
+// twice both count: a mail program may show either. sdk.MaxSenders bounds what a hostile header can
+// make the store look up, of each field by itself, so that none can hide what another says.
 func claims(envelope string, h *message.Header) []claim {
 	var out []claim
 	add := func(source, text string) {
-		if a, err := address.Parse(text); err == nil && len(out) < maxSenders {
-			out = append(out, claim{a, source})
+		a, err := address.Parse(text)
+		if err != nil || slices.ContainsFunc(out, func(c claim) bool { return c.source == source && c.Key() == a.Key() }) {
+			return
 		}
+		out = append(out, claim{a, source})
 	}
 	field := func(name, source string) {
-		for _, m := range message.ParseMailboxes(h.Get(name)) {
-			if len(out) == maxSenders {
-				return
-			}
+		boxes := h.Mailboxes(name)
+		for _, m := range boxes[:min(len(boxes), sdk.MaxSenders)] {
 			add(source, m.Address)
 		}
 	}
@@ -232,11 +232,4 @@ func sender(c claim, standings []list.Standing, bans map[string]list.Ban) sdk.Se
 	return s
 }
 
-func hasFlag(flags []string, flag string) bool {
-	for _, f := range flags {
-		if f == flag {
-			return true
-		}
-	}
-	return false
-}
+func hasFlag(flags []string, flag string) bool { return slices.Contains(flags, flag) }

@@ -1,7 +1,6 @@
 package list
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -51,9 +50,10 @@ func (b Ban) String() string {
 // maxBan bounds what is banned, in octets.
 const maxBan = 500
 
-// ParseBan reads what is to be banned: an address; @ and a domain, which stands for
-// those below it, too; or a pattern that starts with ^, searched from the start in an
-// address, in RE2's syntax, where case does not matter.
+// ParseBan reads what is to be banned: an address, which stands for those with a detail
+// (eve+x@…), too; @ and a domain, which stands for those below it, too; or a pattern that
+// starts with ^, searched from the start in an address, in RE2's syntax, where case does
+// not matter.
 func ParseBan(text string) (string, error) {
 	text = strings.TrimSpace(text)
 	switch {
@@ -62,8 +62,12 @@ func ParseBan(text string) (string, error) {
 	case strings.IndexFunc(text, unicode.IsControl) >= 0:
 		return "", fmt.Errorf("ban %q: control character", text)
 	case strings.HasPrefix(text, "^"):
-		if _, err := CompileBan(text); err != nil {
+		re, err := CompileBan(text)
+		if err != nil {
 			return "", err
+		}
+		if !slices.ContainsFunc(strangers, func(key string) bool { return !re.MatchString(key) }) {
+			return "", fmt.Errorf("ban %s: that is everybody; the setting emergency holds every post, and default_member_action and default_nonmember_action say what becomes of all", text)
 		}
 		return text, nil
 	case strings.HasPrefix(text, "@"):
@@ -88,12 +92,13 @@ func ParseBan(text string) (string, error) {
 	return a.Key(), nil
 }
 
+// strangers have nothing in common but an @ between letters: a pattern that matches all of them
+// matches everybody.
+var strangers = []string{"q7@x.test", "maria.lopez@mail.example.org", "0_z+k@8.b-9.co.invalid", "用户@例え.jp"}
+
 // CompileBan compiles a ban that is a pattern, to be matched with an address's Key. The
 // group makes ^ count for every alternative.
 func CompileBan(pattern string) (*regexp.Regexp, error) {
-	if pattern == "^" {
-		return nil, errors.New("ban ^: that is everybody")
-	}
 	re, err := regexp.Compile("(?i)^(?:" + pattern + ")")
 	if err != nil {
 		return nil, fmt.Errorf("ban %q: %w", pattern, err)
@@ -101,11 +106,14 @@ func CompileBan(pattern string) (*regexp.Regexp, error) {
 	return re, nil
 }
 
-// maxLabels is of how many domains above an address's one a ban is looked for.
+// maxLabels is how many labels a domain has, at most, that is looked for among bans because an
+// address's domain is below it. Whoever has a domain has as many below it as they like: none is
+// so deep that the ban is not found.
 const maxLabels = 8
 
-// MaxBansOf is how many BansOf returns, at most.
-const MaxBansOf = maxLabels + 1
+// MaxBansOf is how many BansOf returns, at most: the address with and without its detail, its
+// domain, and those above.
+const MaxBansOf = 2 + 1 + maxLabels
 
 // Matcher returns what tells whether an address is meant by what ParseBan returned.
 func Matcher(what string) (func(address.Address) bool, error) {
@@ -122,8 +130,14 @@ func Matcher(what string) (func(address.Address) bool, error) {
 // BansOf returns what a ban of the address may be, other than a pattern.
 func BansOf(a address.Address) []string {
 	out := []string{a.Key()}
-	for domain, ok := a.Domain, true; ok && len(out) <= maxLabels; _, domain, ok = strings.Cut(domain, ".") {
-		out = append(out, "@"+domain)
+	if local, _, ok := strings.Cut(a.Local, "+"); ok && local != "" {
+		out = append(out, address.Address{Local: local, Domain: a.Domain}.Key())
+	}
+	labels := strings.Split(a.Domain, ".")
+	for i := range labels {
+		if i == 0 || len(labels)-i <= maxLabels {
+			out = append(out, "@"+strings.Join(labels[i:], "."))
+		}
 	}
 	return out
 }

@@ -18,13 +18,14 @@ func TestParseBan(t *testing.T) {
 		"a@b@example.net":     "a@b@example.net",
 		"@xn--bcher-kva.test": "@bücher.test",
 		`^.*@example\.net$`:   `^.*@example\.net$`,
+		`^.*[0-9]`:            `^.*[0-9]`,
 	} {
 		if got, err := ParseBan(text); err != nil || got != want {
 			t.Errorf("%q is %q, %v; want %q", text, got, err, want)
 		}
 	}
 	for text, want := range map[string]string{
-		"*@example.net": "* stands for nothing", "a b": "local@domain", "": "local@domain", "eve": "a pattern that starts with ^", "@": "domain", "@a b": "domain", "^": "everybody", "^(": "missing closing )",
+		"*@example.net": "* stands for nothing", "a b": "local@domain", "": "local@domain", "eve": "a pattern that starts with ^", "@": "domain", "@a b": "domain", "^": "everybody", "^.*": "everybody", "^|eve": "everybody", "^()": "everybody", `^[^@]+@.+\.`: "everybody", "^(": "missing closing )",
 		"^a\nb": "control character", "^" + strings.Repeat("x", 600): "longer than",
 	} {
 		if got, err := ParseBan(text); err == nil || !strings.Contains(err.Error(), want) {
@@ -38,8 +39,17 @@ func TestBansOf(t *testing.T) {
 	if want := []string{"eve@a.b.test", "@a.b.test", "@b.test", "@test"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got := BansOf(address.Address{Local: "x", Domain: strings.Repeat("a.", 100) + "test"}); len(got) != 1+maxLabels {
-		t.Errorf("%d of a long domain", len(got))
+	got = BansOf(address.Address{Local: "Eve+x+y", Domain: "b.test"})
+	if want := []string{"eve+x+y@b.test", "eve@b.test", "@b.test", "@test"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := BansOf(address.Address{Local: "+x", Domain: "test"}); !slices.Equal(got, []string{"+x@test", "@test"}) {
+		t.Errorf("%q of what is all detail", got)
+	}
+	long := strings.Repeat("a.", 100) + "spam.test"
+	got = BansOf(address.Address{Local: "x+y", Domain: long})
+	if len(got) != MaxBansOf || !slices.Contains(got, "@"+long) || !slices.Contains(got, "@spam.test") || !slices.Contains(got, "@test") {
+		t.Errorf("of a long domain %q", got)
 	}
 }
 

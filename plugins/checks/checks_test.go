@@ -8,6 +8,7 @@ import (
 
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/handlertest"
+	"github.com/mlist/mlist/sdk/message"
 )
 
 // usual are the settings of a list that sets nothing, as far as checks read them.
@@ -41,6 +42,18 @@ func stage(t *testing.T, name string) sdk.Handler {
 	}
 	t.Fatalf("no stage %q", name)
 	return nil
+}
+
+// limits puts a post through stage limits, sent by those whom its From names.
+func limits(t *testing.T, c handlertest.Case) handlertest.Result {
+	t.Helper()
+	if c.Senders == nil {
+		block, _, _ := strings.Cut(c.Message, "\r\n\r\n")
+		for _, m := range message.ParseHeader([]byte(block + "\r\n")).Mailboxes("From") {
+			c.Senders = append(c.Senders, from(m.Address))
+		}
+	}
+	return handlertest.Run(t, stage(t, "limits"), c)
 }
 
 // verdict compares a verdict with "kind code" or "accept".
@@ -214,6 +227,7 @@ func TestLimits(t *testing.T) {
 		message  string
 		list     string
 		settings []string
+		senders  []sdk.Sender
 		approved bool
 		notes    map[string]string
 		want     string
@@ -227,7 +241,13 @@ func TestLimits(t *testing.T) {
 		{name: "no From", message: "Subject: x\r\nTo: dev@lists.example.org\r\n\r\n", want: "hold bad-from"},
 		{name: "an empty From", message: "Subject: x\r\nFrom: \r\nTo: dev@lists.example.org\r\n\r\n", want: "hold bad-from"},
 		{name: "a From without an address", message: "Subject: x\r\nFrom: Ann\r\nTo: dev@lists.example.org\r\n\r\n", want: "hold bad-from"},
+		{name: "a From whose address is none", message: head + "\r\n", senders: []sdk.Sender{{Address: "ann@example.org", Source: "envelope"}}, want: "hold bad-from"},
 		{name: "two From fields", message: "From: eve@example.net\r\n" + head + "\r\n", want: "hold bad-from"},
+		{name: "two From fields of somebody whose action is accept", message: "From: eve@example.net\r\n" + head + "\r\n", notes: map[string]string{noteAccepted: "member"}, want: "hold bad-from"},
+		{name: "two From fields, with the password", message: "From: eve@example.net\r\n" + head + "\r\n", notes: map[string]string{noteAccepted: whoApproved}, want: "accept"},
+		{name: "ten authors", message: "Subject: x\r\nFrom: ann@example.org" + people(9) + "\r\nTo: dev@lists.example.org\r\n\r\n", want: "accept"},
+		{name: "eleven", message: "Subject: x\r\nFrom: ann@example.org" + people(10) + "\r\nTo: dev@lists.example.org\r\n\r\n", want: "hold bad-from"},
+		{name: "eleven addresses for replies, in two fields", message: head + "Reply-To: ann@example.org" + people(4) + "\r\nReply-To: ann@example.org" + people(5) + "\r\n\r\n", want: "hold bad-from"},
 		{name: "nine recipients", message: "Subject: x\r\nFrom: a@b.example\r\nTo: dev@lists.example.org" + people(8) + "\r\n\r\n", want: "accept"},
 		{name: "ten recipients, as in Mailman", message: "Subject: x\r\nFrom: a@b.example\r\nTo: dev@lists.example.org\r\nCc: x@y.example" + people(8) + "\r\n\r\n", want: "hold too-many-recipients"},
 		{name: "no limit of recipients", message: "Subject: x\r\nFrom: a@b.example\r\nTo: dev@lists.example.org" + people(500) + "\r\n\r\n", settings: []string{"max_num_recipients", "0"}, want: "accept"},
@@ -242,7 +262,7 @@ func TestLimits(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := handlertest.Run(t, stage(t, "limits"), handlertest.Case{Message: tt.message, List: tt.list,
+			got := limits(t, handlertest.Case{Message: tt.message, List: tt.list, Senders: tt.senders,
 				Settings: settings(tt.settings...), Approved: tt.approved, Notes: tt.notes})
 			verdict(t, got.Verdict, tt.want)
 			if string(got.Message) != tt.message {

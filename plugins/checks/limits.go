@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/mlist/mlist/sdk"
@@ -11,14 +12,20 @@ import (
 
 // The rules on what may be posted, whoever sent it.
 
-// badFrom wants one From field (RFC 5322 3.6). With two, what the checks read and what
-// a mail program shows could be different people.
+// badFrom wants one From field (RFC 5322 3.6) with an address, and no more names of who sent the
+// post than are looked up. Otherwise what the checks read and what a mail program shows could be
+// different people; so it is asked even of what passes for its author's sake.
 func badFrom(_ context.Context, v *view) (finding, error) {
 	if n := countFields(v.Header, "From"); n > 1 {
 		return decided(sdk.Hold("bad-from", fmt.Sprintf("The post has %d From fields, where one is allowed.", n))), nil
 	}
-	if len(v.Header.Mailboxes("From")) == 0 {
+	if !slices.ContainsFunc(v.Senders, func(s sdk.Sender) bool { return s.Source == "from" }) {
 		return decided(sdk.Hold("bad-from", "The post has no address in From.")), nil
+	}
+	for _, name := range []string{"From", "Sender", "Reply-To"} {
+		if n := len(v.Header.Mailboxes(name)); n > sdk.MaxSenders {
+			return decided(sdk.Hold("bad-from", fmt.Sprintf("The post has %d addresses in %s; no more than %d are looked up.", n, name, sdk.MaxSenders))), nil
+		}
 	}
 	return finding{}, nil
 }

@@ -5,7 +5,7 @@ func rulesOf(p *patterns) map[string]*rule {
 	out := map[string]*rule{}
 	for _, r := range []rule{
 		{name: "no-sender", help: "nobody says to have sent it", ask: noSender, refuses: true},
-		{name: "approved", help: "has the moderators' password", ask: approved, accepted: stripPassword,
+		{name: "approved", help: "has the moderators' password", ask: approved,
 			atRCPT: func(v *view) bool { return !v.hasPasswords() }},
 		{name: "emergency", help: "the list holds everything", ask: emergency, atRCPT: always},
 		{name: "banned", help: "somebody who is banned says to have sent it", ask: banned, atRCPT: envelopeBanned, personal: always, refuses: true},
@@ -21,7 +21,7 @@ func rulesOf(p *patterns) map[string]*rule {
 			personal: counts("max_posts_per_hour", "max_posts_per_day")},
 		{name: "null-sender", help: "a bounce", ask: nullSender, always: true, atRCPT: always},
 		{name: "auto-reply", help: "the answer of an autoresponder", ask: autoReply, always: true},
-		{name: "bad-from", help: "no From, or two", ask: badFrom},
+		{name: "bad-from", help: "no From, two, or too many names", ask: badFrom, always: true},
 		{name: "administrivia", help: "a command", ask: administrivia},
 		{name: "implicit-dest", help: "the list is not in To or Cc", ask: p.implicitDest},
 		{name: "too-many-recipients", help: "max_num_recipients", ask: tooManyRecipients},

@@ -25,7 +25,7 @@ const arrival = `WITH l AS MATERIALIZED (SELECT id, address_key, domain, local, 
 			AND m.list_id = l.id AND m.role IN (1, 2, 3, 4, 5) AND m.address_key = b.address_key
 	UNION ALL SELECT 2, ` + domainColumns + ` FROM addresses a CROSS JOIN addresses b CROSS JOIN l CROSS JOIN domain_roles d
 		WHERE a.address_key = $2 AND b.person = a.person AND b.address_key <> a.address_key AND d.domain = l.domain AND d.address_key = b.address_key
-	UNION ALL SELECT 3, ` + arrivalBan + ` FROM l CROSS JOIN bans b WHERE ` + scopesOf + ` AND b.what IN ($4, $5, $6, $7, $8, $9, $10, $11, $12)
+	UNION ALL SELECT 3, ` + arrivalBan + ` FROM l CROSS JOIN bans b WHERE ` + scopesOf + ` AND b.what IN ($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 	UNION ALL SELECT 3, ` + arrivalBan + ` FROM l CROSS JOIN bans b WHERE ` + scopesOf + ` AND b.what >= '^' AND b.what < '_'
 	UNION ALL SELECT 4, 0, '', '', 0, 0, 0, 0, 0, o.hash, 0, 0, '', '', 0 FROM l CROSS JOIN approvals o WHERE o.list_id = l.id AND o.used IS NULL AND o.expires > $3`
 

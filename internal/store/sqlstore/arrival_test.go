@@ -15,7 +15,10 @@ func TestALookUpAtRCPTReadsNoWholeTable(t *testing.T) {
 	}
 	defer st.Close()
 	for _, statement := range []string{arrival, standings} {
-		args := []any{"", "", 0, "", "", "", "", "", "", "", "", ""} // more than one of them takes
+		args := make([]any, 3+arrivalBans) // more than one of them takes
+		for i := range args {
+			args[i] = ""
+		}
 		if statement == standings {
 			args = args[:1+lookups]
 		}

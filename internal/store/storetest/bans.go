@@ -52,7 +52,7 @@ var banTests = []test{
 			w.ok(w.AddBan(w.ctx, list.Ban{What: what}))
 		}
 		for addr, want := range map[string]string{
-			"eve@a.test": "eve@a.test", "steve@a.test": "", "eve@x.a.test": "", "any@b.test": "@b.test", "any@sub.b.test": "@b.test", "any@bb.test": "",
+			"eve@a.test": "eve@a.test", "Eve+x@a.test": "eve@a.test", "steve@a.test": "", "eve@x.a.test": "", "any@b.test": "@b.test", "any@sub.b.test": "@b.test", "any+x@1.2.3.4.5.6.7.8.9.10.b.test": "@b.test", "any@bb.test": "",
 			"Spammer@C.test": `^spam.*@c\.test$`, "notspam@c.test": "", "spam@c.test.org": "",
 		} {
 			if want != "" {
