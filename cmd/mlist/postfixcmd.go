@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/mlist/mlist/internal/address"
 	"github.com/mlist/mlist/internal/config"
@@ -92,10 +94,15 @@ what they do not have, so that a list is known at once on all machines that shar
 	flags.BoolVar(&live, "live", false, "have Postfix ask mlist for addresses that its tables do not have, by socketmap")
 	flags.BoolVar(&noMilter, "no-milter", false, "leave smtpd_milters alone")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		for _, d := range domains {
-			if _, err := address.ParseDomain(d); err != nil {
+		for i, d := range domains {
+			parsed, err := address.ParseDomain(d)
+			if err == nil && strings.ContainsAny(parsed, "[]") {
+				err = fmt.Errorf("%s is an address of a machine, and no domain", d)
+			}
+			if err != nil {
 				return usageError{fmt.Errorf("--domain: %w", err)}
 			}
+			domains[i] = parsed
 		}
 		if undo == (len(domains) > 0) || undo && apply {
 			return usageError{errors.New("want --domain, or --undo alone")}
@@ -104,12 +111,39 @@ what they do not have, so that a list is known at once on all machines that shar
 		if err != nil {
 			return err
 		}
+		if apply || undo {
+			if err := w.mayChange(); err != nil {
+				return err
+			}
+			unlock, err := postfix.Lock(cmd.Context(), w.record)
+			if err != nil {
+				return err
+			}
+			defer unlock()
+			// From here on it is done as a whole.
+			cmd.SetContext(context.WithoutCancel(cmd.Context()))
+		}
 		if undo {
 			return a.undoPostfix(cmd, w)
 		}
 		return a.setUpPostfix(cmd, w, domains, wishes{apply: apply, milter: !noMilter, live: live})
 	}
 	return c
+}
+
+// mayChange tells whether Postfix's configuration, and the record beside mlist's, can be changed
+// by whoever asks, before anything is.
+func (w *wiring) mayChange() error {
+	for _, dir := range []string{w.p.Dir, filepath.Dir(w.record)} {
+		if err := unix.Access(dir, unix.W_OK); err != nil {
+			hint := "It is root's to do: sudo mlist postfix setup …"
+			if os.Geteuid() == 0 {
+				hint = "It is on a disk that is mounted read-only, or made immutable; who keeps it so has to change it."
+			}
+			return withHint(fmt.Errorf("%s cannot be changed: %w", dir, err), "%s", hint)
+		}
+	}
+	return nil
 }
 
 // setupJSON is what `postfix setup --json` prints.
@@ -134,6 +168,11 @@ func (a *app) setUpPostfix(cmd *cobra.Command, w *wiring, domains []string, want
 	ctx := cmd.Context()
 	o := postfix.Options{Domains: domains, HandBack: strings.TrimPrefix(w.cfg.Outbound.MTA, "smtp://"),
 		Limit: w.cfg.Outbound.RecipientsPerTransaction, Tables: postfix.Tables{Dir: w.tables}}
+	if r, err := postfix.ReadRecord(w.record); err != nil {
+		return err
+	} else if r != nil {
+		o.Tables = r.Tables
+	}
 	if !strings.HasPrefix(w.cfg.Outbound.MTA, "smtp://") {
 		return withHint(errors.New("outbound.mta is not smtp://HOST:PORT"), "The hand-back port is one of Postfix's smtpd: smtp://127.0.0.1:10025, for instance.")
 	}
@@ -298,10 +337,11 @@ func (a *app) writeTablesAs(ctx context.Context, uid, gid uint32, t postfix.Tabl
 		_, err := a.updateTables(ctx, t)
 		return err
 	}
-	args := []string{"postfix", "tables", "--dir", t.Dir, "--type", t.Type, "--next-hop", t.NextHop}
-	for _, d := range t.Shared {
-		args = append(args, "--shared", d)
+	which, err := json.Marshal(t)
+	if err != nil {
+		return err
 	}
+	args := []string{"postfix", "tables", "--tables", string(which)}
 	if path, named := a.path(); named {
 		args = append([]string{"--config", path}, args...)
 	}
@@ -399,7 +439,7 @@ func (a *app) undoPostfix(cmd *cobra.Command, w *wiring) error {
 
 // postfixTables writes the tables now. Commands and daemons do so by themselves.
 func (a *app) postfixTables() *cobra.Command {
-	var t postfix.Tables
+	var which string
 	c := &cobra.Command{
 		Use:     "tables",
 		Short:   "write the tables by which Postfix knows lists, where they are not as they should be",
@@ -407,32 +447,31 @@ func (a *app) postfixTables() *cobra.Command {
 		Example: "  mlist postfix tables",
 		Args:    between(0, 0, "nothing"),
 	}
-	c.Flags().StringVar(&t.Dir, "dir", "", "where they are; by default where setup put them")
-	c.Flags().StringVar(&t.Type, "type", "", "lmdb, hash, cdb or texthash")
-	c.Flags().StringVar(&t.NextHop, "next-hop", "", "where mail for lists goes")
-	c.Flags().StringArrayVar(&t.Shared, "shared", nil, "a domain that also has users")
-	for _, name := range []string{"dir", "type", "next-hop", "shared"} {
-		_ = c.Flags().MarkHidden(name) // for setup, which writes them before it has written anything down
-	}
+	c.Flags().StringVar(&which, "tables", "", "which, as JSON; by default those that were set up")
+	_ = c.Flags().MarkHidden("tables") // for setup, which writes them before it has written anything down
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		path, _ := a.path()
-		if t.Dir == "" {
-			r, err := postfix.ReadRecord(recordDir(path))
-			if err != nil {
-				return err
+		if which != "" {
+			var t postfix.Tables
+			if err := json.Unmarshal([]byte(which), &t); err != nil {
+				return usageError{fmt.Errorf("--tables: %w", err)}
 			}
-			if r == nil {
-				return withHint(errors.New("no tables: nothing was set up"), "`mlist postfix setup` does.")
-			}
-			c, err := a.load()
-			if err != nil {
-				return err
-			}
-			uid, gid, _ := ownerOf(c)
-			return a.writeTablesAs(cmd.Context(), uid, gid, r.Tables)
+			_, err := a.updateTables(cmd.Context(), t)
+			return err
 		}
-		_, err := a.updateTables(cmd.Context(), t)
-		return err
+		path, _ := a.path()
+		r, err := postfix.ReadRecord(recordDir(path))
+		if err != nil {
+			return err
+		}
+		if r == nil {
+			return withHint(errors.New("no tables: nothing was set up"), "`mlist postfix setup` does.")
+		}
+		c, err := a.load()
+		if err != nil {
+			return err
+		}
+		uid, gid, _ := ownerOf(c)
+		return a.writeTablesAs(cmd.Context(), uid, gid, r.Tables)
 	}
 	return c
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -49,15 +50,59 @@ func (r *Record) write(dir string) error {
 	if err := os.Remove(work); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := writeSynced(work, append(b, '\n')); err != nil {
+	if err := writeSynced(work, append(b, '\n'), 0o644); err != nil {
 		return err
 	}
-	return os.Rename(work, filepath.Join(dir, recordName))
+	if err := os.Rename(work, filepath.Join(dir, recordName)); err != nil {
+		return err
+	}
+	return syncDir(dir)
 }
 
-// Apply makes the plan's changes. Before that it writes down in dir what it will change,
-// and puts copies of main.cf and master.cf there. If Postfix does not like the result, all
-// is taken back.
+// Lock keeps others from setting up or undoing at the same time; it waits for them. Whoever
+// applies a plan or undoes one holds it from before the plan is made.
+func Lock(ctx context.Context, dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("wait for another setup to end (%s): %w", f.Name(), ctx.Err())
+		}
+	}
+}
+
+// files are Postfix's, as text.
+type files struct{ main, master text }
+
+func (p *Instance) read() (files, error) {
+	main, err := os.ReadFile(filepath.Join(p.Dir, "main.cf"))
+	if err != nil {
+		return files{}, err
+	}
+	master, err := os.ReadFile(filepath.Join(p.Dir, "master.cf"))
+	return files{text(main), text(master)}, err
+}
+
+// Apply makes the plan's changes. It tries them on copies first: where Postfix warns of
+// something new there, or does not read from them what was meant, nothing is changed. Before
+// it changes anything it writes down in dir what it will change, and puts copies of main.cf
+// and master.cf there; each of these is then replaced in one step.
 func (p *Instance) Apply(ctx context.Context, plan *Plan, domains []string, dir string) (*Record, error) {
 	old, err := ReadRecord(dir)
 	if err != nil {
@@ -70,9 +115,22 @@ func (p *Instance) Apply(ctx context.Context, plan *Plan, domains []string, dir 
 		}
 		r.Changes = old.Changes
 		r.Domains = union(old.Domains, domains)
-		r.Tables.Shared = union(old.Tables.Shared, plan.Tables.Shared)
+		r.Tables = r.Tables.with(old.Tables)
 	}
 	r.Changes = append(slices.Clone(r.Changes), plan.Changes...)
+	before, err := p.read()
+	if err != nil {
+		return nil, err
+	}
+	after := before
+	for _, c := range plan.Changes {
+		after = c.put(after)
+	}
+	if said, err := p.try(ctx, before, after, plan.Changes); err != nil {
+		return nil, err
+	} else if len(said) > 0 {
+		return nil, fmt.Errorf("with these changes Postfix would say: %s", strings.Join(said, "; "))
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -84,16 +142,7 @@ func (p *Instance) Apply(ctx context.Context, plan *Plan, domains []string, dir 
 	if err := r.write(dir); err != nil {
 		return nil, err
 	}
-	if err := p.makeChanges(ctx, plan.Changes); err != nil {
-		_, undo := p.takeBack(ctx, plan.Changes)
-		if old != nil {
-			undo = errors.Join(undo, old.write(dir))
-		} else {
-			undo = errors.Join(undo, os.Remove(filepath.Join(dir, recordName)))
-		}
-		return nil, errors.Join(err, undo)
-	}
-	return r, nil
+	return r, p.replace(before, after, false)
 }
 
 func union(a, b []string) []string {
@@ -102,67 +151,173 @@ func union(a, b []string) []string {
 	return slices.Compact(out)
 }
 
+// backUp puts copies beside the record, which nobody can read who cannot read the originals.
 func (p *Instance) backUp(dir string, at time.Time) error {
 	for _, name := range []string{"main.cf", "master.cf"} {
-		b, err := os.ReadFile(filepath.Join(p.Dir, name))
+		from := filepath.Join(p.Dir, name)
+		b, err := os.ReadFile(from)
 		if err != nil {
 			return fmt.Errorf("back up: %w", err)
 		}
 		to := filepath.Join(dir, fmt.Sprintf("%s.%s", name, at.Format("20060102T150405.000Z")))
-		if err := writeSynced(to, b); err != nil {
+		if err := writeLike(from, to, b); err != nil {
 			return fmt.Errorf("back up: %w", err)
 		}
 	}
 	return nil
 }
 
-func (p *Instance) makeChanges(ctx context.Context, changes []Change) error {
-	var e edits
-	for _, c := range changes {
-		e.add(c, c.After, true)
-	}
-	if err := p.edit(ctx, e); err != nil {
-		return err
-	}
-	said, err := p.Warnings(ctx)
-	if err == nil && said != "" {
-		err = fmt.Errorf("after the changes Postfix says: %s", said)
-	}
-	return err
-}
-
-// edits are what postconf is asked to do, by its option. Each kind is one command: Postfix
-// waits until a file that has just changed is a second old, whoever reads it.
-type edits map[string][]string
-
-// add gives a parameter or a service a value, or takes it out.
-func (e *edits) add(c Change, value string, set bool) {
-	if *e == nil {
-		*e = edits{}
-	}
-	switch {
-	case c.Service && set:
-		(*e)["-M"] = append((*e)["-M"], c.Name+"="+value)
-	case c.Service:
-		(*e)["-MX"] = append((*e)["-MX"], c.Name)
-	case set:
-		(*e)["-e"] = append((*e)["-e"], c.Name+" = "+value)
-	default:
-		(*e)["-X"] = append((*e)["-X"], c.Name)
-	}
-}
-
-func (p *Instance) edit(ctx context.Context, e edits) error {
+// replace puts changed files in the place of those that are there. The services first, and
+// mainFirst when they go: what main.cf names must be there.
+func (p *Instance) replace(before, after files, mainFirst bool) error {
 	p.params = nil // to be read anew
-	for _, option := range []string{"-e", "-X", "-M", "-MX"} {
-		if len(e[option]) == 0 {
+	order := []struct {
+		name          string
+		before, after text
+	}{{"master.cf", before.master, after.master}, {"main.cf", before.main, after.main}}
+	if mainFirst {
+		slices.Reverse(order)
+	}
+	for _, f := range order {
+		if f.before == f.after {
 			continue
 		}
-		if _, err := p.run(ctx, "postconf", append([]string{option}, e[option]...)...); err != nil {
+		path, err := filepath.EvalSymlinks(filepath.Join(p.Dir, f.name))
+		if err != nil {
+			return err
+		}
+		if now, err := os.ReadFile(path); err != nil {
+			return err
+		} else if text(now) != f.before {
+			return fmt.Errorf("%s was changed by somebody else just now: run this again", path)
+		}
+		work := path + ".mlist-new"
+		if err := os.Remove(work); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := writeLike(path, work, []byte(f.after)); err != nil {
+			return err
+		}
+		if err := os.Rename(work, path); err != nil {
+			return errors.Join(err, os.Remove(work))
+		}
+		if err := syncDir(filepath.Dir(path)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// writeLike writes a new file with the owner and permissions of another, on stable storage.
+func writeLike(like, path string, b []byte) error {
+	info, err := os.Stat(like)
+	if err != nil {
+		return err
+	}
+	if err := writeSynced(path, b, info.Mode().Perm()); err != nil {
+		return err
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
+		return os.Chown(path, int(st.Uid), int(st.Gid))
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// try has Postfix read the changed files from another place, and compares what it finds there
+// with what is meant. It returns what Postfix warns of that it did not warn of before.
+func (p *Instance) try(ctx context.Context, before, after files, changes []Change) (warnings []string, err error) {
+	if before == after {
+		return nil, nil
+	}
+	dir, err := os.MkdirTemp("", "mlist-postfix-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	q := &Instance{Dir: dir, bin: p.bin}
+	for name, t := range map[string]text{"main.cf": after.main, "master.cf": after.master} {
+		path := filepath.Join(dir, name)
+		if err := writeSynced(path, []byte(t), 0o600); err != nil {
+			return nil, err
+		}
+		// Postfix waits until a file is a second old, and nobody changes these.
+		old := time.Now().Add(-time.Minute)
+		if err := os.Chtimes(path, old, old); err != nil {
+			return nil, err
+		}
+	}
+	known, err := p.Warnings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	said, err := q.Warnings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range said {
+		if strings.Contains(line, "config_directory=") {
+			continue // which is not where the copies are
+		}
+		if line = strings.ReplaceAll(line, dir, p.Dir); !slices.Contains(known, line) {
+			warnings = append(warnings, line)
+		}
+	}
+	for _, c := range changes {
+		if have, err := q.has(ctx, c); err != nil {
+			return nil, err
+		} else if !have {
+			return nil, fmt.Errorf("the text of %s has a shape that this does not understand: %s would not be what it has to be (%s); change it by hand", p.Dir, c.Name, c.After)
+		}
+	}
+	return warnings, nil
+}
+
+// has tells whether a change is in effect.
+func (p *Instance) has(ctx context.Context, c Change) (bool, error) {
+	if c.Service {
+		now, err := p.service(ctx, c.Name)
+		return now == oneLine(c.After), err
+	}
+	now, err := p.run(ctx, "postconf", "-h", c.Name)
+	if err != nil {
+		return false, err
+	}
+	have := split(now)
+	for _, item := range c.Added {
+		if !slices.ContainsFunc(have, func(h string) bool { return canonical(h) == canonical(item) }) {
+			return false, nil
+		}
+	}
+	return c.Added != nil || canonical(now) == canonical(c.After), nil
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// put makes one change.
+func (c Change) put(f files) files {
+	if c.Service {
+		lines := strings.NewReplacer(" -o ", "\n    -o ", " flags=", "\n    flags=").Replace(c.After)
+		f.master = f.master.add(lines)
+		return f
+	}
+	at, ok := f.main.param(c.Name)
+	switch {
+	case c.Added == nil:
+		f.main = f.main.assign(c.Name, c.After)
+	case ok:
+		f.main = f.main.insert(at, strings.Join(c.Added, ", "), c.Front)
+	default:
+		f.main = f.main.add(c.Name + " = " + c.After)
+	}
+	return f
 }
 
 // Undo takes back what the record in dir tells of. What was changed since is left alone,
@@ -176,70 +331,81 @@ func (p *Instance) Undo(ctx context.Context, dir string) (notes []string, err er
 		return nil, errNothing
 	}
 	if r.Postfix != p.Dir {
-		return nil, fmt.Errorf("what was set up is in %s, not in %s", r.Postfix, p.Dir)
+		return nil, fmt.Errorf("what was set up is in %s, not in %s: `--postfix %s` undoes that", r.Postfix, p.Dir, r.Postfix)
+	}
+	before, err := p.read()
+	if err != nil {
+		return nil, err
+	}
+	after := before
+	// The last first: each finds what it has left.
+	for _, c := range slices.Backward(r.Changes) {
+		var note string
+		if after, note = c.take(after); note != "" {
+			notes = append(notes, note)
+		}
+	}
+	said, err := p.try(ctx, before, after, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range said {
+		notes = append(notes, "Postfix says: "+line)
 	}
 	if err := p.backUp(dir, time.Now().UTC()); err != nil {
 		return nil, err
 	}
-	if notes, err = p.takeBack(ctx, r.Changes); err != nil {
-		return notes, err
+	if err := p.replace(before, after, true); err != nil {
+		return nil, err
 	}
 	return notes, os.Remove(filepath.Join(dir, recordName))
 }
 
-// takeBack undoes changes, the last first: two of one parameter end where the first began.
-func (p *Instance) takeBack(ctx context.Context, changes []Change) (notes []string, err error) {
-	var e edits
-	seen := map[string]bool{}
-	for i := len(changes) - 1; i >= 0; i-- {
-		c := changes[i]
-		if seen[c.Name] {
-			continue
+// take undoes one change, where it is still there.
+func (c Change) take(f files) (after files, note string) {
+	if c.Service {
+		at, ok := f.master.entry(c.Name)
+		switch {
+		case !ok:
+		case strings.Join(f.master.words(at), " ") != oneLine(c.After):
+			note = fmt.Sprintf("master.cf: %s was changed since, and stays.", c.Name)
+		default:
+			f.master = f.master.without(at)
 		}
-		seen[c.Name] = true
-		for _, earlier := range changes[:i] {
-			if earlier.Name == c.Name {
-				c.Before, c.Set = earlier.Before, earlier.Set
-				c.Added = append(slices.Clone(c.Added), earlier.Added...)
-				break
-			}
-		}
-		note, err := p.undoOne(ctx, &e, c)
-		if err != nil {
-			return notes, err
-		}
-		if note != "" {
-			notes = append(notes, note)
-		}
+		return f, note
 	}
-	return notes, p.edit(ctx, e)
+	at, ok := f.main.param(c.Name)
+	if !ok {
+		return f, ""
+	}
+	now := f.main.value(at)
+	switch {
+	case !c.Set && canonical(now) == canonical(c.After):
+		f.main = f.main.without(at)
+	case c.Added == nil && canonical(now) == canonical(c.After):
+		f.main = f.main.assign(c.Name, c.Before)
+	case c.Added == nil && canonical(now) != canonical(c.Before):
+		note = fmt.Sprintf("main.cf: %s was changed since, and stays: %s", c.Name, now)
+	case c.Added != nil:
+		f.main = c.takeOut(f.main, at)
+	}
+	return f, note
 }
 
-func (p *Instance) undoOne(ctx context.Context, e *edits, c Change) (note string, err error) {
-	if c.Service {
-		now, err := p.service(ctx, c.Name)
-		switch {
-		case err != nil || now == "":
-			return "", err
-		case now != strings.Join(strings.Fields(c.After), " "):
-			return fmt.Sprintf("master.cf: %s was changed since, and stays.", c.Name), nil
-		}
-		e.add(c, "", false)
-		return "", nil
+// takeOut takes a change's items out of a list, whatever that is now.
+func (c Change) takeOut(main text, at span) text {
+	if left, ok := main.extract(at, strings.Join(c.Added, ", "), c.Front); ok {
+		return left
 	}
-	now, set, err := p.raw(ctx, c.Name)
-	switch {
-	case err != nil || !set:
-		return "", err
-	case canonical(now) == canonical(c.After):
-		e.add(c, c.Before, c.Set)
-		return "", nil
-	case c.Added == nil:
-		return fmt.Sprintf("main.cf: %s was changed since, and stays: %s", c.Name, now), nil
-	}
-	left := slices.DeleteFunc(split(now), func(item string) bool {
+	have := split(main.value(at))
+	left := slices.DeleteFunc(slices.Clone(have), func(item string) bool {
 		return slices.ContainsFunc(c.Added, func(added string) bool { return canonical(added) == canonical(item) })
 	})
-	e.add(c, strings.Join(left, ", "), len(left) > 0 || c.Set)
-	return "", nil
+	switch {
+	case len(left) == len(have):
+		return main
+	case len(left) == 0 && !c.Set:
+		return main.without(at)
+	}
+	return main.assign(c.Name, strings.Join(left, ", "))
 }

@@ -5,19 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Options say how mlist is to be wired to Postfix.
 type Options struct {
-	Domains  []string // of lists; Plan finds out which of them also have users
+	Domains  []string // of lists, as address.ParseDomain has them; Plan finds out which of them also have users
 	LMTP     string   // where mlist takes mail: unix:/PATH or inet:HOST:PORT
 	HandBack string   // HOST:PORT where it hands prepared mail back
 	Live     string   // where it answers whether a list exists: unix:/PATH or inet:HOST:PORT; none when empty
 	Milter   string   // where it says no, as smtpd_milters has it; none when empty
 	Limit    int      // recipients of one transaction at the hand-back port
-	Tables   Tables   // Type may be empty: Postfix's default
+	Tables   Tables   // what there is already; of new ones the Dir is enough
 }
 
 // Change is one difference to Postfix's configuration.
@@ -29,6 +31,7 @@ type Change struct {
 	After   string `json:"after"`
 	// Added are the items that a list got: undoing takes them out of whatever the list is then.
 	Added []string `json:"added,omitempty"`
+	Front bool     `json:"front,omitempty"` // they stand before what was there
 	Why   string   `json:"why"`
 }
 
@@ -43,27 +46,26 @@ type Plan struct {
 // Plan finds out what mlist needs that is not there. It changes nothing.
 func (p *Instance) Plan(ctx context.Context, o Options) (*Plan, error) {
 	b := &planner{p: p, ctx: ctx, plan: &Plan{Tables: o.Tables}}
-	if b.plan.Tables.Type == "" {
-		if err := b.chooseType(); err != nil {
-			return nil, err
-		}
+	if err := b.chooseType(); err != nil {
+		return nil, err
 	}
 	b.plan.Tables.NextHop = transportName + ":" + o.LMTP
+	if len(o.Domains) == 0 {
+		return nil, errors.New("no domain of lists is named")
+	}
 	for _, d := range o.Domains {
-		if err := b.domain(strings.ToLower(d)); err != nil {
+		if err := b.domain(d); err != nil {
 			return nil, err
 		}
 	}
 	steps := []func() error{
 		b.route,
 		func() error { return b.existence(o.Live) },
+		b.aliases,
 		b.delimiter,
 		func() error { return b.milter(o.Milter) },
 		b.patience,
-		func() error {
-			return b.service(transportName+"/unix", transportName+" unix - - n - 10 lmtp -o lmtp_data_done_timeout=60s -o lmtp_line_length_limit=0 flags=X",
-				"the way in: Postfix hands list mail over here")
-		},
+		func() error { return b.wayIn(o.LMTP) },
 		func() error { return b.handBack(o.HandBack, o.Limit) },
 	}
 	for _, step := range steps {
@@ -71,6 +73,7 @@ func (p *Instance) Plan(ctx context.Context, o Options) (*Plan, error) {
 			return nil, err
 		}
 	}
+	b.plan.Tables = b.plan.Tables.with(o.Tables)
 	return b.plan, nil
 }
 
@@ -99,6 +102,12 @@ func (b *planner) chooseType() error {
 		return err
 	}
 	types := strings.Fields(have)
+	if t := b.plan.Tables.Type; t != "" {
+		if !slices.Contains(types, t) {
+			return fmt.Errorf("mlist's tables are of the type %s, which this Postfix no longer has: `mlist postfix setup --undo`, and then this again", t)
+		}
+		return nil
+	}
 	for _, t := range []string{def, "lmdb", "hash", "cdb"} {
 		if slices.Contains(types, t) && slices.Contains([]string{"lmdb", "hash", "cdb"}, t) {
 			b.plan.Tables.Type = t
@@ -134,26 +143,8 @@ func (b *planner) domain(d string) error {
 		return fmt.Errorf("%s is in virtual_alias_domains, where mail only goes on to other domains: take it out there, or give the lists a domain of their own", d)
 	}
 	b.dedicated = append(b.dedicated, d)
+	b.plan.Tables.Dedicated = append(b.plan.Tables.Dedicated, d)
 	return nil
-}
-
-// holds tells whether a domain is in a list parameter, which may name tables.
-func (p *Instance) holds(ctx context.Context, param, domain string) (bool, error) {
-	value, err := p.Param(ctx, param)
-	if err != nil {
-		return false, err
-	}
-	for _, item := range split(value) {
-		if strings.EqualFold(item, domain) {
-			return true, nil
-		}
-		if strings.Contains(item, ":") && !strings.HasPrefix(item, "{") {
-			if found, err := p.lookup(ctx, item, domain); err != nil || found != "" {
-				return err == nil, err
-			}
-		}
-	}
-	return false, nil
 }
 
 func (b *planner) route() error {
@@ -165,10 +156,18 @@ func (b *planner) route() error {
 			if err != nil {
 				return err
 			}
-			if !routed {
-				pairs = append(pairs, fmt.Sprintf("{%s=%s}", d, b.plan.Tables.NextHop))
+			known, err := b.p.holds(b.ctx, "relay_domains", d)
+			if err != nil {
+				return err
 			}
-			domains = append(domains, d)
+			for _, d := range spellings(d) {
+				if !routed {
+					pairs = append(pairs, fmt.Sprintf("{%s=%s}", d, b.plan.Tables.NextHop))
+				}
+				if !known {
+					domains = append(domains, d)
+				}
+			}
 		}
 		if err := b.add("relay_domains", domains, false, "mail for the lists' domain is taken"); err != nil {
 			return err
@@ -176,9 +175,31 @@ func (b *planner) route() error {
 		if len(pairs) > 0 {
 			items = append(items, "inline:{ "+strings.Join(pairs, ", ")+" }")
 		}
+		for _, d := range b.dedicated {
+			table, err := b.p.swallower(b.ctx, d, b.plan.Tables.Dir)
+			if err != nil {
+				return err
+			}
+			if table != "" {
+				b.plan.Tables.Routed = append(b.plan.Tables.Routed, d)
+				b.note("%s has a next hop for all addresses in %s, which would win over one for the domain: mlist's stands before it, by regular expression.", table, d)
+			}
+		}
+		if len(b.plan.Tables.Routed) > 0 {
+			items = append(items, b.plan.Tables.Table(routes))
+		}
 	}
 	if len(b.plan.Shared) > 0 {
 		items = append(items, b.plan.Tables.Table(transport))
+		for _, d := range b.plan.Shared {
+			table, err := b.p.swallower(b.ctx, d, b.plan.Tables.Dir)
+			if err != nil {
+				return err
+			}
+			if table != "" {
+				b.note("%s has a next hop for all addresses in %s, and so for those of bounces and confirmations, which have a + in them: have it leave out -bounces+ and -confirm+.", table, d)
+			}
+		}
 		b.note("A new list in %s works once Postfix has seen the new table, 10 seconds later at most.", strings.Join(b.plan.Shared, ", "))
 	}
 	return b.add("transport_maps", items, true, "list mail goes to mlist")
@@ -186,17 +207,13 @@ func (b *planner) route() error {
 
 // routed tells whether a domain's mail goes to mlist already.
 func (b *planner) routed(domain string) (bool, error) {
-	value, err := b.p.Param(b.ctx, "transport_maps")
-	if err != nil {
-		return false, err
-	}
-	for _, table := range split(value) {
-		hop, err := b.p.lookup(b.ctx, table, domain)
-		if err != nil || hop != "" {
-			return hop == b.plan.Tables.NextHop, err
+	for _, d := range spellings(domain) {
+		hop, _, err := b.p.first(b.ctx, "transport_maps", d, b.plan.Tables.Dir)
+		if err != nil || hop != b.plan.Tables.NextHop {
+			return false, err
 		}
 	}
-	return false, nil
+	return true, nil
 }
 
 // liveTable is mlist's socketmap as a look-up table. By proxymap, for smtpd may be in a chroot.
@@ -211,8 +228,9 @@ func (b *planner) existence(live string) error {
 		if err != nil {
 			return err
 		}
-		if len(others) > 0 {
-			items = append(items, "inline:{ "+strings.Join(others, ", ")+" }")
+		if others { // before mlist's own, of which they are independent then
+			b.plan.Tables.Others = true
+			items = []string{b.plan.Tables.Table(elsewhere), table}
 		}
 		if live != "" { // last: Postfix asks only for what nothing before it has
 			items = append(items, liveTable(live))
@@ -226,49 +244,113 @@ func (b *planner) existence(live string) error {
 		b.note("Lists in %s are in the tables alone: Postfix must know where their mail goes, too, and asking mlist for that would have all of this machine's mail wait for it.",
 			strings.Join(b.plan.Shared, ", "))
 	}
-	if b.local {
-		value, err := b.p.Param(b.ctx, "local_recipient_maps")
+	for _, class := range []struct {
+		shared bool
+		param  string
+	}{{b.local, "local_recipient_maps"}, {b.virtual, "virtual_mailbox_maps"}} {
+		if !class.shared {
+			continue
+		}
+		value, err := b.p.Param(b.ctx, class.param)
 		if err != nil {
 			return err
 		}
-		if value != "" { // empty: every address is taken as it is
-			if err := b.add("local_recipient_maps", []string{table}, true, why); err != nil {
-				return err
-			}
+		if value == "" { // a table of lists alone would have every user refused
+			b.note("%s is empty: Postfix takes every address in %s, and bounces what it cannot deliver. That stays as it is; lists need nothing there.", class.param, strings.Join(b.plan.Shared, ", "))
+			continue
 		}
-	}
-	if b.virtual {
-		return b.add("virtual_mailbox_maps", []string{table}, true, why)
+		// Behind what is there, which then needs no table of mlist's for users.
+		if err := b.add(class.param, []string{table}, false, why); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// otherRelays are the other domains that Postfix relays for, as keys of a table, if it
-// takes every address in them today: with a table of recipients it would refuse them all.
-func (b *planner) otherRelays() ([]string, error) {
+// otherRelays tells whether Postfix relays for other domains, too, and takes every address in
+// them today: with a table of lists alone it would refuse them all.
+func (b *planner) otherRelays() (bool, error) {
 	maps, err := b.p.Param(b.ctx, "relay_recipient_maps")
 	if err != nil || maps != "" {
-		return nil, err
+		return false, err
 	}
-	domains, err := b.p.Param(b.ctx, "relay_domains")
+	value, err := b.p.Param(b.ctx, "relay_domains")
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	var out []string
-	for _, d := range split(domains) {
-		if slices.Contains(b.dedicated, strings.ToLower(d)) {
+	for _, d := range split(value) {
+		if slices.ContainsFunc(b.dedicated, func(own string) bool { return strings.EqualFold(own, d) }) {
 			continue
 		}
-		if strings.ContainsAny(d, ":/{") {
-			return nil, fmt.Errorf("relay_domains has %s, and relay_recipient_maps is empty: Postfix takes every address in those domains, and would refuse them all "+
-				"with a table of mlist's alone. Give relay_recipient_maps a table for them first", d)
+		if strings.HasPrefix(d, "!") {
+			continue
 		}
-		out = append(out, fmt.Sprintf("{@%s=any}", d))
-	}
-	if out != nil {
+		if !strings.ContainsAny(d, ":/") {
+			if own, err := b.p.holds(b.ctx, "mydestination", d); err != nil {
+				return false, err
+			} else if own {
+				continue // not relayed
+			}
+		}
 		b.note("Postfix takes every address in the other domains of relay_domains. That stays as it is; it bounces what it cannot deliver there.")
+		return true, nil
 	}
-	return out, nil
+	return false, nil
+}
+
+// aliases has the addresses that every domain must have (RFC 5321 4.5.1, RFC 2142) go to the
+// machine's postmaster, and lists win over a catch-all.
+func (b *planner) aliases() error {
+	origin, err := b.p.origin(b.ctx)
+	if err != nil {
+		return err
+	}
+	var pairs []string
+	for _, d := range b.dedicated {
+		if strings.EqualFold(origin, d) {
+			b.note("%s is this machine's own domain (myorigin), and of lists alone: nobody takes mail for postmaster@%s. Have it be an alias, in virtual_alias_maps.", d, d)
+			continue
+		}
+		for _, name := range []string{"postmaster", "abuse"} {
+			if hit, _, err := b.p.first(b.ctx, "virtual_alias_maps", name+"@"+d, b.plan.Tables.Dir); err != nil {
+				return err
+			} else if hit != "" {
+				continue
+			}
+			for _, d := range spellings(d) {
+				pairs = append(pairs, fmt.Sprintf("{%s@%s=postmaster}", name, d))
+			}
+		}
+	}
+	if len(pairs) > 0 {
+		if err := b.add("virtual_alias_maps", []string{"inline:{ " + strings.Join(pairs, ", ") + " }"}, false,
+			"every domain must have a postmaster: this machine's"); err != nil {
+			return err
+		}
+	}
+	for _, d := range b.plan.Shared {
+		if hit, _, err := b.p.first(b.ctx, "virtual_alias_maps", "@"+d, b.plan.Tables.Dir); err != nil {
+			return err
+		} else if hit == "" {
+			continue
+		}
+		return b.add("virtual_alias_maps", []string{b.plan.Tables.Table(recipients)}, true, "lists are not swallowed by the catch-all of "+d)
+	}
+	return nil
+}
+
+// origin is the domain of addresses that have none.
+func (p *Instance) origin(ctx context.Context) (string, error) {
+	value, err := p.Param(ctx, "myorigin")
+	if err != nil || !strings.HasPrefix(value, "/") {
+		return value, err
+	}
+	text, err := os.ReadFile(value)
+	if err != nil {
+		return "", fmt.Errorf("myorigin: %w", err)
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	return strings.TrimSpace(first), nil
 }
 
 func (b *planner) delimiter() error {
@@ -276,7 +358,7 @@ func (b *planner) delimiter() error {
 	if err != nil || strings.Contains(value, "+") {
 		return err
 	}
-	return b.set("recipient_delimiter", value+"+", nil, "dev-bounces+ann=example.net is dev-bounces, with something behind it")
+	return b.set(Change{Name: "recipient_delimiter", After: value + "+", Why: "dev-bounces+ann=example.net is dev-bounces, with something behind it"})
 }
 
 func (b *planner) milter(where string) error {
@@ -292,7 +374,7 @@ func (b *planner) milter(where string) error {
 			return nil
 		}
 	}
-	item := "{ " + where + ", default_action=accept, connect_timeout=5s, command_timeout=10s, content_timeout=30s }"
+	item := "{ " + where + ", protocol=6, default_action=accept, connect_timeout=5s, command_timeout=10s, content_timeout=30s }"
 	return b.add("smtpd_milters", []string{item}, false, "a post that its list would reject is refused while the sender is connected; a stopped mlist refuses nothing")
 }
 
@@ -302,44 +384,140 @@ func (b *planner) patience() error {
 	if err != nil || value != "" {
 		return err
 	}
-	return b.set(name, "100", nil, "one list that answers 4xx is no reason to keep mail of the others waiting")
+	return b.set(Change{Name: name, After: "100", Why: "one list that answers 4xx is no reason to keep mail of the others waiting"})
 }
 
+// wayIn wants the service that hands list mail over.
+func (b *planner) wayIn(lmtp string) error {
+	if hostPort, ok := strings.CutPrefix(lmtp, "inet:"); ok {
+		if host, _, err := net.SplitHostPort(hostPort); err == nil {
+			if err := b.family(host, "lmtpd.listen", "reach mlist"); err != nil {
+				return err
+			}
+		}
+	}
+	const name = transportName + "/unix"
+	have, err := b.p.service(b.ctx, name)
+	if err != nil {
+		return err
+	}
+	if f := strings.Fields(have); len(f) > 7 && f[7] != "lmtp" {
+		return fmt.Errorf("master.cf has a service %s already, for something else (%.60s): give that another name, there and in transport_maps, and run this again", transportName, have)
+	}
+	return b.service(name, transportName+" unix - - n - 10 lmtp -o lmtp_data_done_timeout=60s -o lmtp_line_length_limit=0 flags=X",
+		"the way in: Postfix hands list mail over here")
+}
+
+// family wants Postfix to speak the protocol of an address.
+func (b *planner) family(host, key, what string) error {
+	value, err := b.p.Param(b.ctx, "inet_protocols")
+	if err != nil {
+		return err
+	}
+	ip := net.ParseIP(host)
+	protocols := split(value)
+	if ip == nil || slices.Contains(protocols, "all") {
+		return nil
+	}
+	need, other := "ipv4", "[::1]"
+	if ip.To4() == nil {
+		need, other = "ipv6", "127.0.0.1"
+	}
+	if slices.Contains(protocols, need) {
+		return nil
+	}
+	return fmt.Errorf("inet_protocols = %s: with the address %s Postfix could not %s, and might not even start; have %s in mlist.toml name %s in its place, `systemctl reload mlist`, and run this again", value, host, what, key, other)
+}
+
+// handBack wants the port where prepared mail comes in.
 func (b *planner) handBack(hostPort string, limit int) error {
-	host, _, err := net.SplitHostPort(hostPort)
+	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil {
 		return fmt.Errorf("hand-back port %q: %w", hostPort, err)
 	}
-	ip := net.ParseIP(host)
-	if ip == nil || !ip.IsLoopback() {
+	var network string
+	switch ip := net.ParseIP(host); {
+	case strings.EqualFold(host, "localhost"):
+		network = "127.0.0.0/8,[::1]"
+	case ip == nil || !ip.IsLoopback():
 		b.note("Prepared mail goes to %s, which is not on this machine: what is needed there is in etc/postfix/master.cf.", hostPort)
 		return nil
+	case ip.To4() == nil:
+		network = "[" + ip.String() + "]"
+	default:
+		network = ip.String()
 	}
-	network := ip.String()
-	if ip.To4() == nil {
-		network = "[" + network + "]"
+	if err := b.family(host, "outbound.mta", "listen there"); err != nil {
+		return err
+	}
+	name := hostPort + "/inet"
+	if have, err := b.p.service(b.ctx, name); err != nil {
+		return err
+	} else if have == "" {
+		if err := b.free(host, port); err != nil {
+			return err
+		}
+	} else if !strings.Contains(have, handBackLog) {
+		return portTaken(hostPort, fmt.Sprintf("master.cf has it already, for something else (%.60s)", have))
 	}
 	options := []string{
-		handBackLog, "mynetworks=" + network, "smtpd_milters=", "smtpd_client_restrictions=", "smtpd_helo_restrictions=",
+		handBackLog, "mynetworks=" + network, "smtpd_milters=", "content_filter=", "smtpd_proxy_filter=", "smtpd_client_restrictions=", "smtpd_helo_restrictions=",
 		"smtpd_sender_restrictions=", "smtpd_relay_restrictions=permit_mynetworks,reject", "smtpd_recipient_restrictions=",
-		"smtpd_data_restrictions=", "smtpd_end_of_data_restrictions=", "smtpd_tls_security_level=none", fmt.Sprintf("smtpd_recipient_limit=%d", limit), "smtpd_hard_error_limit=1000",
+		"smtpd_data_restrictions=", "smtpd_end_of_data_restrictions=", "smtpd_reject_unlisted_sender=no", "smtpd_tls_security_level=none", fmt.Sprintf("smtpd_recipient_limit=%d", limit), "smtpd_hard_error_limit=1000",
 		"smtpd_error_sleep_time=0", "smtpd_authorized_verp_clients=" + network, "smtpd_client_event_limit_exceptions=" + network, "message_size_limit=0",
 		"receive_override_options=no_unknown_recipient_checks,no_header_body_checks,no_milters", "local_header_rewrite_clients=",
 	}
-	return b.service(hostPort+"/inet", hostPort+" inet n - n - - smtpd -o "+strings.Join(options, " -o "),
+	return b.service(name, hostPort+" inet n - n - - smtpd -o "+strings.Join(options, " -o "),
 		"the way back: prepared mail comes in here, from this machine only, and is not checked again")
 }
 
-// service wants an entry of master.cf. One that is there and is ours stays as it is.
+func portTaken(hostPort, why string) error {
+	return fmt.Errorf("%s is no port for prepared mail: %s; choose another port in mlist.toml (outbound.mta), and run this again", hostPort, why)
+}
+
+// free wants a port that nobody has: Postfix ends when it is to listen at one that is taken.
+func (b *planner) free(host, port string) error {
+	hostPort := net.JoinHostPort(host, port)
+	services, err := b.p.run(b.ctx, "postconf", "-M")
+	if err != nil {
+		return err
+	}
+	number, _ := net.LookupPort("tcp", port)
+	for entry := range strings.Lines(services) {
+		f := strings.Fields(entry)
+		if len(f) < 8 || f[1] != "inet" {
+			continue
+		}
+		at, service, err := net.SplitHostPort(f[0])
+		if err != nil {
+			at, service = "", f[0]
+		}
+		if n, err := net.LookupPort("tcp", service); err != nil || n != number {
+			continue
+		}
+		if at == "" || strings.EqualFold(at, "localhost") || strings.EqualFold(host, "localhost") || at == host {
+			return portTaken(hostPort, fmt.Sprintf("master.cf has %s already (%.60s)", f[0], strings.TrimSpace(entry)))
+		}
+	}
+	l, err := net.Listen("tcp", hostPort)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return portTaken(hostPort, "another program listens there")
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return portTaken(hostPort, "this machine has no such address")
+	case err != nil:
+		return nil // not ours to open, as a port below 1024 may be
+	}
+	return l.Close()
+}
+
+// service wants an entry of master.cf. One that is there stays as it is.
 func (b *planner) service(name, entry, why string) error {
 	have, err := b.p.service(b.ctx, name)
 	if err != nil || have == entry {
 		return err
 	}
 	if have != "" {
-		if !strings.HasPrefix(name, transportName+"/") && !strings.Contains(have, handBackLog) {
-			return fmt.Errorf("master.cf has %s already, for something else (%.60s): choose another port in mlist.toml (outbound.mta), and run this again", name, have)
-		}
 		b.note("master.cf has %s already, somewhat different from what this would write. It stays as it is.", name)
 		return nil
 	}
@@ -368,7 +546,10 @@ func (b *planner) add(name string, items []string, front bool, why string) error
 	if err != nil {
 		return err
 	}
-	value = strings.Join(strings.Fields(value), " ")
+	value = oneLine(value)
+	if effective == "" {
+		value = "" // a default that says so at length
+	}
 	after := strings.Join(missing, ", ")
 	switch {
 	case value != "" && front:
@@ -376,18 +557,17 @@ func (b *planner) add(name string, items []string, front bool, why string) error
 	case value != "":
 		after = value + ", " + after
 	}
-	return b.set(name, after, missing, why)
+	return b.set(Change{Name: name, After: after, Added: missing, Front: front, Why: why})
 }
 
 // canonical is an item without the blanks that mean nothing.
 func canonical(item string) string { return strings.Join(strings.Fields(item), "") }
 
-func (b *planner) set(name, after string, added []string, why string) error {
-	before, set, err := b.p.raw(b.ctx, name)
-	if err != nil {
+func (b *planner) set(c Change) (err error) {
+	if c.Before, c.Set, err = b.p.raw(b.ctx, c.Name); err != nil {
 		return err
 	}
-	b.plan.Changes = append(b.plan.Changes, Change{Name: name, Before: before, Set: set, After: after, Added: added, Why: why})
+	b.plan.Changes = append(b.plan.Changes, c)
 	return nil
 }
 

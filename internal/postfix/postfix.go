@@ -12,8 +12,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -32,7 +34,8 @@ var ErrNone = errors.New("there is no Postfix here: no postconf in PATH or /usr/
 // commandTime is what one of Postfix's commands may take.
 const commandTime = 30 * time.Second
 
-// Find finds Postfix's commands; dir "" is its default instance.
+// Find finds Postfix's commands; dir "" is the instance that MAIL_CONFIG names, as for all
+// of Postfix's own commands, or the default one.
 func Find(ctx context.Context, dir string) (*Instance, error) {
 	path, err := exec.LookPath("postconf")
 	if err != nil {
@@ -42,12 +45,20 @@ func Find(ctx context.Context, dir string) (*Instance, error) {
 	}
 	p := &Instance{Dir: dir, bin: filepath.Dir(path)}
 	if p.Dir == "" {
+		p.Dir = os.Getenv("MAIL_CONFIG")
+	}
+	if p.Dir == "" {
 		if p.Dir, err = p.run(ctx, "postconf", "-d", "-h", "config_directory"); err != nil {
 			return nil, err
 		}
 	}
 	// Postfix warns of a directory that is not spelled as its main.cf does.
-	p.Dir = filepath.Clean(p.Dir)
+	if p.Dir, err = filepath.Abs(p.Dir); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(p.Dir, "main.cf")); err != nil {
+		return nil, fmt.Errorf("this is no configuration directory of Postfix: %w", err)
+	}
 	return p, nil
 }
 
@@ -78,11 +89,22 @@ func (p *Instance) runBoth(ctx context.Context, name string, args ...string) (st
 	return strings.TrimRight(out.String(), "\n"), strings.TrimSpace(said.String()), err
 }
 
-// Warnings is what postconf has to say of the configuration, or "".
-func (p *Instance) Warnings(ctx context.Context) (string, error) {
+// Warnings are what postconf has to say of the configuration, a line each, without the
+// numbers of lines, which change with each line that is added.
+func (p *Instance) Warnings(ctx context.Context) ([]string, error) {
 	_, said, err := p.runBoth(ctx, "postconf", "-n")
-	return said, err
+	var out []string
+	for line := range strings.Lines(said) {
+		line = strings.TrimSpace(line)
+		if _, after, ok := strings.Cut(line, "postconf: warning: "); ok {
+			line = after
+		}
+		out = append(out, lineNumber.ReplaceAllString(line, ""))
+	}
+	return out, err
 }
+
+var lineNumber = regexp.MustCompile(`, line \d+`)
 
 // Param is a parameter in effect, with the parameters in it expanded. All are read at
 // once, and again after a change.
@@ -165,22 +187,34 @@ func (p *Instance) chroot(ctx context.Context, fields []string) (bool, error) {
 	return level == "0", err
 }
 
-// lookup asks a table for a key, as Postfix does; "" if it has none.
+// lookup asks a table for a key, as Postfix does; "" if it has none. A table that Postfix asks
+// through its proxy is asked directly: the proxy runs only while Postfix does.
 func (p *Instance) lookup(ctx context.Context, table, key string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "postmap"), "-c", p.Dir, "-q", key, table)
+	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "postmap"), "-c", p.Dir, "-q", key, strings.TrimPrefix(table, "proxy:"))
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() == 1 && said.Len() == 0 {
+	if errors.As(err, &exit) && exit.ExitCode() == 1 && !failed(said.String()) {
 		return "", nil
 	}
 	if err != nil {
 		return "", fmt.Errorf("ask %s for %s: %w: %s", table, key, err, strings.TrimSpace(said.String()))
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// failed tells whether one of Postfix's commands said more than warnings: of those main.cf
+// may be the cause, and all commands repeat them.
+func failed(said string) bool {
+	for line := range strings.Lines(said) {
+		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, ": warning: ") {
+			return true
+		}
+	}
+	return false
 }
 
 // Reload has a running Postfix read its configuration again. Whether it runs is told.

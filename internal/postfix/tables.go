@@ -10,6 +10,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -21,21 +22,42 @@ import (
 // stopped mlist harms no other mail. A change is one rename: Postfix sees the old one or
 // the new one, never half of one.
 type Tables struct {
-	Dir     string   `json:"dir"`
-	Type    string   `json:"type"`             // such as "hash" or "lmdb"; what postmap makes
-	Shared  []string `json:"shared,omitempty"` // domains that also have users
-	NextHop string   `json:"next_hop"`         // such as "mlist:unix:/run/mlist/lmtp.sock"
+	Dir       string   `json:"dir"`
+	Type      string   `json:"type"`                // such as "hash" or "lmdb"; what postmap makes
+	Dedicated []string `json:"dedicated,omitempty"` // domains of lists alone
+	Shared    []string `json:"shared,omitempty"`    // domains that also have users
+	NextHop   string   `json:"next_hop"`            // such as "mlist:unix:/run/mlist/lmtp.sock"
+	// Others says that there is a table elsewhere, Routed which domains need the table routes.
+	Others bool     `json:"others,omitempty"`
+	Routed []string `json:"routed,omitempty"`
+}
+
+// with joins what two set-ups need; t is the later one.
+func (t Tables) with(old Tables) Tables {
+	t.Dedicated, t.Shared, t.Routed = union(old.Dedicated, t.Dedicated), union(old.Shared, t.Shared), union(old.Routed, t.Routed)
+	t.Others = t.Others || old.Others
+	return t
 }
 
 const (
-	recipients = "recipients"
-	transport  = "transport"
+	recipients = "recipients" // lists' addresses, as themselves
+	transport  = "transport"  // lists' addresses in shared domains: mlist
+
+	// Two of regular expressions, which are other only after another setup:
+	elsewhere = "elsewhere" // any address but those in dedicated domains
+	routes    = "routes"    // any address in some dedicated domains: mlist
 )
 
-// Table names one of the two as Postfix's configuration does.
-func (t Tables) Table(name string) string { return t.Type + ":" + filepath.Join(t.Dir, name) }
+// Table names one of them as Postfix's configuration does.
+func (t Tables) Table(name string) string {
+	kind := t.Type
+	if name == elsewhere || name == routes {
+		kind = "regexp"
+	}
+	return kind + ":" + filepath.Join(t.Dir, name)
+}
 
-// heading stands at the top of both files.
+// heading stands at the top of all files.
 const heading = "# Written by mlist at every change of its lists: a change made here is lost with the next.\n"
 
 // Update writes what is not as it should be. lists are the addresses of all lists, aliases
@@ -45,13 +67,15 @@ const heading = "# Written by mlist at every change of its lists: a change made 
 func (t Tables) Update(ctx context.Context, lists iter.Seq2[address.Address, error], site string) (changed bool, err error) {
 	var known, routed []string
 	add := func(a address.Address) {
-		key := strings.ToLower(a.String())
-		if strings.ContainsAny(key, " \t\"#\\") {
-			return // a key that postmap's text cannot hold, and Postfix would not ask for
-		}
-		known = append(known, key+" list\n")
-		if slices.Contains(t.Shared, strings.ToLower(a.Domain)) {
-			routed = append(routed, key+" "+t.NextHop+"\n")
+		for _, domain := range spellings(a.Domain) {
+			key := strings.ToLower(address.Address{Local: a.Local, Domain: domain}.String())
+			if strings.ContainsAny(key, " \t\"") || key[0] == '#' {
+				continue // what postmap's text cannot hold, and Postfix would not ask for
+			}
+			known = append(known, key+" "+key+"\n")
+			if slices.Contains(t.Shared, strings.ToLower(a.Domain)) {
+				routed = append(routed, key+" "+t.NextHop+"\n")
+			}
 		}
 	}
 	for l, err := range lists {
@@ -65,12 +89,37 @@ func (t Tables) Update(ctx context.Context, lists iter.Seq2[address.Address, err
 			add(address.Address{Local: site, Domain: l.Domain})
 		}
 	}
-	if changed, err = t.write(ctx, transport, routed); err != nil {
+	fixed := map[string]string{}
+	if t.Others && len(t.Dedicated) > 0 {
+		fixed[elsewhere] = "!" + within(t.Dedicated) + " any\n"
+	}
+	if len(t.Routed) > 0 {
+		fixed[routes] = within(t.Routed) + " " + strings.ReplaceAll(t.NextHop, "$", "$$") + "\n"
+	}
+	for name, line := range fixed {
+		more, err := t.write(ctx, name, []string{line})
+		if changed = changed || more; err != nil {
+			return changed, err
+		}
+	}
+	more, err := t.write(ctx, transport, routed)
+	if changed = changed || more; err != nil {
 		return changed, err
 	}
 	// Last: what Postfix takes in, it must know where to send.
-	more, err := t.write(ctx, recipients, known)
+	more, err = t.write(ctx, recipients, known)
 	return changed || more, err
+}
+
+// within is a regular expression for any address in some domains.
+func within(domains []string) string {
+	var all []string
+	for _, d := range domains {
+		for _, d := range spellings(d) {
+			all = append(all, regexp.QuoteMeta(d))
+		}
+	}
+	return "/@(" + strings.Join(all, "|") + ")$/"
 }
 
 func (t Tables) write(ctx context.Context, name string, lines []string) (bool, error) {
@@ -78,50 +127,65 @@ func (t Tables) write(ctx context.Context, name string, lines []string) (bool, e
 	lines = slices.Compact(lines)
 	text := []byte(heading + strings.Join(lines, ""))
 	path := filepath.Join(t.Dir, name)
-	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, text) && t.made(path) {
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, text) && t.made(name) {
 		return false, nil
 	}
-	if err := t.replace(ctx, path, text); err != nil {
+	if err := t.replace(ctx, name, text); err != nil {
 		return false, fmt.Errorf("write Postfix's table %s: %w", path, err)
 	}
 	return true, nil
 }
 
-// suffix is what postmap puts behind the name of a table that it makes.
-func (t Tables) suffix() string {
-	switch t.Type {
+// suffix is what postmap puts behind the name of a table that it makes; "" if Postfix reads
+// the text itself.
+func (t Tables) suffix(name string) string {
+	switch kind, _, _ := strings.Cut(t.Table(name), ":"); kind {
 	case "hash", "btree":
 		return ".db"
-	case "texthash":
+	case "texthash", "regexp":
 		return ""
+	default:
+		return "." + kind // lmdb, cdb
 	}
-	return "." + t.Type // lmdb, cdb
 }
 
-// made tells whether what was made of a text is no older than it: a crash between the two
-// renames leaves that.
-func (t Tables) made(path string) bool {
+// names are those of the tables that there should be.
+func (t Tables) names() []string {
+	out := []string{transport, recipients}
+	if t.Others && len(t.Dedicated) > 0 {
+		out = append(out, elsewhere)
+	}
+	if len(t.Routed) > 0 {
+		out = append(out, routes)
+	}
+	return out
+}
+
+// made tells whether a table is there, and what was made of a text is no older than it: a
+// crash between the two renames leaves that.
+func (t Tables) made(name string) bool {
+	path := filepath.Join(t.Dir, name)
 	text, err := os.Stat(path)
 	if err != nil {
 		return false
 	}
-	table, err := os.Stat(path + t.suffix())
+	table, err := os.Stat(path + t.suffix(name))
 	return err == nil && !table.ModTime().Before(text.ModTime())
 }
 
 // replace makes the table beside the one that is there, then renames: the text first, for
 // Postfix warns of a table that is older than its text.
-func (t Tables) replace(ctx context.Context, path string, text []byte) error {
+func (t Tables) replace(ctx context.Context, name string, text []byte) error {
 	work, err := os.MkdirTemp(t.Dir, ".new-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(work)
-	fresh := filepath.Join(work, filepath.Base(path))
-	if err := writeSynced(fresh, text); err != nil {
+	path, fresh, suffix := filepath.Join(t.Dir, name), filepath.Join(work, name), t.suffix(name)
+	if err := writeSynced(fresh, text, 0o644); err != nil {
 		return err
 	}
-	if t.suffix() != "" {
+	if suffix != "" {
 		p, err := Find(ctx, "")
 		if err != nil {
 			return err
@@ -130,27 +194,27 @@ func (t Tables) replace(ctx context.Context, path string, text []byte) error {
 		if _, err := p.run(ctx, "postmap", t.Type+":"+fresh); err != nil {
 			return err
 		}
-		if err := os.Chmod(fresh+t.suffix(), 0o644); err != nil {
+		if err := os.Chmod(fresh+suffix, 0o644); err != nil {
 			return err
 		}
 	}
 	if err := os.Rename(fresh, path); err != nil {
 		return err
 	}
-	if t.suffix() == "" {
+	if suffix == "" {
 		return nil
 	}
-	return os.Rename(fresh+t.suffix(), path+t.suffix())
+	return os.Rename(fresh+suffix, path+suffix)
 }
 
-func writeSynced(path string, text []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+func writeSynced(path string, text []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(text)
 	if err == nil {
-		err = f.Chmod(0o644) // whatever the umask is
+		err = f.Chmod(mode) // whatever the umask is
 	}
 	if err == nil {
 		err = f.Sync()
