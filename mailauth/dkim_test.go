@@ -379,15 +379,23 @@ func TestASignatureCoversWhatReadersSee(t *testing.T) {
 	}
 }
 
-// What outbound sends has a space where a CR ended no line: that is what must verify.
+// What outbound sends has a space where a CR ended no line: that is what must verify. A line
+// that begins with one belongs to the field above then.
 func TestALoneCRIsSignedAsItIsSent(t *testing.T) {
 	k := rsaKey("lists.example.net", "2026a")
-	msg := "From: a@b.example\r\nSubject: one\rtwo\r\n\r\nthree\rfour\r\n\r\r\n"
-	out := signed(t, k, msg)
-	at := strings.Index(out, "From:")
-	sent := out[:at] + strings.NewReplacer("\r\n", "\r\n", "\r", " ").Replace(out[at:])
-	if got := verify(t, published(t, []*Key{k}), sent).DKIM[0]; got.Result != Pass {
-		t.Errorf("%s: %s", got.Result, got.Reason)
+	dns := published(t, []*Key{k})
+	for _, msg := range []string{
+		"From: a@b.example\r\nSubject: one\rtwo\r\n\r\nthree\rfour\r\n\r\r\n",
+		"From: a@b.example\r\n\rTo: c@d.example\r\nSubject: one\r\n\r\nthree\r\n",
+		"From: a@b.example\n\rSubject: one\n\r\n\rthree\n\r",
+		"\rFrom: a@b.example\r\nSubject: one\r\n\r\nthree\r\n",
+	} {
+		out := sealed(t, k, dns, signed(t, k, msg))
+		lines := strings.ReplaceAll(strings.ReplaceAll(out, "\r\n", "\n"), "\r", " ")
+		got := verify(t, dns, crlfs(lines))
+		if got.DKIM[0].Result != Pass || got.ARC.Result != Pass {
+			t.Errorf("%q: %+v", msg, got)
+		}
 	}
 }
 

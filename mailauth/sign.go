@@ -1,6 +1,7 @@
 package mailauth
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -150,7 +151,7 @@ func signedNames(x *fieldIndex, more ...string) []string {
 // copies with the same body. The field goes above all others. at is the time of signing; the
 // same makes the same signature.
 func (k *Key) Sign(h *message.Header, bodyHash []byte, at time.Time) (string, error) {
-	x := indexSent(h)
+	x := indexFields(asSent(h))
 	return k.signMessage(x, "DKIM-Signature", "v=1", signedNames(x), bodyHash, at)
 }
 
@@ -194,18 +195,15 @@ func wrapText(s string) string {
 	return b.String()
 }
 
-// indexSent is indexFields of the fields as mlist sends them: a CR that ends no line is a
-// space then.
-func indexSent(h *message.Header) *fieldIndex {
-	x := indexFields(h)
-	for _, fields := range x.byName {
-		for i, raw := range fields {
-			if strings.Count(raw, "\r") != strings.Count(raw, "\r\n") {
-				fields[i] = strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(raw, "\r\n", "\n"), "\r", " "), "\n", "\r\n")
-			}
-		}
+// asSent is a header block as mlist sends it: a CR that ends no line is a space then, and what
+// such a CR began belongs to the field above.
+func asSent(h *message.Header) *message.Header {
+	block := h.Bytes()
+	if bytes.Count(block, crOnly) == bytes.Count(block, crlf) {
+		return h
 	}
-	return x
+	lines := bytes.ReplaceAll(bytes.ReplaceAll(block, crlf, []byte("\n")), crOnly, blank)
+	return message.ParseHeader(bytes.ReplaceAll(lines, []byte("\n"), crlf))
 }
 
 // Set is an ARC set: the values of its three fields. They go above all others, the results
@@ -232,7 +230,8 @@ func (k *Key) Seal(h *message.Header, bodyHash []byte, chain Chain, results stri
 	}
 	i := "i=" + strconv.Itoa(n)
 	set := Set{Results: i + "; " + results}
-	x := indexSent(h)
+	h = asSent(h)
+	x := indexFields(h)
 	var err error
 	set.Signature, err = k.signMessage(x, amsName, i, signedNames(x, "DKIM-Signature"), bodyHash, at)
 	if err != nil {
