@@ -28,7 +28,7 @@ func Stages() []sdk.Stage {
 		Handler: &stage{Config{
 			MIMEHeaders: []string{"Message", "Date", "From", "To", "Cc", "Subject", "Message-ID", "Keywords", "In-Reply-To", "References", "Content-Type",
 				"MIME-Version", "Content-Transfer-Encoding", "Precedence", "Reply-To", "List-Post"},
-			PlainHeaders: []string{"Message", "Date", "From", "Subject", "To", "Cc", "Message-ID", "Keywords", "Content-Type"},
+			PlainHeaders: []string{"Message", "Date", "From", "To", "Cc", "Subject", "Message-ID", "Keywords", "Content-Type"},
 		}},
 	}}
 }
@@ -36,7 +36,7 @@ func Stages() []sdk.Stage {
 // Config is the table [plugin.digest].
 type Config struct {
 	MIMEHeaders  []string `json:"mime_digest_keep_headers" help:"fields of posts that MIME digests show; those of MIME always stay"`
-	PlainHeaders []string `json:"plain_digest_keep_headers" help:"fields of posts that plain digests show, in this order; Message is its number in the digest"`
+	PlainHeaders []string `json:"plain_digest_keep_headers" help:"fields of posts that plain digests show, in this order, which is RFC 1153's; Message is the number in the digest, Content-Type is said of text that is not ASCII"`
 }
 
 // Validate refuses what is no name of a field.

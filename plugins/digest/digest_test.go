@@ -274,6 +274,25 @@ func TestAPlainDigestCanBeTakenApart(t *testing.T) {
 	}
 }
 
+// What RFC 1153 says of an enclosed message: these fields in this order, no empty lines around
+// the text, and of the lines in it none that is one between messages. What is said of the content
+// is true of what stands there, so that a program that takes the digest apart can show it.
+func TestMessagesOfAPlainDigestAreAsRFC1153HasThem(t *testing.T) {
+	post := crlf("Content-Type: multipart/alternative; boundary=b\nKeywords: one, two\nMessage-ID: <1@x.test>\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\nReceived: from a\n" +
+		"Cc: =?utf-8?q?Doe=2C_J=C3=BCrgen?= <j@x.test>, Plain Name <p@x.test>\nTo: team: dev@lists.example.org;\n" +
+		"From: =?utf-8?q?boss=40corp=2Etest=3E=2C?= <eve@x.test>\nMIME-Version: 1.0\nDate: Mon, 2 Mar 2026 10:00:00 +0100\n\n" +
+		"--b\nContent-Type: text/html\n\n<p>no</p>\n--b\nContent-Type: text/plain\n\n \n\t\n  indented\n\n" + strings.Repeat("-", 30) + " \nbye\n  \n\n--b--\n")
+	got := compose(t, "plain", map[string]string{"digest_header": strings.Repeat("-", 70) + "\n", "digest_footer": ""}, post, crlf("Subject: two\nContent-Type: text/plain; charset=iso-8859-1\n\nd\xe9j\xe0 vu\n"))
+	body := strings.ReplaceAll(string(got.Body), "\r\n", "\n")
+	_, rest, ok := strings.Cut(body, "\n\n"+strings.Repeat("-", 70)+"\n\n")
+	want := "Message: 1\nDate: Mon, 2 Mar 2026 10:00:00 +0100\nFrom: \"boss@corp.test>,\" <eve@x.test>\nTo: dev@lists.example.org\nCc: \"Doe, Jürgen\" <j@x.test>, Plain Name <p@x.test>\n" +
+		"Subject: Grüße\nMessage-ID: <1@x.test>\nKeywords: one, two\n\n  indented\n\n " + strings.Repeat("-", 30) + " \nbye\n\n" + strings.Repeat("-", 30) + "\n\n" +
+		"Message: 2\nSubject: two\nContent-Type: text/plain; charset=utf-8\n\ndéjà vu\n\n" + strings.Repeat("-", 30) + "\n\nEnd of Dev Digest, Vol 2, Issue 3\n" + strings.Repeat("*", 33) + "\n"
+	if !ok || rest != want {
+		t.Errorf("behind the preamble stands\n%s\nwant\n%s", rest, want)
+	}
+}
+
 func TestWhatIsTooMuchIsCutWithAWord(t *testing.T) {
 	long := "From: a@x.test\r\nSubject: " + strings.Repeat("s", 2000) + "\r\nMessage-ID: <l@x>\r\n\r\n" + strings.Repeat("a long line ", 1000) + "\r\n"
 	big := "From: a@x.test\r\nSubject: big\r\nArchived-At: <https://lists.example.org/archives/dev/message/BIG/>\r\n\r\n" + strings.Repeat("0123456789012345678901234567890123456789\r\n", 10_000)
@@ -320,6 +339,12 @@ func TestOddDigests(t *testing.T) {
 	for _, message := range []string{samples[0], issue()} {
 		if _, err := handlertest.TryStages(t, handlertest.Case{Message: message, Envelope: sdk.Envelope{Flags: []string{sdk.FlagDigest}}, Notes: map[string]string{"digest.form": "mime"}}, Stages()...); err == nil {
 			t.Errorf("a digest was made of\n%s", message)
+		}
+	}
+	few := (&stage{Config{MIMEHeaders: []string{"Subject"}}}).config
+	for _, name := range []string{"MIME-Version", "content-type", "Content-Transfer-Encoding", "subject"} {
+		if !(&digest{config: &few}).keeps(name) {
+			t.Errorf("field %s goes", name)
 		}
 	}
 	if err := (&Config{MIMEHeaders: []string{"a b"}}).Validate(); err == nil {

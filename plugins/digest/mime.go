@@ -70,8 +70,7 @@ func (d *digest) trim(i int, room *int) error {
 		kept = append(kept, fmt.Sprintf("Message: %d%s", i+1, eol)...)
 	}
 	for f := range p.header.Fields() {
-		content := strings.HasPrefix(strings.ToLower(f.Name), "content-")
-		if !content && (strings.EqualFold(f.Name, "Message") || !d.keeps(f.Name) || len(kept)+len(f.Raw) > maxPostFields) || len(f.Raw) > *room-len(kept) {
+		if !isMIME(f.Name) && (strings.EqualFold(f.Name, "Message") || !d.keeps(f.Name) || len(kept)+len(f.Raw) > maxPostFields) || len(f.Raw) > *room-len(kept) {
 			continue
 		}
 		kept = append(kept, f.Raw...)
@@ -83,9 +82,15 @@ func (d *digest) trim(i int, room *int) error {
 	return d.splice(p.part.Start, p.block, kept)
 }
 
+// isMIME tells whether a field is one that lets a body be read.
+func isMIME(name string) bool {
+	name = strings.ToLower(name)
+	return name == "mime-version" || strings.HasPrefix(name, "content-")
+}
+
 // keeps tells whether MIME digests show a field.
 func (d *digest) keeps(name string) bool {
-	return slices.ContainsFunc(d.config.MIMEHeaders, func(k string) bool { return strings.EqualFold(k, name) })
+	return isMIME(name) || slices.ContainsFunc(d.config.MIMEHeaders, func(k string) bool { return strings.EqualFold(k, name) })
 }
 
 func (d *digest) splice(at, del int64, insert []byte) error {

@@ -3,6 +3,8 @@ package digest
 import (
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/mlist/mlist/sdk/htmltext"
 	"github.com/mlist/mlist/sdk/message"
@@ -27,14 +29,13 @@ const (
 // plain makes the digest one text.
 func (d *digest) plain() error {
 	var b strings.Builder
-	b.WriteString(d.masthead() + "\n" + d.contents() + "\n\n" + afterPreamble + "\n\n")
+	b.WriteString(guard(d.masthead()+"\n"+d.contents()) + "\n\n" + afterPreamble + "\n\n")
 	for i := range d.posts {
-		b.WriteString(d.fields(i) + "\n")
 		text, err := d.text(i, min(maxPost, maxTexts-b.Len()))
 		if err != nil {
 			return err
 		}
-		b.WriteString(text + "\n" + between + "\n\n")
+		b.WriteString(d.fields(i, text) + "\n" + text + "\n" + between + "\n\n")
 	}
 	if footer := d.footer(); footer != "" {
 		b.WriteString("Subject: " + d.say("digest_footer_title") + "\n\n" + guard(footer) + "\n" + between + "\n\n")
@@ -55,22 +56,58 @@ func (d *digest) become(text string) error {
 	return d.splice(0, d.Body.Size(), octets)
 }
 
-// fields are those that a plain digest shows of a post, decoded.
-func (d *digest) fields(i int) string {
+// fields are those that a plain digest shows of a post, decoded. Content-Type is that of the
+// text which stands below them: the post's own is not.
+func (d *digest) fields(i int, text string) string {
 	var b strings.Builder
 	for _, name := range d.config.PlainHeaders {
-		if strings.EqualFold(name, "Message") {
+		switch strings.ToLower(name) {
+		case "message":
 			fmt.Fprintf(&b, "Message: %d\n", i+1)
+			continue
+		case "content-type":
+			if strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
+				b.WriteString(name + ": text/plain; charset=utf-8\n")
+			}
 			continue
 		}
 		for _, value := range d.posts[i].header.Values(name) {
-			if text := oneLine(message.DecodeText(value)); text != "" {
+			decode := message.DecodeText
+			if hasAddresses[strings.ToLower(name)] {
+				decode = people
+			}
+			if text := oneLine(decode(value)); text != "" {
 				b.WriteString(wrap(name+": "+text, 8))
 			}
 		}
 	}
 	return b.String()
 }
+
+// hasAddresses are the fields of people.
+var hasAddresses = map[string]bool{"from": true, "to": true, "cc": true, "reply-to": true, "sender": true}
+
+// people are the mailboxes of a field, with names that cannot be taken for addresses.
+func people(value string) string {
+	all := message.ParseMailboxes(value)
+	if len(all) == 0 {
+		return message.DecodeText(value)
+	}
+	out := make([]string, len(all))
+	for i, m := range all {
+		switch name := oneLine(m.Name); {
+		case name == "":
+			out[i] = m.Address
+		case strings.ContainsAny(name, `()<>[]:;@\,."`):
+			out[i] = `"` + quotes.Replace(name) + `" <` + m.Address + ">"
+		default:
+			out[i] = name + " <" + m.Address + ">"
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+var quotes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // text is what a post says, with a word about what it has beside. limit is in octets.
 func (d *digest) text(i, limit int) (string, error) {
@@ -86,7 +123,7 @@ func (d *digest) text(i, limit int) (string, error) {
 	if err := t.add(root); err != nil {
 		return "", err
 	}
-	out := strings.Trim(t.text.String(), "\n")
+	out := withoutBlank(t.text.String())
 	if out == "" && len(t.beside) == 0 {
 		out = d.say("digest_no_text")
 	}
@@ -101,6 +138,18 @@ func (d *digest) text(i, limit int) (string, error) {
 		out = strings.TrimLeft(out+"\n\n", "\n") + strings.Join(t.beside, "\n")
 	}
 	return guard(out + "\n"), nil
+}
+
+// withoutBlank takes lines of nothing but white space from the start and the end of a text.
+func withoutBlank(s string) string {
+	s = strings.TrimRightFunc(s, unicode.IsSpace)
+	for {
+		line, rest, more := strings.Cut(s, "\n")
+		if !more || strings.TrimSpace(line) != "" {
+			return s
+		}
+		s = rest
+	}
 }
 
 // guard keeps lines of a text from being taken for those between posts.
@@ -182,7 +231,7 @@ func (t *texts) read(p *message.Part) error {
 		said, whole = htmltext.Render(said, t.room)
 		cut = cut || !whole
 	}
-	said = strings.Trim(text.Clean(said), "\n")
+	said = withoutBlank(text.Clean(said))
 	if len(said) > t.room {
 		said, cut = strings.ToValidUTF8(said[:t.room], ""), true
 	}
