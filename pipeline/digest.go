@@ -79,7 +79,8 @@ func (d *Daemon) mine(a address.Address) bool {
 	return set.Contains(segment.KeyOf(a.Key()))
 }
 
-// closeDue closes an issue of every list for which it is time.
+// closeDue closes an issue of every list for which it is time. One of which that fails does not
+// keep the others.
 func (d *Daemon) closeDue(ctx context.Context) error {
 	var waiting []store.Waiting // lists whose readers wait: not all lists
 	for w, err := range d.store.WaitingDigests(ctx) {
@@ -98,11 +99,11 @@ func (d *Daemon) closeDue(ctx context.Context) error {
 		if err == nil && due(l, w, d.now()) {
 			err = d.closeIssue(ctx, l)
 		}
-		if err != nil {
-			return err
+		if err != nil && ctx.Err() == nil {
+			d.log.Error("close a digest", "list", w.List, "err", err)
 		}
 	}
-	return nil
+	return ctx.Err()
 }
 
 // due tells whether what waits is to go out now.
@@ -238,17 +239,18 @@ func digestReaders(mode list.Mode) store.Filter {
 	return store.Filter{Roles: []list.Role{list.Member}, Modes: []list.Mode{mode}, Statuses: []list.Status{list.Enabled}}
 }
 
-// issueID is the id of the entry that an issue in a form becomes: always the same.
-func issueID(l *list.List, issue store.Digest, form string) spool.ID {
+// issueID is the id of the entry that an issue in a form becomes: always the same, also if the
+// list gets another name before the issue is filed again.
+func issueID(issue store.Digest, form string) spool.ID {
 	h := fnv.New32a()
-	fmt.Fprintf(h, "%s %d %d %s", l.Address.Key(), issue.Volume, issue.Issue.Issue, form)
+	fmt.Fprintf(h, "%d %d %d %s", issue.ListID, issue.Volume, issue.Issue.Issue, form)
 	sum := h.Sum32()
 	return spool.MakeID(uint64(issue.Closed.UnixMicro()), sum^sum>>25)
 }
 
 // fileForm puts one message into incoming, unless it is or was there.
 func (d *Daemon) fileForm(ctx context.Context, l *list.List, issue store.Digest, posts []store.Archived, form string) error {
-	id := issueID(l, issue, form)
+	id := issueID(issue, form)
 	if filed, err := d.store.IsFiled(ctx, l.ID, string(id)); err != nil || filed {
 		return err
 	}

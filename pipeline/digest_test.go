@@ -359,6 +359,25 @@ func TestWhoLeavesDigestsGetsTheLastOne(t *testing.T) {
 	}
 }
 
+func TestAListWhoseDigestFailsKeepsNoOther(t *testing.T) {
+	w := newWorld(t, stagesFunc(digesting))
+	w.reader("mime@x.test", list.MIMEDigest)
+	other := w.include("other@lists.test", nil, list.Membership{Address: addr(t, "mime@x.test"), Mode: list.MIMEDigest})
+	w.post(numbered(1))
+	w.postTo(other.Address.String(), numbered(2))
+	w.idle()
+	w.later(48 * time.Hour)
+	d := w.daemon
+	broken := New(*d.cfg.Load(), w.spool, stumblingStore{w.store, &stumbler{at: 1}}, stagesFunc(digesting), d.log)
+	broken.now = d.now
+	_ = broken.closeDue(t.Context())
+	waits := w.waits()
+	got, err := w.store.WaitingDigest(t.Context(), other.ID)
+	if err != nil || waits+got.Posts != 1 {
+		t.Errorf("%d and %d posts wait, %v", waits, got.Posts, err)
+	}
+}
+
 // stumbler fails once, at a step, before or after that was taken: as a crash does.
 type stumbler struct {
 	steps, at int

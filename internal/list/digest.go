@@ -32,12 +32,13 @@ var weekdays = map[string]time.Weekday{"sunday": time.Sunday, "monday": time.Mon
 // DigestHour is the last moment up to now at which the list's schedule has a digest sent, of
 // what came before it.
 func (s *Settings) DigestHour(now time.Time) time.Time {
-	at := func(days int) time.Time {
-		return time.Date(now.Year(), now.Month(), now.Day()-days, s.DigestSendHour, 0, 0, 0, now.Location())
-	}
 	for days := 0; ; days++ {
-		t := at(days)
-		if t.After(now) || s.DigestSchedule == "weekly" && t.Weekday() != weekdays[s.DigestWeekday] {
+		day := time.Date(now.Year(), now.Month(), now.Day()-days, 0, 0, 0, 0, time.UTC)
+		t := time.Date(day.Year(), day.Month(), day.Day(), s.DigestSendHour, 0, 0, 0, now.Location())
+		if t.Day() != day.Day() {
+			t = t.Add(time.Hour) // a day that begins at one, where clocks go forward at midnight
+		}
+		if t.After(now) || s.DigestSchedule == "weekly" && day.Weekday() != weekdays[s.DigestWeekday] {
 			continue
 		}
 		return t

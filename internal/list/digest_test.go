@@ -57,6 +57,22 @@ func TestDigestHour(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	santiago, err := time.LoadLocation("America/Santiago")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Sunday, 6 September 2026, begins at one there.
+	sunday := Defaults()
+	sunday.DigestSchedule, sunday.DigestWeekday, sunday.DigestSendHour = "weekly", "sunday", 0
+	for now, want := range map[string]string{"2026-09-06 12:00": "2026-09-06 01:00", "2026-09-05 23:30": "2026-08-30 00:00", "2026-09-13 12:00": "2026-09-13 00:00"} {
+		at, err := time.ParseInLocation("2006-01-02 15:04", now, santiago)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sunday.DigestHour(at).Format("2006-01-02 15:04"); got != want {
+			t.Errorf("in Santiago, now %s: %s, want %s", now, got, want)
+		}
+	}
 	for _, c := range []struct {
 		schedule, weekday string
 		hour              int

@@ -91,6 +91,9 @@ func (c *scoring) moveRole(r *store.ListRole, from, to address.Address, by, why 
 	if r.Role != list.Member {
 		return nil
 	}
+	if _, err := c.exec(c.q.moveOwed, r.ListID, key(from), key(to), spelling(to)); err != nil {
+		return err
+	}
 	_, err = c.exec(c.q.dropScore, r.ListID, key(from))
 	return errors.Join(err,
 		c.history(key(from), c.now(), "moved", by, "to "+to.String()+"; "+why),

@@ -54,7 +54,7 @@ type queries struct {
 	clearArchive, clearOwed, pruneOwed                                  *sql.Stmt
 	waiting, closePosts, addDigest, setIssue, lockIssue                 *sql.Stmt
 	assignOwed, copyOwed, fileDigest, usedPlaces, dropUsed              *sql.Stmt
-	freeUsed, modeOf, owe, unowe                                        *sql.Stmt
+	freeUsed, modeOf, owe, unowe, moveOwed                              *sql.Stmt
 	noticeOf, countNotices, addNotice, prunePosts, pruneNotices         *sql.Stmt
 	addRequest, requestOf, requestByToken, tellRequest                  *sql.Stmt
 	dropRequest, dropRequestOf, countRequests                           *sql.Stmt
@@ -352,6 +352,8 @@ func (s *Store) queries() []query {
 		{&s.q.owe, s.writer, `INSERT INTO owed_digests (list_id, volume, issue, mode, address_key, local, at)
 			SELECT $1, 0, 0, $2, $3, $4, $5 WHERE EXISTS (SELECT 1 FROM archive WHERE list_id = $1 AND digest = 1) ON CONFLICT DO NOTHING`},
 		{&s.q.unowe, s.writer, `DELETE FROM owed_digests WHERE list_id = $1 AND volume = 0 AND address_key = $2`},
+		{&s.q.moveOwed, s.writer, `UPDATE owed_digests SET address_key = $3, local = $4 WHERE list_id = $1 AND address_key = $2 AND NOT EXISTS (SELECT 1 FROM owed_digests o
+			WHERE o.list_id = $1 AND o.volume = owed_digests.volume AND o.issue = owed_digests.issue AND o.mode = owed_digests.mode AND o.address_key = $3)`},
 		{&s.q.noticeOf, s.writer, `SELECT allowed FROM notices WHERE address_key = $1 AND entry = $2`},
 		{&s.q.countNotices, s.writer, `SELECT count(*) FROM notices WHERE address_key = $1 AND at > $2 AND allowed = 1`},
 		{&s.q.addNotice, s.writer, `INSERT INTO notices (address_key, entry, at, allowed) VALUES ($1, $2, $3, $4)`},

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mlist/mlist/internal/list"
@@ -195,6 +196,31 @@ var digestTests = []test{
 		left := w.archived(l, store.ArchiveFilter{Unarchived: true})
 		if numbers(left) != "[2 3 4 5]" || left[0].DigestPlace != "" || left[1].Place != shared.Place || !left[3].Waiting || left[0].Issue != d.Issue {
 			w.Errorf("left %+v", left)
+		}
+	}},
+	{"who is owed a digest is owed it at their new address", func(w *world) {
+		l := w.list("dev@l.test")
+		for _, a := range []string{"ann@n.test", "bob@n.test", "there@n.test"} {
+			w.add(l, list.Member, a)
+			w.setMode(l, a, list.MIMEDigest)
+		}
+		w.keep(l, "e1", forDigest("a", "", 1))
+		for _, a := range []string{"ann@n.test", "bob@n.test", "there@n.test"} {
+			w.setMode(l, a, list.Regular)
+		}
+		move := func(from, to string) {
+			_, err := w.MoveAddress(w.ctx, w.addr(from), w.addr(to), nil, "", "")
+			w.ok(err)
+		}
+		move("ann@n.test", "Ann@new.test")
+		first := w.closeDigest(l, how)
+		if got := w.owed(l, first.Issue, list.MIMEDigest); got != "[bob@n.test there@n.test Ann@new.test]" {
+			w.Errorf("owed is %s", got)
+		}
+		move("bob@n.test", "there@n.test") // which is owed it itself
+		move("there@n.test", "end@n.test")
+		if got := w.owed(l, first.Issue, list.MIMEDigest); !strings.Contains(got, "end@n.test") || !strings.Contains(got, "Ann@new.test") || strings.Contains(got, "there") {
+			w.Errorf("owed is %s", got)
 		}
 	}},
 	{"who leaves digests is owed the last one", func(w *world) {
