@@ -62,8 +62,21 @@ func wanted(p *sdk.Post) bool {
 	return true
 }
 
-// firstWord is what stands before parameters (RFC 5536 3.2.2: "Archive: no; filename=x").
+// firstWord is what stands before parameters (RFC 5536 3.2.2: "Archive: no; filename=x"), without
+// comments.
 func firstWord(value string) string {
 	word, _, _ := strings.Cut(value, ";")
-	return strings.TrimSpace(word)
+	var b strings.Builder
+	depth := 0
+	for _, c := range word {
+		switch {
+		case c == '(':
+			depth++
+		case c == ')' && depth > 0:
+			depth--
+		case depth == 0:
+			b.WriteRune(c)
+		}
+	}
+	return strings.TrimSpace(b.String())
 }

@@ -30,6 +30,9 @@ func TestArchive(t *testing.T) {
 		{"X-Archive: No", "X-Archive: No\n", "public", "", "X-Archive: No\n", false},
 		{"X-Archive: yes", "X-Archive: yes\n", "public", "", "X-Archive: yes\n", true},
 		{"Archive: no with a parameter", "Archive: no ; filename=x\n", "public", "", "Archive: no ; filename=x\n", false},
+		{"Archive: no with a comment", "Archive: no (please)\n", "public", "", "Archive: no (please)\n", false},
+		{"a comment first", "Archive: (and (I) mean it) no\n", "public", "", "Archive: (and (I) mean it) no\n", false},
+		{"a comment that never ends", "Archive: (no\n", "public", "", "Archive: (no\n", true},
 		{"a second field that says no", "Archive: yes\nArchive: no\n", "public", "", "Archive: yes\nArchive: no\n", false},
 		{"Archive: nothing of the kind", "Archive: nothing\n", "public", "", "Archive: nothing\n", true},
 	} {
