@@ -123,6 +123,29 @@ func bounded(s string, limit int) string {
 	return strings.ToValidUTF8(s, "")
 }
 
+// Arrived is when a message of an mbox came: at the date of the line above it, unless that cannot
+// be. Some programs write the beginning of Unix time or of git's there, and clocks are wrong; then
+// it is what the last Received says, or Date.
+func Arrived(h *message.Header, line, now time.Time) time.Time {
+	can := func(t time.Time) bool { return !t.Before(firstMail) && !t.After(now.Add(24*time.Hour)) }
+	if can(line) && !line.Equal(gitTime) {
+		return line
+	}
+	received := h.Get("Received")
+	for _, value := range []string{received[strings.LastIndexByte(received, ';')+1:], h.Get("Date")} {
+		if t, err := mail.ParseDate(value); err == nil && can(t) {
+			return t.UTC()
+		}
+	}
+	if can(line) {
+		return line
+	}
+	return now.UTC()
+}
+
+// gitTime is the date above every message that git format-patch writes.
+var gitTime = time.Date(2001, 9, 17, 0, 0, 0, 0, time.UTC)
+
 // dateOf is the date that the author gave, if it can be true: a post of the year 1904, or of
 // the next, would stand in the archive where nobody looks for it.
 func dateOf(h *message.Header, received time.Time) time.Time {

@@ -281,3 +281,28 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("%d references", len(many.Refs))
 	}
 }
+
+func TestWhenAMessageOfAnMboxArrived(t *testing.T) {
+	at := func(s string) time.Time {
+		t.Helper()
+		v, err := time.Parse(time.DateTime, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	const received, date = "Received: from a (helo; b) by c; Tue, 3 Mar 2015 10:00:00 +0100 (CET)\r\nReceived: from d; Mon, 2 Mar 2015 10:00:00 +0000\r\n", "Date: Sun, 1 Mar 2015 10:00:00 +0000\r\n"
+	now := at("2026-03-02 12:00:00")
+	for _, c := range []struct{ name, line, header, want string }{
+		{"what the line says", "2015-03-04 10:00:00", received + date, "2015-03-04 10:00:00"},
+		{"public-inbox writes no date", "1970-01-01 00:00:00", received + date, "2015-03-03 09:00:00"},
+		{"nor does git", "2001-09-17 00:00:00", date, "2015-03-01 10:00:00"},
+		{"a clock that was ahead", "2099-01-01 00:00:00", received, "2015-03-03 09:00:00"},
+		{"all are wrong", "1970-01-01 00:00:00", "Received: by me\r\nDate: Thu, 1 Jan 1970 00:00:00 +0000\r\n", "2026-03-02 12:00:00"},
+		{"git's, and nothing else", "2001-09-17 00:00:00", "Subject: x\r\n", "2001-09-17 00:00:00"},
+	} {
+		if got := Arrived(message.ParseHeader([]byte(c.header)), at(c.line), now); !got.Equal(at(c.want)) {
+			t.Errorf("%s: %s", c.name, got)
+		}
+	}
+}

@@ -29,7 +29,8 @@ func (a *app) archiveImport() *cobra.Command {
 		Short: "take the posts of an mbox into the archive",
 		Long: `Takes the messages of an mbox, which may be compressed with gzip, into the archive, with the list's next numbers: import
 before the first post to keep the order. A line "From " starts a message only if it has a date and follows an empty
-line. What is in the archive already, or was removed from it, is not taken a second time, so that an import can be run again.`,
+line. Its date is when the post came; where it cannot be (1970, or to come), that is what the message's Received or Date
+says. Lines end in CRLF in the archive, as in mail. What is in the archive already, or was removed from it, is not taken a second time, so that an import can be run again.`,
 		Example: "  mlist archive import dev@lists.example.org /var/lib/mailman/archives/private/dev.mbox/dev.mbox\n" +
 			"  mlist archive import dev@lists.example.org --dry-run dev.mbox.gz",
 		Args: between(2, 2, "the address of a list, and a file"),
@@ -176,7 +177,7 @@ func (i *importer) take(ctx context.Context, from mailfile.From, r io.Reader) er
 		return err
 	}
 	sum := sha256.New()
-	size, err := io.Copy(io.MultiWriter(i.temp, sum), r)
+	size, err := io.Copy(io.MultiWriter(i.temp, sum), mailfile.WithCRLF(r))
 	if err != nil {
 		return err
 	}
@@ -184,8 +185,9 @@ func (i *importer) take(ctx context.Context, from mailfile.From, r io.Reader) er
 	if err != nil && !errors.Is(err, message.ErrHeaderTooLong) {
 		return err
 	}
-	at := from.Time.Truncate(time.Microsecond)
-	post := store.Archived{Entry: "import-" + hex.EncodeToString(sum.Sum(nil)[:16]), Received: at, Kept: pipeline.Describe(message.ParseHeader(block), at)}
+	h := message.ParseHeader(block)
+	at := pipeline.Arrived(h, from.Time, time.Now()).Truncate(time.Microsecond)
+	post := store.Archived{Entry: "import-" + hex.EncodeToString(sum.Sum(nil)[:16]), Received: at, Kept: pipeline.Describe(h, at)}
 	if has, err := i.has(ctx, post); err != nil || has {
 		i.have++
 		return err

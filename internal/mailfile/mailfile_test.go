@@ -208,3 +208,22 @@ func TestMaildir(t *testing.T) {
 		t.Errorf("%q, %v", text, err)
 	}
 }
+
+func TestLinesOfAFileBecomeThoseOfMail(t *testing.T) {
+	for in, want := range map[string]string{"": "", "\n": "\r\n", "a\nb\r\nc": "a\r\nb\r\nc", "\r\r\n\n\r": "\r\r\n\r\n\r", "a\r": "a\r",
+		strings.Repeat("x\n", window): strings.Repeat("x\r\n", window)} {
+		for _, r := range []io.Reader{strings.NewReader(in), iotest.OneByteReader(strings.NewReader(in)), iotest.DataErrReader(strings.NewReader(in))} {
+			if got, err := io.ReadAll(WithCRLF(r)); err != nil || string(got) != want {
+				t.Errorf("%.20q: %.40q, %v", in, got, err)
+			}
+
+		}
+	}
+	if got, err := io.ReadAll(iotest.OneByteReader(WithCRLF(strings.NewReader("a\nb\n")))); err != nil || string(got) != "a\r\nb\r\n" {
+		t.Errorf("octet by octet: %q, %v", got, err)
+	}
+	broken := errors.New("the disk is gone")
+	if got, err := io.ReadAll(WithCRLF(io.MultiReader(strings.NewReader("a\n"), iotest.ErrReader(broken)))); !errors.Is(err, broken) || string(got) != "a\r\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+}

@@ -153,3 +153,38 @@ func separator(line []byte) (From, bool) {
 	}
 	return From{}, false
 }
+
+// WithCRLF is a message as it is on its way: with CRLF where a line ends in LF, as it does in files.
+func WithCRLF(r io.Reader) io.Reader { return &crlfReader{in: bufio.NewReaderSize(r, window)} }
+
+type crlfReader struct {
+	in   *bufio.Reader
+	last byte
+	held bool // an LF is to follow
+}
+
+func (c *crlfReader) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		if c.held {
+			p[n], c.held, c.last = '\n', false, '\n'
+			n++
+			continue
+		}
+		if n > 0 && c.in.Buffered() == 0 {
+			return n, nil
+		}
+		b, err := c.in.ReadByte()
+		if err != nil {
+			if n > 0 {
+				return n, nil // the error comes again
+			}
+			return 0, err
+		}
+		if b == '\n' && c.last != '\r' {
+			b, c.held = '\r', true
+		}
+		p[n], c.last = b, b
+		n++
+	}
+	return n, nil
+}
