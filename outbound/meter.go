@@ -63,6 +63,9 @@ func (d *Daemon) MTA() MTA {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := MTA{Address: m.cfg.MTA.String(), Up: !m.down, Connections: m.open, Jobs: m.jobs, Limit: m.cfg.Connections}
+	if m.spare {
+		s.Jobs--
+	}
 	if m.few > 0 && time.Now().Before(m.fewEnd) {
 		s.Limit = min(s.Limit, m.few)
 	}

@@ -20,6 +20,7 @@ type mta struct {
 	idle   []idleConn // the one used last at the end
 	open   int        // connections, idle or in use
 	jobs   int        // slots that are taken
+	spare  bool       // one of them is the dispatcher's, which has no chunk for it yet
 	few    int        // the MTA lately would not have more connections than this; 0 if it would
 	fewEnd time.Time
 	down   bool
@@ -95,6 +96,7 @@ func (m *mta) acquire(ctx context.Context) bool {
 		}
 		if !m.down && m.jobs < limit {
 			m.jobs++
+			m.spare = true
 			m.mu.Unlock()
 			return true
 		}
@@ -108,6 +110,13 @@ func (m *mta) acquire(ctx context.Context) bool {
 		t.Stop()
 	}
 	return false
+}
+
+// filled says that the slot which was acquired last is waited with no more.
+func (m *mta) filled() {
+	m.mu.Lock()
+	m.spare = false
+	m.mu.Unlock()
 }
 
 // release gives a slot back.

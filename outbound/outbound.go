@@ -260,6 +260,7 @@ func (d *Daemon) dispatch(ctx, work context.Context, stop context.CancelCauseFun
 	wait := delay{first: 100 * time.Millisecond, most: 10 * time.Second}
 	for d.mta.acquire(ctx) {
 		c, err := d.owner.Next(ctx)
+		d.mta.filled()
 		switch {
 		case err == nil:
 			wait.reset()

@@ -196,6 +196,16 @@ func (a *app) load() (*config.Config, error) {
 	return nil, err
 }
 
+// salvage is load for who has to go on with a file that is wrong: with what can be read of it.
+func (a *app) salvage() (*config.Config, error) {
+	c, err := a.load()
+	if err == nil {
+		return c, nil
+	}
+	path, _ := a.path()
+	return config.Salvage(path), err
+}
+
 func isTerminal(f any) bool {
 	file, ok := f.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))

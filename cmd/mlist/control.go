@@ -54,7 +54,10 @@ const unasked = "`mlist reload` and `mlist plugin ls` cannot ask this process"
 func (s *server) serveControl(ctx context.Context, l net.Listener) {
 	err := control.Serve(ctx, l, control.Operations{
 		Status: s.status,
-		Reload: func() error { return s.askReload(ctx) },
+		Reload: func() ([]string, error) {
+			r := s.askReload(ctx)
+			return r.keys, r.err
+		},
 		Suspend: func(conn net.Conn) {
 			select {
 			case s.suspend <- conn:
@@ -68,19 +71,25 @@ func (s *server) serveControl(ctx context.Context, l net.Listener) {
 	}
 }
 
+// reloaded is what came of a reload.
+type reloaded struct {
+	keys []string // that need a restart
+	err  error
+}
+
 // askReload has the one goroutine that reloads do so, and waits for what comes of it.
-func (s *server) askReload(ctx context.Context) error {
-	answer := make(chan error, 1)
+func (s *server) askReload(ctx context.Context) reloaded {
+	answer := make(chan reloaded, 1)
 	select {
 	case s.reloads <- answer:
 	case <-ctx.Done():
-		return errors.New("mlist is stopping")
+		return reloaded{err: errors.New("mlist is stopping")}
 	}
 	select {
-	case err := <-answer:
-		return err
+	case r := <-answer:
+		return r
 	case <-ctx.Done():
-		return errors.New("mlist is stopping")
+		return reloaded{err: errors.New("mlist is stopping")}
 	}
 }
 
@@ -94,7 +103,7 @@ func (s *server) status() control.Status {
 // look is status as far as nothing outside of the process is asked.
 func (s *server) look() control.Status {
 	st := control.Status{Version: versionText(), PID: os.Getpid(), Daemons: names(s.running), Plugins: []control.Plugin{}, Checks: []metrics.Check{},
-		Started: s.started, Totals: s.metrics.Totals(), MTA: s.mtaStatus(), Connections: s.connections()}
+		Started: s.started, Totals: s.metrics.Totals(), MTA: s.mtaStatus(), Connections: s.connections(), Config: *s.taken.Load()}
 	st.Minute = s.rates.Minute(st.Totals)
 	if s.host == nil {
 		return st
@@ -102,9 +111,13 @@ func (s *server) look() control.Status {
 	totals := s.host.Totals()
 	st.Posts, st.Calls = totals.Posts, totals.Calls
 	for _, p := range s.host.Plugins() {
-		st.Plugins = append(st.Plugins, control.Plugin{Name: p.Name, Version: p.Version, Path: p.Path, PID: p.PID, Stages: p.Stages,
+		have := control.Plugin{Name: p.Name, Version: p.Version, Path: p.Path, PID: p.PID, Stages: p.Stages,
 			Healthy: p.Healthy, Restarts: p.Restarts, Calls: p.Calls, Errors: p.Errors, P50: milliseconds(p.P50), P99: milliseconds(p.P99),
-			Counts: p.Counts})
+			Counts: p.Counts}
+		if p.Why != nil {
+			have.Why = p.Why.Error()
+		}
+		st.Plugins = append(st.Plugins, have)
 	}
 	return st
 }
@@ -117,9 +130,11 @@ type running struct {
 	control.Status
 }
 
-// ask finds the processes of mlist that answer.
+// ask finds the processes of mlist that answer. The error is about those that do not, as they
+// should.
 func ask(ctx context.Context, c *config.Config) ([]running, error) {
 	var out []running
+	var silent []error
 	if c.Control.Listen == "" {
 		return nil, nil
 	}
@@ -135,10 +150,10 @@ func ask(ctx context.Context, c *config.Config) ([]running, error) {
 		case err == nil:
 			out = append(out, running{path, st})
 		case !errors.Is(err, control.ErrNotRunning):
-			return nil, err
+			silent = append(silent, err)
 		}
 	}
-	return out, nil
+	return out, errors.Join(silent...)
 }
 
 // reloadJSON is what `mlist reload --json` says of one process.
@@ -147,6 +162,8 @@ type reloadJSON struct {
 	PID      int      `json:"pid"`
 	Reloaded bool     `json:"reloaded"`
 	Error    string   `json:"error,omitempty"`
+
+	NeedRestart []string `json:"need_restart,omitempty"` // keys that were changed, and are as before until then
 }
 
 func (a *app) reloadCommand() *cobra.Command {
@@ -162,22 +179,22 @@ A configuration that is bad changes nothing. Plugins are started anew beside the
 			if err != nil {
 				return withHint(err, "A running mlist was not asked, and goes on as before.")
 			}
-			found, err := ask(cmd.Context(), c)
-			if err != nil {
-				return err
-			}
-			if len(found) == 0 {
+			found, silent := ask(cmd.Context(), c)
+			if len(found) == 0 && silent == nil {
 				return withHint(control.ErrNotRunning, "control.listen says where it is asked: %q. SIGHUP does the same.", c.Control.Listen)
 			}
 			results := []reloadJSON{}
 			for _, r := range found {
 				j := reloadJSON{Daemons: r.Daemons, PID: r.PID, Reloaded: true}
-				if err := control.Reload(cmd.Context(), r.path); err != nil {
+				if j.NeedRestart, err = control.Reload(cmd.Context(), r.path); err != nil {
 					j.Reloaded, j.Error = false, err.Error()
 				}
 				results = append(results, j)
 			}
-			return a.printReloads(cmd.OutOrStdout(), results)
+			if err := a.printReloads(cmd.OutOrStdout(), results); silent == nil {
+				return err
+			}
+			return silent
 		},
 	}
 }
@@ -196,10 +213,21 @@ func (a *app) printReloads(w io.Writer, results []reloadJSON) error {
 			failed = errTold
 			fmt.Fprintf(a.err, "mlist: %s: the old configuration stays in effect: %s\n", printable(who, false), printable(r.Error, true))
 		case !a.json:
-			fmt.Fprintf(w, "%s: configuration taken on\n", printable(who, false))
+			fmt.Fprintf(w, "%s: configuration taken on%s\n", printable(who, false), untilRestart(r.NeedRestart))
 		}
 	}
 	return failed
+}
+
+// untilRestart tells of keys that were changed, and have their old values until a restart.
+func untilRestart(keys []string) string {
+	switch len(keys) {
+	case 0:
+		return ""
+	case 1:
+		return "; " + printable(keys[0], false) + " stays as it was until a restart"
+	}
+	return "; " + printable(strings.Join(keys, ", "), false) + " stay as they were until a restart"
 }
 
 // printRunning tells how a plugin that runs fares.
@@ -245,12 +273,13 @@ type processJSON struct {
 
 	Started     time.Time      `json:"started"`
 	Connections map[string]int `json:"connections"` // by daemon
+	Config      control.Config `json:"config"`
 }
 
 func statuses(live []running) []processJSON {
 	out := []processJSON{}
 	for _, r := range live {
-		out = append(out, processJSON{r.Version, r.PID, r.Daemons, r.Posts, r.Calls, r.Started, r.Connections})
+		out = append(out, processJSON{r.Version, r.PID, r.Daemons, r.Posts, r.Calls, r.Started, r.Connections, r.Config})
 	}
 	return out
 }

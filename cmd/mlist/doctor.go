@@ -196,7 +196,7 @@ func (p *patient) disk() {
 // full judges a file system.
 func (p *patient) full(dir string, st *unix.Statfs_t) {
 	const cure = "Make room: `mlist archive` and `mlist queue ls failed` show what may go, trace.max_size bounds the trace. Until then the MTA is told 4xx and keeps the mail."
-	if st.Blocks > 0 && st.Bavail < st.Blocks/diskLow {
+	if block := uint64(st.Bsize); isLow(st.Bavail*block, st.Blocks*block) {
 		p.add(cure, "Only %d %% of the disk of %s is free.", st.Bavail*100/st.Blocks, dir)
 	}
 	if st.Files > 0 && st.Ffree < st.Files/diskLow {

@@ -80,7 +80,7 @@ func TestADoctorNamesTheCauseAndTheCure(t *testing.T) {
 		}, "mlist-outbound@first.service: ", "Name it by its segments"},
 		{"no inodes", func(_ *testing.T, s *sound) {
 			s.statfs = func(_ string, st *unix.Statfs_t) error {
-				*st = unix.Statfs_t{Blocks: 1000, Bavail: 500, Files: 1000, Ffree: 20}
+				*st = unix.Statfs_t{Bsize: 4096, Blocks: 1000, Bavail: 500, Files: 1000, Ffree: 20}
 				return nil
 			}
 		}, "inodes", "Make room"},
@@ -136,9 +136,10 @@ func TestADoctorSeesAFullDisk(t *testing.T) {
 		st   unix.Statfs_t
 		want string
 	}{
-		{unix.Statfs_t{Blocks: 1000, Bavail: 30, Files: 1000, Ffree: 500}, "Only 3 % of the disk"},
-		{unix.Statfs_t{Blocks: 1000, Bavail: 500, Files: 1000, Ffree: 20}, "inodes"},
-		{unix.Statfs_t{Blocks: 1000, Bavail: 500}, ""},
+		{unix.Statfs_t{Bsize: 4096, Blocks: 1000, Bavail: 30, Files: 1000, Ffree: 500}, "Only 3 % of the disk"},
+		{unix.Statfs_t{Bsize: 4096, Blocks: 1000, Bavail: 500, Files: 1000, Ffree: 20}, "inodes"},
+		{unix.Statfs_t{Bsize: 4096, Blocks: 1000, Bavail: 500}, ""},
+		{unix.Statfs_t{Bsize: 4096, Blocks: 1 << 30, Bavail: 20 << 20}, ""}, // 80 GB of 4 TB
 	} {
 		p := &patient{}
 		p.full("/var/spool/mlist", &tt.st)

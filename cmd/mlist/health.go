@@ -119,6 +119,9 @@ func (s *server) checks() []metrics.Check {
 			var err error
 			if p.PID == 0 || !p.Healthy {
 				err = errors.New("down; posts wait until it is back")
+				if p.Why != nil {
+					err = fmt.Errorf("down; posts wait until it is back: %w", p.Why)
+				}
 			}
 			add("plugin "+p.Name, err)
 		}

@@ -37,7 +37,7 @@ var mistakes = map[string]func(t *testing.T, s *sound){
 	"clock off":                 func(_ *testing.T, s *sound) { s.now = s.now.Add(-24 * time.Hour) },
 	"disk full": func(_ *testing.T, s *sound) {
 		s.statfs = func(_ string, st *unix.Statfs_t) error {
-			*st = unix.Statfs_t{Blocks: 1000, Bavail: 30, Files: 1000, Ffree: 500}
+			*st = unix.Statfs_t{Bsize: 4096, Blocks: 1000, Bavail: 30, Files: 1000, Ffree: 500}
 			return nil
 		}
 	},

@@ -96,7 +96,15 @@ func TestAPostIsSeenInTheMetrics(t *testing.T) {
 	configure(t, dir, "nonsense = 1\n")
 	p.signal(t, syscall.SIGHUP)
 	p.shows(t, "metrics", "mlist_config_last_reload_success 0", `mlist_config_reloads_total{result="failure"} 1`)
+	// Status finds what runs, though the file does not tell any more where.
+	problem(t, dir, "the configuration file would not be taken on, and what runs goes on with what it has: ")
 	configure(t, dir, base)
+	problem(t, dir, "lmtpd, milter, pipeline, outbound did not take the configuration on at ")
+	if status, text := p.read(t, "readyz"); status != 200 {
+		t.Errorf("it works with what it has: %d %s", status, text)
+	}
+	command(t, dir, "reload")
+	well(t, dir, "configuration")
 
 	// A plugin that dies and does not come back: not ready, with the reason.
 	if err := os.Rename(standard, filepath.Join(dir, "away")); err != nil {
@@ -112,14 +120,14 @@ func TestAPostIsSeenInTheMetrics(t *testing.T) {
 	if err := syscall.Kill(st.Plugins[0].PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	p.shows(t, "readyz", `"reason": "down; posts wait until it is back"`, `"ok": false`)
+	p.shows(t, "readyz", `"reason": "down; posts wait until it is back: died: signal: killed"`, `"ok": false`)
 	if status, _ := p.read(t, "readyz"); status != 503 {
 		t.Errorf("readyz: %d", status)
 	}
 	if status, _ := p.read(t, "healthz"); status != 200 {
 		t.Errorf("healthz: %d: a restart would help nobody", status)
 	}
-	if out := statusOf(t, dir); !strings.Contains(out, "plugin standard: down; posts wait until it is back") {
+	if out := statusOf(t, dir); !strings.Contains(out, "plugin standard: down; posts wait until it is back: ") {
 		t.Errorf("status: %s", out)
 	}
 	if err := os.Rename(filepath.Join(dir, "away"), standard); err != nil {

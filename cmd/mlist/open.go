@@ -62,6 +62,11 @@ func (a *app) withWholeSpool(ctx context.Context, f func(sp spool.Spool) error) 
 	if err != nil {
 		return err
 	}
+	return withSpoolOf(ctx, c, f)
+}
+
+// withSpoolOf runs f on the spool that a configuration names.
+func withSpoolOf(ctx context.Context, c *config.Config, f func(sp spool.Spool) error) error {
 	if path, ok := spoolDir(c); ok {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			return withHint(fmt.Errorf("there is no spool at %s", path), "mlist's daemons make it: `mlist serve`. `mlist config` shows what is configured.")

@@ -26,10 +26,7 @@ func (a *app) becomeOwner(cmd *cobra.Command) error {
 	if os.Geteuid() != 0 || slices.Contains(asItself, family(cmd)) {
 		return nil
 	}
-	c, err := a.load()
-	if err != nil {
-		return nil // the command tells, if it needs it
-	}
+	c, _ := a.salvage() // the command tells what is wrong, if it needs it
 	uid, gid, ok := ownerOf(c)
 	if !ok || uid == 0 {
 		return nil

@@ -2,32 +2,60 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/control"
 	"github.com/mlist/mlist/internal/list"
 )
 
-// reload reads the configuration again. What can fail comes first, and an error, which
-// it has logged, leaves everything as it was.
-func (s *server) reload(ctx context.Context) error {
+// reload reads the configuration again, and returns the keys whose change needs a restart.
+// What can fail comes first, and an error, which it has logged, leaves everything as it was.
+func (s *server) reload(ctx context.Context) (keys []string, err error) {
 	begun := time.Now()
-	next, err := s.load()
+	next, err := s.loadAgain()
 	if err == nil {
 		err = s.take(ctx, next)
 	}
 	s.metrics.Reloads.Reload(err, time.Since(begun))
 	if err != nil {
 		s.log.Error("configuration not taken on: the old one stays in effect", "err", err)
-		return err
+		before := *s.taken.Load()
+		before.Refused = &control.Refusal{At: begun, Reason: err.Error()}
+		s.taken.Store(&before)
+		return nil, err
 	}
-	for _, key := range needRestart(s.cfg, next) {
+	keys = needRestart(s.cfg, next)
+	for _, key := range keys {
 		s.log.Warn("a change of this key needs a restart", "key", key)
 	}
 	s.keep(next)
+	s.taken.Store(&control.Config{Taken: time.Now(), NeedRestart: keys})
 	s.log.Info("configuration taken on")
-	return nil
+	return keys, nil
+}
+
+// loadAgain is load, and takes no defaults for a file that has gone: a full disk, or an editor
+// that fails, may leave none, or an empty one.
+func (s *server) loadAgain() (*config.Config, error) {
+	next, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(s.path)
+	switch {
+	case err == nil && info.Size() > 0:
+		s.written = true
+	case s.written && errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s is gone: without it the defaults would hold; a restart takes them on", s.path)
+	case s.written && err == nil:
+		return nil, fmt.Errorf("%s is empty, and was not: a comment in it, or a restart, says that the defaults are meant", s.path)
+	}
+	return next, nil
 }
 
 // take hands the configuration to the daemons.

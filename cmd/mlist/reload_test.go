@@ -22,6 +22,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/control"
+	"github.com/mlist/mlist/internal/metrics"
+	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/test/tools/sink"
 )
 
@@ -224,6 +228,34 @@ func TestEachPartIsReloadedWholeOrNotAtAll(t *testing.T) {
 	good("outbound.segments", `"0000-ffff"`)
 	owns("0000-ffff")
 
+	// A file that has gone, or is empty, as a full disk leaves it, does not stand for the defaults.
+	path := filepath.Join(dir, "mlist.toml")
+	for says, change := range map[string]func() error{
+		"mlist.toml is empty, and was not": func() error { return os.Truncate(path, 0) },
+		"no such file":                     func() error { return os.Remove(path) },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		p.signal(t, syscall.SIGHUP)
+		refusals++
+		p.says(t, "the old one stays in effect", refusals)
+		p.says(t, says, 1)
+		write()
+	}
+
+	// What only a restart changes is named to who asks for it.
+	set["pipeline.workers"], set["trace.keep"] = "3", `"2d"`
+	write()
+	taken++
+	for _, args := range [][]string{{"reload"}, {"status"}} {
+		if out := command(t, dir, args...); !strings.Contains(out, "; pipeline.workers, trace stay as they were until a restart") {
+			t.Errorf("%s: %s", args, out)
+		}
+	}
+	delete(set, "pipeline.workers")
+	delete(set, "trace.keep")
+
 	// Plugins: others are started, with what they are told now.
 	bad("pipeline.plugin_dir", fmt.Sprintf("%q", t.TempDir()), "plugins: ")
 	bad("plugin.sign.nonsense", "1", "nonsense")
@@ -234,5 +266,56 @@ func TestEachPartIsReloadedWholeOrNotAtAll(t *testing.T) {
 	p.signal(t, syscall.SIGTERM)
 	if code := p.ends(t); code != 0 {
 		t.Errorf("exit status %d", code)
+	}
+}
+
+// Without a file the defaults hold; but a file that was there and is gone at a reload is a
+// mistake, also where nobody has named it.
+func TestADefaultFileThatHasGoneIsNotTheDefaults(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mlist.toml")
+	s := &server{path: path, load: func() (*config.Config, error) { return config.Default(), nil }}
+	if _, err := s.loadAgain(); err != nil {
+		t.Errorf("there never was a file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("# the defaults\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.loadAgain(); err != nil {
+		t.Errorf("there is a file now: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.loadAgain(); err == nil || !strings.Contains(err.Error(), "is gone") {
+		t.Errorf("it is gone: %v", err)
+	}
+}
+
+// A status fits on a terminal of 80 columns.
+func TestStatusFitsOnAScreen(t *testing.T) {
+	st := &statusJSON{
+		Processes: []processJSON{{Version: "1.0.10", PID: 1234567, Daemons: []string{"lmtpd", "milter", "pipeline", "outbound"}, Started: time.Now().Add(-time.Hour)}},
+		Totals:    metrics.Totals{Taken: 8_011_313, Refused: 1_204, Prepared: 7_982_011, Held: 29_311, Delivered: 412_803_331, Deferred: 1_204_411, Bounced: 130_118},
+		Plugins:   []control.Plugin{{Name: "standard", PID: 1234567, Calls: 8_011_313, P50: 0.8, P99: 4.2}},
+		MTAs:      []control.MTA{{Address: "smtp://127.0.0.1:10025", Up: true, Limit: 8}},
+		Disks:     []diskJSON{{Of: []string{"spool", "store", "archive", "trace"}, Path: "/var/spool/mlist", Free: 1 << 35, Total: 1 << 38}},
+	}
+	for _, q := range spool.Queues {
+		st.Queues = append(st.Queues, queueJSON{Queue: q, Entries: 123_456, Recipients: 12_345_678, Deferred: 123_456})
+	}
+	for _, q := range []spool.Queue{spool.Bounces, spool.Incoming} {
+		st.Owners = append(st.Owners, ownerJSON{Queue: q, Segments: "0000-ffff", Name: "pipeline on lists.example.org", PID: 1234567})
+	}
+	st.Owners = append(st.Owners, ownerJSON{Queue: spool.Outgoing, Segments: "0000-ffff", Name: "outbound on lists.example.org", PID: 1234567})
+	var b bytes.Buffer
+	st.print(&b, time.Now())
+	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+	for _, line := range lines {
+		if len(line) > 80 {
+			t.Errorf("%d columns: %s", len(line), line)
+		}
+	}
+	if len(lines) > 21 { // and two problems, and the prompt
+		t.Errorf("%d lines:\n%s", len(lines), b.String())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -201,9 +202,13 @@ func unservedIn(q spool.Queue, owners []spool.Ownership) segment.Set {
 func printOwners(w io.Writer, owners []ownerJSON, now time.Time) {
 	shared := slices.ContainsFunc(owners, func(o ownerJSON) bool { return o.Host != "" })
 	if !shared {
-		fmt.Fprintf(w, "\n%-9s %-11s %s\n", "QUEUE", "SEGMENTS", "OWNER")
-		for _, o := range owners {
-			fmt.Fprintf(w, "%-9s %-11s %s\n", o.Queue, o.Segments, o.who())
+		fmt.Fprintf(w, "\n%-17s %-11s %s\n", "QUEUE", "SEGMENTS", "OWNER")
+		for i := 0; i < len(owners); {
+			o, queues := owners[i], []string{}
+			for ; i < len(owners) && owners[i].who() == o.who() && owners[i].Segments == o.Segments; i++ {
+				queues = append(queues, string(owners[i].Queue))
+			}
+			fmt.Fprintf(w, "%-17s %-11s %s\n", strings.Join(queues, ", "), o.Segments, o.who())
 		}
 		return
 	}

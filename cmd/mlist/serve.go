@@ -105,7 +105,7 @@ func (a *app) serve(ctx context.Context, which parts, segments, metricsAt string
 		log.Warn("no configuration file: the defaults hold", "config", path)
 	}
 	for {
-		s := &server{which: which, path: path, instance: segments, cfg: c, log: log, level: &level, load: load, reloads: make(chan chan error), metricsAt: metricsAt, above: above, inherited: inherited,
+		s := &server{which: which, path: path, instance: segments, cfg: c, log: log, level: &level, load: load, reloads: make(chan chan reloaded), metricsAt: metricsAt, above: above, inherited: inherited,
 			suspend: make(chan net.Conn, 1)}
 		err := s.run(ctx, hangups)
 		if !errors.Is(err, errSuspended) {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/control"
 	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/listen"
@@ -35,6 +36,8 @@ import (
 type server struct {
 	which parts
 	path  string // of the configuration
+	// written is whether there is anything in that file, as far as was seen.
+	written bool
 	// instance tells processes with the same daemons apart; empty is the only one.
 	instance  string
 	above     *supervisor       // who started mlist
@@ -44,7 +47,7 @@ type server struct {
 	level     *slog.LevelVar
 	load      func() (*config.Config, error)
 	// reloads are asked for over the control socket; what came of it goes back.
-	reloads   chan chan error
+	reloads   chan chan reloaded
 	metricsAt string // in place of metrics.listen
 	// suspend takes the connection of who wants spool and store to be let go of, and held is
 	// the one for which that was done.
@@ -67,6 +70,7 @@ type server struct {
 	rates     metrics.Rates
 	probes    probes
 	effective atomic.Pointer[config.Config] // cfg, for other goroutines than that which reloads
+	taken     atomic.Pointer[control.Config]
 	running   []namedDaemon
 	disk      string // that alive asks: a reload replaces cfg, but does not move this
 	started   time.Time
@@ -95,6 +99,10 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 		}
 	}()
 	s.effective.Store(s.cfg)
+	s.taken.Store(&control.Config{Taken: time.Now()})
+	if info, err := os.Stat(s.path); err == nil && info.Size() > 0 {
+		s.written = true
+	}
 	s.metrics, s.started, s.disk = metrics.New(), time.Now(), localDir(s.cfg)
 	s.metrics.CountLists(s.cfg.Metrics.Lists)
 	if s.set, err = translate(s.cfg, s.log); err != nil {
@@ -199,10 +207,11 @@ func (s *server) watch(ctx context.Context, daemons []namedDaemon, hangups <-cha
 		select {
 		case <-hangups:
 			s.above.reloading()
-			_ = s.reload(ctx) // the log has it
+			_, _ = s.reload(ctx) // the log has it
 			s.above.tell("READY=1")
 		case answer := <-s.reloads:
-			answer <- s.reload(ctx)
+			keys, err := s.reload(ctx)
+			answer <- reloaded{keys, err}
 		case <-ctx.Done():
 			if errors.Is(context.Cause(ctx), errSuspended) {
 				s.above.tell("STATUS=has let go of spool and store, which are being moved")

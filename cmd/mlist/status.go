@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -69,43 +71,46 @@ something is. ` + "`mlist top`" + ` shows the same again and again.`,
 		Example: "  mlist status\n  mlist status --json | jq .problems",
 		Args:    between(0, 0, "nothing"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.load()
+			st, err := a.gatherStatus(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.withSpool(cmd.Context(), func(sp spool.Admin) error {
-				st, err := gatherStatus(cmd.Context(), c, sp)
-				if err != nil {
-					return err
-				}
-				if a.json {
-					err = printJSON(cmd.OutOrStdout(), st)
-				} else {
-					st.print(cmd.OutOrStdout(), time.Now())
-				}
-				if err == nil && len(st.Problems) > 0 {
-					return exitStatus(exitError)
-				}
-				return err
-			})
+			if a.json {
+				err = printJSON(cmd.OutOrStdout(), st)
+			} else {
+				st.print(cmd.OutOrStdout(), time.Now())
+			}
+			if err == nil && len(st.Problems) > 0 {
+				return exitStatus(exitError)
+			}
+			return err
 		},
 	}
 }
 
-func gatherStatus(ctx context.Context, c *config.Config, sp spool.Admin) (*statusJSON, error) {
+// gatherStatus tells what can be found out: what cannot is a problem that it tells of.
+func (a *app) gatherStatus(ctx context.Context) (*statusJSON, error) {
+	c, wrong := a.salvage()
 	st, err := gatherLive(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	for _, q := range spool.Queues {
-		j, err := summary(ctx, sp, q)
-		if err != nil {
-			return nil, err
-		}
-		st.Queues = append(st.Queues, j)
+	if wrong != nil {
+		st.problem("the configuration file would not be taken on, and what runs goes on with what it has: %s", printable(wrong.Error(), true))
 	}
-	if st.Owners, st.Unserved, err = ownersOf(ctx, sp); err != nil {
-		return nil, err
+	err = withSpoolOf(ctx, c, func(sp spool.Spool) (err error) {
+		for _, q := range spool.Queues {
+			j, err := summary(ctx, sp, q)
+			if err != nil {
+				return err
+			}
+			st.Queues = append(st.Queues, j)
+		}
+		st.Owners, st.Unserved, err = ownersOf(ctx, sp)
+		return err
+	})
+	if err != nil {
+		st.problem("the queues cannot be read: %s", printable(err.Error(), true))
 	}
 	st.judge()
 	return st, nil
@@ -113,12 +118,15 @@ func gatherStatus(ctx context.Context, c *config.Config, sp spool.Admin) (*statu
 
 // gatherLive is what the running processes tell, and the disks.
 func gatherLive(ctx context.Context, c *config.Config) (*statusJSON, error) {
-	live, err := ask(ctx, c)
-	if err != nil {
-		return nil, err
+	live, silent := ask(ctx, c)
+	if errors.Is(silent, fs.ErrPermission) {
+		return nil, silent // it is for mlist's user and root
 	}
-	st := &statusJSON{Processes: statuses(live), Plugins: []control.Plugin{}, Owners: []ownerJSON{}, Unserved: []unservedJSON{},
+	st := &statusJSON{Processes: statuses(live), Plugins: []control.Plugin{}, Queues: []queueJSON{}, Owners: []ownerJSON{}, Unserved: []unservedJSON{},
 		MTAs: []control.MTA{}, Disks: []diskJSON{}, Checks: []metrics.Check{}, Problems: []string{}}
+	if silent != nil {
+		st.problem("a running mlist does not answer: %s", printable(silent.Error(), true))
+	}
 	for _, r := range live {
 		st.Plugins = append(st.Plugins, r.Plugins...)
 		st.Checks = append(st.Checks, r.Checks...)
@@ -127,16 +135,23 @@ func gatherLive(ctx context.Context, c *config.Config) (*statusJSON, error) {
 			st.MTAs = append(st.MTAs, *r.MTA)
 		}
 	}
-	return st, st.addDisks(c)
+	st.addDisks(c)
+	return st, nil
+}
+
+// problem tells of one more.
+func (st *statusJSON) problem(format string, args ...any) {
+	st.Problems = append(st.Problems, fmt.Sprintf(format, args...))
 }
 
 // addDisks tells how full the file systems are on which something lies, each once.
-func (st *statusJSON) addDisks(c *config.Config) error {
+func (st *statusJSON) addDisks(c *config.Config) {
 	seen := map[uint64]int{}
 	for _, at := range disksOf(c) {
 		d, err := diskAt(at.of, at.path)
 		if err != nil {
-			return err
+			st.problem("%s", printable(err.Error(), true))
+			continue
 		}
 		if i, ok := seen[d.Device]; ok {
 			st.Disks[i].Of = append(st.Disks[i].Of, at.of)
@@ -145,7 +160,6 @@ func (st *statusJSON) addDisks(c *config.Config) error {
 		seen[d.Device] = len(st.Disks)
 		st.Disks = append(st.Disks, diskJSON{Of: []string{at.of}, Path: at.path, Free: d.Free, Total: d.Total})
 	}
-	return nil
 }
 
 // summary counts what is in a queue.
@@ -183,12 +197,18 @@ func summary(ctx context.Context, sp spool.Admin, q spool.Queue) (queueJSON, err
 	return out, nil
 }
 
-// diskLow is the part of the disk that should be free.
-const diskLow = 10
+// diskLow is the part of the disk that should be free, and diskEnough what is enough of any.
+const (
+	diskLow    = 10
+	diskEnough = 10 << 30
+)
+
+// isLow tells whether so many octets are too few.
+func isLow(free, total uint64) bool { return total > 0 && free < total/diskLow && free < diskEnough }
 
 // judge says what is wrong.
 func (st *statusJSON) judge() {
-	add := func(format string, args ...any) { st.Problems = append(st.Problems, fmt.Sprintf(format, args...)) }
+	add := st.problem
 	if len(st.Processes) == 0 {
 		add("mlist is not running, or does not answer")
 	}
@@ -199,6 +219,7 @@ func (st *statusJSON) judge() {
 			add("nobody serves %s of %s", u.Segments, u.Queue)
 		}
 	}
+	st.judgeConfigs()
 	for _, c := range st.Checks {
 		if !c.OK {
 			add("%s: %s", printable(c.Name, false), printable(c.Reason, true))
@@ -215,16 +236,36 @@ func (st *statusJSON) judge() {
 		}
 	}
 	for _, d := range st.Disks {
-		if d.Total > 0 && d.Free < d.Total/diskLow {
+		if isLow(d.Free, d.Total) {
 			add("%d %% of the disk with %s is free", d.Free*100/d.Total, strings.Join(d.Of, ", "))
 		}
+	}
+}
+
+// judgeConfigs tells of reloads that came to nothing: once, of daemons that say the same.
+func (st *statusJSON) judgeConfigs() {
+	told := map[string]bool{}
+	for _, p := range st.Processes {
+		r := p.Config.Refused
+		if r == nil || told[r.Reason] {
+			continue
+		}
+		told[r.Reason] = true
+		var who []string
+		for _, other := range st.Processes {
+			if o := other.Config.Refused; o != nil && o.Reason == r.Reason {
+				who = append(who, other.Daemons...)
+			}
+		}
+		st.problem("%s did not take the configuration on at %s, and what was before stays in effect: %s",
+			printable(strings.Join(who, ", "), false), moment(r.At), printable(r.Reason, true))
 	}
 }
 
 func (st *statusJSON) print(w io.Writer, now time.Time) {
 	st.printProcesses(w, now)
 	st.printQueues(w, now)
-	fmt.Fprintf(w, "\n%-12s %9s %9s %9s %6s %11s %9s %9s\n", "DONE", "TAKEN", "REFUSED", "PREPARED", "HELD", "DELIVERED", "DEFERRED", "BOUNCED")
+	fmt.Fprintf(w, "\n%-11s %9s %9s %9s %6s %11s %9s %9s\n", "DONE", "TAKEN", "REFUSED", "PREPARED", "HELD", "DELIVERED", "DEFERRED", "BOUNCED")
 	printTotals(w, "last minute", st.Minute)
 	printTotals(w, "since start", st.Totals)
 	st.printParts(w)
@@ -241,7 +282,7 @@ func (st *statusJSON) printProcesses(w io.Writer, now time.Time) {
 				fmt.Fprintf(w, "; %s to %s", count(int64(n), "connection", "connections"), printable(daemon, false))
 			}
 		}
-		fmt.Fprintln(w)
+		fmt.Fprintf(w, "%s\n", untilRestart(p.Config.NeedRestart))
 	}
 }
 
@@ -264,7 +305,7 @@ func (st *statusJSON) printQueues(w io.Writer, now time.Time) {
 }
 
 func printTotals(w io.Writer, what string, t metrics.Totals) {
-	fmt.Fprintf(w, "%-12s %9s %9s %9s %6s %11s %9s %9s\n", what, thousands(t.Taken), thousands(t.Refused), thousands(t.Prepared), thousands(t.Held),
+	fmt.Fprintf(w, "%-11s %9s %9s %9s %6s %11s %9s %9s\n", what, thousands(t.Taken), thousands(t.Refused), thousands(t.Prepared), thousands(t.Held),
 		thousands(t.Delivered), thousands(t.Deferred), thousands(t.Bounced))
 }
 
@@ -276,7 +317,6 @@ func (st *statusJSON) printParts(w io.Writer) {
 			fmt.Fprintf(w, "%-16s %8d %8d %9s %8s %7.1fms %7.1fms\n", printable(p.Name, false), p.PID, p.Restarts, thousands(p.Calls), thousands(p.Errors), p.P50, p.P99)
 		}
 	}
-	fmt.Fprintln(w)
 	for _, m := range st.MTAs {
 		state := "up"
 		if !m.Up {

@@ -8,6 +8,8 @@
 package config
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -176,6 +178,30 @@ func Parse(name string, text []byte) (*Config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// Salvage returns what can be read of a file that Load refuses, with the defaults for the rest:
+// for who has to find a running mlist, whatever has become of the file since.
+func Salvage(path string) *Config {
+	text, err := os.ReadFile(path)
+	for err == nil {
+		c, _, wrong := decode(path, text)
+		if c != nil {
+			c.complete()
+			return c
+		}
+		var syntax *Error
+		if !errors.As(wrong, &syntax) || syntax.Line < 2 {
+			break
+		}
+		// Not TOML: what stands before the line may be.
+		lines := bytes.SplitAfterN(text, []byte("\n"), syntax.Line)
+		if len(lines) < syntax.Line {
+			break
+		}
+		text = bytes.Join(lines[:syntax.Line-1], nil)
+	}
+	return Default()
 }
 
 // Default returns the configuration of an empty file.

@@ -294,3 +294,27 @@ func TestSetTextChangesOneLine(t *testing.T) {
 		t.Error("a file that would not be right was made")
 	}
 }
+
+// Of a file that is wrong, whatever stands before what is no TOML, and all other keys, can be read.
+func TestSalvage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mlist.toml")
+	const first = "control.listen = \"unix:/run/x/control.sock\"\n"
+	for name, tt := range map[string]struct{ text, listen string }{
+		"an unknown key":          {"nonsense = 1\n" + first, "unix:/run/x/control.sock"},
+		"no TOML below":           {first + "spool = [\n\n", "unix:/run/x/control.sock"},
+		"no TOML above":           {"spool = [[\n" + first, Default().Control.Listen},
+		"no TOML at all":          {"\xff\xfe\x00", Default().Control.Listen},
+		"a string without an end": {first + "a = \"\"\"\n" + first, "unix:/run/x/control.sock"},
+		"nothing":                 {"", Default().Control.Listen},
+	} {
+		if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if c := Salvage(path); c.Control.Listen != tt.listen || c.Hostname == "" {
+			t.Errorf("%s: control.listen is %q, want %q", name, c.Control.Listen, tt.listen)
+		}
+	}
+	if c := Salvage(path + ".none"); c.Control.Listen != Default().Control.Listen {
+		t.Error("there is no file")
+	}
+}

@@ -32,13 +32,25 @@ func Ask(ctx context.Context, path string) (Status, error) {
 	return s, nil
 }
 
-// Reload has the mlist behind the socket read its configuration again. The error says
-// why it keeps the old one, or is ErrNotRunning.
-func Reload(ctx context.Context, path string) error {
+// Reload has the mlist behind the socket read its configuration again, and returns the keys
+// whose change needs a restart. The error says why it keeps the old one, or is ErrNotRunning.
+func Reload(ctx context.Context, path string) (needRestart []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ReloadTime)
 	defer cancel()
-	_, err := exchange(ctx, path, http.MethodPost, "/reload")
-	return err
+	text, err := exchange(ctx, path, http.MethodPost, "/reload")
+	if err != nil {
+		return nil, err
+	}
+	var a reloaded
+	if err := json.Unmarshal(text, &a); err != nil {
+		return nil, fmt.Errorf("answer on %s: %w", path, err)
+	}
+	return a.NeedRestart, nil
+}
+
+// reloaded is the answer to a reload that was taken on.
+type reloaded struct {
+	NeedRestart []string `json:"need_restart"`
 }
 
 // exchange sends one request on a connection of its own.

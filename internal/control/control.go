@@ -38,8 +38,24 @@ type Status struct {
 	Minute  metrics.Totals  `json:"minute"` // in the last minute
 	Checks  []metrics.Check `json:"checks"` // what works, and what does not
 	MTA     *MTA            `json:"mta,omitempty"`
+	Config  Config          `json:"config"`
 	// Connections are those that are open now, by daemon.
 	Connections map[string]int `json:"connections"`
+}
+
+// Config is what became of the configuration.
+type Config struct {
+	Taken time.Time `json:"taken"` // when that which is in effect was taken on
+	// Refused is the last reload, if it came to nothing.
+	Refused *Refusal `json:"refused,omitempty"`
+	// NeedRestart are keys that have other values in the file, which only a restart takes on.
+	NeedRestart []string `json:"need_restart,omitempty"`
+}
+
+// Refusal is why a configuration was not taken on.
+type Refusal struct {
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
 }
 
 // MTA is how outbound gets on with the MTA.
@@ -60,6 +76,7 @@ type Plugin struct {
 	PID      int      `json:"pid"` // 0 while it is down
 	Stages   []string `json:"stages"`
 	Healthy  bool     `json:"healthy"`
+	Why      string   `json:"why,omitempty"` // it is down
 	Restarts int      `json:"restarts"`
 	Calls    int64    `json:"calls"`
 	Errors   int64    `json:"errors"`
@@ -72,7 +89,8 @@ type Plugin struct {
 // Operations are what can be asked. Each may be called while another runs.
 type Operations struct {
 	Status func() Status
-	Reload func() error
+	// Reload returns the keys whose change needs a restart.
+	Reload func() ([]string, error)
 	// Suspend has the process let go of spool and store, and take them up again, with the
 	// configuration as it is then, when the connection ends. It answers on it, by Suspended,
 	// once it has let go.

@@ -60,7 +60,7 @@ func TestStatusAndReloadAreAnswered(t *testing.T) {
 	var refuse error
 	serve(t, path, Operations{
 		Status: func() Status { return Status{PID: 7, Plugins: []Plugin{{Name: "standard", P99: 2.5}}} },
-		Reload: func() error { return refuse },
+		Reload: func() ([]string, error) { return []string{"store.url"}, refuse },
 	})
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o600 {
@@ -70,11 +70,11 @@ func TestStatusAndReloadAreAnswered(t *testing.T) {
 	if err != nil || s.PID != 7 || len(s.Plugins) != 1 || s.Plugins[0].P99 != 2.5 {
 		t.Errorf("status: %+v, %v", s, err)
 	}
-	if err := Reload(t.Context(), path); err != nil {
-		t.Errorf("reload: %v", err)
+	if keys, err := Reload(t.Context(), path); err != nil || len(keys) != 1 || keys[0] != "store.url" {
+		t.Errorf("reload: %v, %v", keys, err)
 	}
 	refuse = errors.New("x.toml:1: nonsense: no such key\nx.toml:2: more")
-	if err := Reload(t.Context(), path); err == nil || err.Error() != refuse.Error() {
+	if _, err := Reload(t.Context(), path); err == nil || err.Error() != refuse.Error() {
 		t.Errorf("refused reload: %v", err)
 	}
 }
@@ -85,7 +85,7 @@ func TestWhereNobodyAnswersMlistIsNotRunning(t *testing.T) {
 		t.Errorf("without a socket: %v", err)
 	}
 	leave(t, path)
-	if err := Reload(t.Context(), path); !errors.Is(err, ErrNotRunning) {
+	if _, err := Reload(t.Context(), path); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("with a stale socket: %v", err)
 	}
 }

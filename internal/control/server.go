@@ -46,9 +46,13 @@ func (do Operations) handler() http.Handler {
 		_ = json.NewEncoder(w).Encode(do.Status()) // who asked may be gone
 	})
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) {
-		if err := do.Reload(); err != nil {
+		needRestart, err := do.Reload()
+		if err != nil {
 			http.Error(w, err.Error(), http.StatusConflict)
+			return
 		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(reloaded{needRestart}) // who asked may be gone
 	})
 	mux.HandleFunc("POST /suspend", do.suspend)
 	return http.MaxBytesHandler(mux, maxRequest)

@@ -195,7 +195,8 @@ type PluginInfo struct {
 	AtSMTP              []string         // those of Stages that may be asked at SMTP time
 	Counts              map[string]int64 // what it counted since the host started
 
-	Healthy bool // its process is there, and not known to be dead
+	Healthy bool  // its process is there, and not known to be dead
+	Why     error // it is down; nil while it is not
 	// Since the host started, over restarts and reloads. A call that is tried again counts
 	// again; an error is a call that failed, or whose reply was not valid.
 	Calls, Errors int64

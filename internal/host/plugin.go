@@ -256,6 +256,8 @@ func (s *supervised) describe() PluginInfo {
 	if s.process != nil {
 		info.PID = s.process.pid
 		info.Healthy = !s.process.dead()
+	} else {
+		info.Why = s.why
 	}
 	return info
 }
