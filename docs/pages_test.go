@@ -15,9 +15,9 @@ import (
 
 // languages are those of fences. What is done with each:
 //
-//	sh       runs, in cmd/mlist/docs_test.go, which tells what it finds there
-//	console  needs what a test has not: packages, systemd, another machine. Each mlist command in it must be one that there
-//	         is, with flags that it has (cmd/mlist/docs_test.go)
+//	sh       runs, in cmd/mlist/docsrun_test.go, which tells what it finds there
+//	console  needs Postfix, packages or PostgreSQL: cmd/mlist/docs_test.go says which test runs it, and looks whether there are
+//	         such commands, with such flags
 //	toml     is a configuration that mlist takes, or, if it begins with [[list]], lists that it takes
 //	others   are shown only
 var languages = []string{"sh", "console", "toml", "text", "ini", "json", "yaml", "go", "python"}

@@ -43,7 +43,7 @@ mlist.toml. An RSA key of 2048 bits is what every receiver understands; an Ed255
 	f := c.Flags()
 	f.StringVar(&selector, "selector", "", "name of the key (the year and month)")
 	f.StringVar(&algorithm, "algorithm", "rsa", "rsa or ed25519")
-	f.StringVar(&dir, "dir", "/etc/mlist/dkim", "directory for the file")
+	f.StringVar(&dir, "dir", "", "directory for the file (dkim, beside the configuration)")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		k := mailauth.KeyFile{Domain: strings.ToLower(strings.TrimSuffix(args[0], ".")), Selector: selector}
 		if k.Selector == "" {
@@ -51,6 +51,9 @@ mlist.toml. An RSA key of 2048 bits is what every receiver understands; an Ed255
 			if algorithm != "rsa" {
 				k.Selector += "e"
 			}
+		}
+		if dir == "" {
+			dir = filepath.Join(filepath.Dir(a.configName()), "dkim")
 		}
 		return a.makeKey(cmd.OutOrStdout(), k, algorithm, dir)
 	}
@@ -88,8 +91,9 @@ func (a *app) makeKey(w io.Writer, k mailauth.KeyFile, algorithm, dir string) er
 	}
 	fmt.Fprintf(w, "The private key is in %s; the user that mlist runs as must be able to read it.\n\n", k.Path)
 	fmt.Fprintf(w, "Publish in DNS:\n\n%s\n\n", view.zone())
-	fmt.Fprintf(w, "When `mlist dkim check %s` finds it, add to %s:\n\n", k.Domain, a.configName())
-	fmt.Fprintf(w, "[[plugin.sign.keys]]\ndomain = %q\nselector = %q\nkey_file = %q\n", k.Domain, k.Selector, k.Path)
+	fmt.Fprintf(w, "Add to %s:\n\n", a.configName())
+	fmt.Fprintf(w, "[[plugin.sign.keys]]\ndomain = %q\nselector = %q\nkey_file = %q\nstandby = true\n\n", k.Domain, k.Selector, k.Path)
+	fmt.Fprintf(w, "When `mlist dkim check %s` finds it, take the last line out, and `mlist reload`.\n", k.Domain)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -25,7 +26,9 @@ import (
 
 // This test program is the command, too: scripts, and tests that exec mlist, run it.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"mlist": func() { os.Exit(run()) }, "sendmail": func() { os.Exit(sendmail()) }})
+	testscript.Main(m, map[string]func(){
+		"mlist": func() { os.Exit(run()) }, "sendmail": says(sendmail), "entry": says(entry), "token": says(token),
+	})
 }
 
 func TestCommands(t *testing.T) {
@@ -115,43 +118,72 @@ func openTestSpool(ts *testscript.TestScript) spool.Spool {
 func cmdPut(ts *testscript.TestScript, _ bool, args []string) {
 	sp := openTestSpool(ts)
 	defer sp.Close()
+	ts.Check(put(sp, spool.Queue(args[0]), spool.ID(args[1]), args[2], ts.ReadFile(args[3])))
+}
+
+// put puts a message to a list into a queue.
+func put(sp spool.Spool, q spool.Queue, id spool.ID, list, message string) error {
 	ctx := context.Background()
 	draft, err := sp.Create(ctx)
-	ts.Check(err)
+	if err != nil {
+		return err
+	}
 	defer draft.Close()
-	_, err = draft.Write([]byte(ts.ReadFile(args[3])))
-	ts.Check(err)
-	addr, err := address.Parse(args[2])
-	ts.Check(err)
-	env := spool.Envelope{List: addr.Key(), Role: "post", Key: segment.KeyOf(addr.Key()), Sender: "eve@else.test",
-		Recipient: args[2], Received: time.Now(), Notes: map[string]string{"code": "nonmember", "stage": "posting"}}
-	_, err = draft.Put(ctx, spool.Queue(args[0]), spool.ID(args[1]), env)
-	ts.Check(err)
+	if _, err := io.WriteString(draft, message); err != nil {
+		return err
+	}
+	addr, err := address.Parse(list)
+	if err != nil {
+		return err
+	}
+	_, err = draft.Put(ctx, q, id, spool.Envelope{List: addr.Key(), Role: "post", Key: segment.KeyOf(addr.Key()), Sender: "eve@else.test",
+		Recipient: list, Received: time.Now(), Notes: map[string]string{"code": "nonmember", "stage": "posting"}})
+	return err
 }
 
 // post ID LIST RECIPIENT...: a post with these recipients is in outgoing, each in a
 // chunk of its own.
 func cmdPost(ts *testscript.TestScript, _ bool, args []string) {
-	cmdPut(ts, false, []string{"incoming", args[0], args[1], "post.eml"})
 	sp := openTestSpool(ts)
 	defer sp.Close()
+	ts.Check(prepare(sp, spool.ID(args[0]), args[1], ts.ReadFile("post.eml"), args[2:]))
+}
+
+// prepare puts a message to a list into outgoing, as a pipeline does: nobody else may own incoming.
+func prepare(sp spool.Spool, id spool.ID, list, message string, recipients []string) error {
+	if err := put(sp, spool.Incoming, id, list, message); err != nil {
+		return err
+	}
 	ctx := context.Background()
 	own, err := sp.Own(ctx, spool.Incoming, segment.All, "test")
-	ts.Check(err)
+	if err != nil {
+		return err
+	}
 	defer own.Close()
 	e, err := own.Next(ctx)
-	ts.Check(err)
-	p, err := own.Prepare(ctx, e)
-	ts.Check(err)
-	w, err := p.Content("plain")
-	ts.Check(err)
-	_, err = w.Write([]byte("Subject: x\r\n\r\nx\r\n"))
-	ts.Check(err)
-	ts.Check(w.Close())
-	for _, r := range args[2:] {
-		ts.Check(p.AddChunk(ctx, spool.Chunk{List: args[1], Variant: "plain", Sender: "dev-bounces@lists.test", Created: e.Received, Recipients: []string{r}}))
+	if err != nil {
+		return err
 	}
-	ts.Check(p.Commit(ctx))
+	p, err := own.Prepare(ctx, e)
+	if err != nil {
+		return err
+	}
+	w, err := p.Content("plain")
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, "Subject: x\r\n\r\nx\r\n"); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	for _, r := range recipients {
+		if err := p.AddChunk(ctx, spool.Chunk{List: list, Variant: "plain", Sender: "dev-bounces@lists.test", Created: e.Received, Recipients: []string{r}}); err != nil {
+			return err
+		}
+	}
+	return p.Commit(ctx)
 }
 
 // numbered FILE N FORMAT: a file with so many lines.

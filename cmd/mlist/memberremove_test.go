@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"regexp"
 	"strings"
@@ -14,6 +15,20 @@ import (
 	"github.com/mlist/mlist/internal/store/sqlstore"
 )
 
+// oneClickToken is what stood in the URL of List-Unsubscribe.
+func oneClickToken(ctx context.Context, url string, list address.Address, member string) (string, error) {
+	st, err := sqlstore.Open(ctx, url, sqlstore.Options{})
+	if err != nil {
+		return "", err
+	}
+	defer st.Close()
+	secret, err := st.Secret(ctx, store.SecretOneClick)
+	if err != nil {
+		return "", err
+	}
+	return oneclick.NewSealer(oneclick.Derive(secret, list), time.Now()).Token(member), nil
+}
+
 func TestATokenOfOneClickRemovesItsMember(t *testing.T) {
 	inStore(t)
 	if out, errs, status := inProcess(t, "", "member", "add", "dev@l.test", "ann@net.test", "bob@net.test"); status != 0 {
@@ -24,16 +39,10 @@ func TestATokenOfOneClickRemovesItsMember(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := sqlstore.Open(t.Context(), cfg.Store.URL, sqlstore.Options{})
+	token, err := oneClickToken(t.Context(), cfg.Store.URL, list, "ann@net.test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret, err := st.Secret(t.Context(), store.SecretOneClick)
-	if cerr := st.Close(); err != nil || cerr != nil {
-		t.Fatal(err, cerr)
-	}
-	sealer := oneclick.NewSealer(oneclick.Derive(secret, list), time.Now())
-	token := sealer.Token("ann@net.test")
 	for _, step := range []struct {
 		args   string
 		status int
