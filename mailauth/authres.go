@@ -39,7 +39,8 @@ func (m MethodResult) Prop(name string) string {
 const maxResults = 100
 
 // ParseAuthResults reads a field's value. Comments may stand anywhere, values may be quoted;
-// a result that makes no sense is left out, and those after it are read.
+// a result that makes no sense is left out, and those after it are read. So is what is of a
+// later version than 1, the field's or the method's: nobody knows yet what that says.
 func ParseAuthResults(value string) (AuthResults, error) {
 	p := resultParser{in: value}
 	var a AuthResults
@@ -48,6 +49,10 @@ func ParseAuthResults(value string) (AuthResults, error) {
 	if a.ID == "" {
 		return a, errors.New("Authentication-Results without a name")
 	}
+	p.space()
+	if v := p.word(""); v != "1" && isVersion(v) {
+		return a, nil
+	}
 	for p.toSemicolon() && len(a.Results) < maxResults {
 		if m, ok := p.result(); ok {
 			a.Results = append(a.Results, m)
@@ -55,6 +60,8 @@ func ParseAuthResults(value string) (AuthResults, error) {
 	}
 	return a, nil
 }
+
+func isVersion(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 // resultParser goes over the value once.
 type resultParser struct {
@@ -147,15 +154,37 @@ func (p *resultParser) pair() (name, value string, ok bool) {
 	return "", "", false
 }
 
+// method reads METHOD[/VERSION]=RESULT, in which a comment may stand around the slash, too.
+func (p *resultParser) method() (method, result string, ok bool) {
+	p.space()
+	for p.pos < len(p.in) && p.in[p.pos] != '=' {
+		word := p.word("=")
+		if word == "" {
+			return "", "", false
+		}
+		method += strings.ToLower(word)
+		p.space()
+		if atSlash := p.pos < len(p.in) && p.in[p.pos] == '/'; !atSlash && !strings.HasSuffix(method, "/") {
+			break
+		}
+	}
+	if p.pos >= len(p.in) || p.in[p.pos] != '=' {
+		return "", "", false
+	}
+	p.pos++
+	p.space()
+	return method, p.word(""), true
+}
+
 // result reads METHOD[/VERSION]=RESULT and what goes with it.
 func (p *resultParser) result() (MethodResult, bool) {
-	method, word, ok := p.pair()
+	method, word, ok := p.method()
 	if !ok {
 		return MethodResult{}, false
 	}
-	method, _, _ = strings.Cut(method, "/")
+	method, version, versioned := strings.Cut(method, "/")
 	m := MethodResult{Method: method, Result: Result(strings.ToLower(word))}
-	for good := method != "" && word != ""; ; {
+	for good := method != "" && word != "" && (!versioned || version == "1"); ; {
 		name, value, ok := p.pair()
 		switch {
 		case !ok:

@@ -25,6 +25,7 @@ type findings struct {
 	spf       mailauth.Result
 	spfDomain string
 	dmarc     mailauth.Result
+	judged    string // the author's domain that DMARC was told of; "" if that was not said
 	aligned   string
 }
 
@@ -59,8 +60,12 @@ func (f *findings) believe(p *sdk.Post, ids []string, received int) {
 	if len(forged) > 0 {
 		p.Count("forged-results", int64(len(forged)))
 	}
+	// Of several authors, the MTA's verifier may not have looked at the one that we would.
 	if authors := mailauth.AuthorDomains(p.Header); f.dmarc == mailauth.Pass && len(authors) > 0 {
-		f.aligned = authors[0]
+		judged := cmp.Or(f.judged, authors[0])
+		if i := slices.IndexFunc(authors, func(d string) bool { return mailauth.SameDomain(d, judged) }); i >= 0 {
+			f.aligned = authors[i]
+		}
 	}
 }
 
@@ -78,7 +83,9 @@ func (f *findings) take(m mailauth.MethodResult) {
 			f.spf, f.spfDomain = m.Result, cmp.Or(domainOf(m.Prop("smtp.mailfrom")), domainOf(m.Prop("smtp.helo")))
 		}
 	case "dmarc":
-		f.dmarc = cmp.Or(f.dmarc, m.Result)
+		if f.dmarc == unknown {
+			f.dmarc, f.judged = m.Result, domainOf(m.Prop("header.from"))
+		}
 	case "arc":
 		f.verdict.ARC.Result = cmp.Or(f.verdict.ARC.Result, m.Result)
 	}
