@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,6 +101,7 @@ func (p *patient) examine(ctx context.Context, postfixDir string) []postfix.Find
 	p.sharedSpool(ctx)
 	p.wayBack(ctx, postfixDir)
 	p.siteAddress(ctx)
+	p.stageOrder()
 	p.domains(ctx)
 	return p.found
 }
@@ -328,6 +330,24 @@ func (p *patient) wayBack(ctx context.Context, dir string) {
 	c.Close()
 }
 
+// changing are the stages of ours that change what a signature covers.
+var changing = []string{"mime", "cleanse", "subject", "reply-to", "list-headers", "footer", "dmarc"}
+
+// stageOrder looks for stages that undo what one before them is for.
+func (p *patient) stageOrder() {
+	for _, last := range []struct{ stage, why string }{
+		{"dmarc", "authors whose signatures it breaks keep their address, and receivers refuse their posts"},
+		{"sign", "the signatures and the seal do not hold for what it makes of posts"},
+	} {
+		at := slices.Index(p.cfg.Pipeline.Stages, last.stage)
+		for _, s := range p.cfg.Pipeline.Stages[at+1:] {
+			if at >= 0 && slices.Contains(changing, s) {
+				p.add("Put it before in pipeline.stages, as the default has it (`mlist config --defaults`).", "Stage %s comes after %s: %s.", s, last.stage, last.why)
+			}
+		}
+	}
+}
+
 // domains asks DNS for what receivers look at.
 func (p *patient) domains(ctx context.Context) {
 	if p.store == nil || p.dns == nil {
@@ -349,16 +369,12 @@ func (p *patient) domains(ctx context.Context) {
 	if len(seen) == 0 {
 		return
 	}
-	signed := map[string]bool{}
 	files, err := p.app.signKeys("")
 	if err != nil && len(p.cfg.Plugin["sign"]) == 0 {
 		err = nil // there are none, which is told below
 	}
 	if len(files) > 0 {
 		err = p.app.eachKey(nil, func(f mailauth.KeyFile, k *mailauth.Key) error {
-			if !f.Standby {
-				signed[strings.ToLower(f.Domain)] = true
-			}
 			if err := k.CheckPublished(ctx, p.dns); err != nil && !f.Standby {
 				p.add("`mlist dkim show` prints the record for the zone.", "The key %s signs, and receivers cannot check it: %v.", f, err)
 			}
@@ -370,7 +386,7 @@ func (p *patient) domains(ctx context.Context) {
 		return
 	}
 	for d := range seen {
-		if !signed[d] {
+		if len(mailauth.KeyFilesFor(files, d)) == 0 {
 			p.add("`mlist dkim keygen` makes a key and says what to do with it; nothing, if your MTA signs.", "Mail from %s is not signed (DKIM) by mlist: large receivers want that.", d)
 		}
 	}
@@ -388,8 +404,7 @@ func (p *patient) domain(ctx context.Context, d string) {
 	case len(spf) > 1:
 		p.add("Leave one.", "%s has %d SPF records, which counts as an error.", d, len(spf))
 	}
-	dmarc, err := p.records(ctx, "_dmarc."+d, "v=dmarc1")
-	if err == nil && len(dmarc) == 0 {
+	if dmarc, err := mailauth.Lookup(ctx, p.dns, d); err == nil && dmarc.At == "" {
 		p.add(fmt.Sprintf("Publish one, such as: _dmarc.%s. TXT \"v=DMARC1; p=none\".", d), "%s has no DMARC record: large receivers want one of who sends much.", d)
 	}
 }

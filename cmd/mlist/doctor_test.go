@@ -98,6 +98,12 @@ func TestADoctorNamesTheCauseAndTheCure(t *testing.T) {
 			}
 			s.configure(t, fmt.Sprintf("plugin.sign.keys = [{ domain = \"lists.test\", selector = \"s1\", key_file = %q }]\n", keys[0]))
 		}, "signs, and receivers cannot check it", "mlist dkim show"},
+		{"what changes posts after they are signed", func(t *testing.T, s *sound) {
+			s.configure(t, "pipeline.stages = [\"loop\", \"dmarc\", \"sign\", \"footer\", \"acknowledge\"]\n")
+		}, "Stage footer comes after sign", "pipeline.stages"},
+		{"what changes posts after From is settled", func(t *testing.T, s *sound) {
+			s.configure(t, "pipeline.stages = [\"loop\", \"subject\", \"dmarc\", \"footer\", \"sign\"]\n")
+		}, "Stage footer comes after dmarc", "pipeline.stages"},
 		{"no SPF", func(t *testing.T, s *sound) { s.dns = mailauth.NewFile(nil) }, "lists.test has no SPF record", "v=spf1"},
 		{"nothing signs", func(*testing.T, *sound) {}, "not signed (DKIM)", "mlist dkim keygen"},
 		{"it does not run", func(*testing.T, *sound) {}, "mlist is not running", "systemctl start mlist"},
@@ -128,6 +134,23 @@ func TestADoctorNamesTheCauseAndTheCure(t *testing.T) {
 			}
 			t.Errorf("want %q and %q in one finding of:\n%s", tt.want, tt.cure, got)
 		})
+	}
+}
+
+// What a domain above has counts for those below, for receivers as for mlist.
+func TestADoctorLooksAboveADomain(t *testing.T) {
+	s := newSound(t)
+	command(t, s.dir, "list", "create", "dev@eu.lists.test")
+	command(t, s.dir, "dkim", "keygen", "lists.test", "--selector", "s1", "--dir", s.dir)
+	keys, err := filepath.Glob(filepath.Join(s.dir, "*s1*"))
+	if err != nil || len(keys) != 1 {
+		t.Fatalf("keys %v, %v", keys, err)
+	}
+	s.configure(t, fmt.Sprintf("plugin.sign.keys = [{ domain = \"lists.test\", selector = \"s1\", key_file = %q }]\n", keys[0]))
+	for _, f := range s.examine(t.Context(), "/nonexistent") {
+		if strings.Contains(f.Cause, "is not signed") || strings.Contains(f.Cause, "has no DMARC record") {
+			t.Errorf("%+v", f)
+		}
 	}
 }
 
