@@ -10,23 +10,35 @@ import (
 	"github.com/mlist/mlist/sdk/message"
 )
 
-// maxInside is how large a part may be, in octets, for text to be put inside of it.
-const maxInside = 1 << 20
+// Bounds of what text is put inside of, below what mlist allows one post: what is beyond
+// takes it as parts of its own.
+const (
+	maxInside       = 1 << 20 // octets of a part, and of all that is put into one post
+	maxForms        = 10      // of one text
+	maxPlaceholders = 100     // in all forms together
+)
 
 // joinForms makes header and footer part of HTML, and of every form of an alternative. It
 // changes nothing and returns false if one of the forms cannot take them.
 func (e *editor) joinForms() (bool, error) {
 	forms, ok := textForms(e.root)
-	if !ok {
+	if !ok || len(forms) > maxForms || len(forms)*e.placeholders() > maxPlaceholders {
 		return false, nil
 	}
 	var splices []message.Splice
+	inserted := 0
 	for _, p := range forms {
 		s, ok, err := e.inside(p)
 		if err != nil || !ok {
 			return false, err
 		}
 		splices = append(splices, s...)
+		for _, x := range s {
+			inserted += len(x.Insert)
+		}
+	}
+	if inserted > maxInside {
+		return false, nil
 	}
 	// From the end of the body, so that the offsets of those before stay right; of two at one
 	// place, the later first.
@@ -66,6 +78,15 @@ func textForms(p *message.Part) ([]*message.Part, bool) {
 		return all, len(all) > 0
 	}
 	return nil, false
+}
+
+// placeholders is how many of them one form takes.
+func (e *editor) placeholders() int {
+	n := 0
+	for _, f := range e.own {
+		n += strings.Count(e.before, f.ascii) + strings.Count(e.after, f.ascii)
+	}
+	return n
 }
 
 // insertion is text to be put into a part, at a place in its decoded content.

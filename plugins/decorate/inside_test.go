@@ -52,6 +52,24 @@ func TestAHeaderIsNotPutIntoAFrameThatIsNotWhole(t *testing.T) {
 	}
 }
 
+// A hostile alternative has forms without number: what is put into each would be more than
+// mlist takes for one post, which then could never be delivered.
+func TestAnAlternativeOfManyFormsIsWrapped(t *testing.T) {
+	big := lines64(strings.Repeat("<p>x</p>", 60_000))
+	for name, form := range map[string]string{
+		"many empty texts": strings.Repeat("--b\r\n\r\n\r\n", 5001),
+		"much base64":      strings.Repeat("--b\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n"+big, 3),
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := "MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n" + form + "--b--\r\n"
+			out, note := run(t, in, map[string]string{"header": "top\n", "footer": footer})
+			if parts := rawParts(t, out); note != "" || len(parts) != 3 || parts[1] != body(in) {
+				t.Errorf("note %q, %d parts, %d octets of %d", note, len(parts), len(out), len(in))
+			}
+		})
+	}
+}
+
 func lines64(text string) string {
 	digits, out := base64.StdEncoding.EncodeToString([]byte(text)), ""
 	for digits != "" {
