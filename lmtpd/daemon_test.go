@@ -130,7 +130,7 @@ func TestBadConfigurations(t *testing.T) {
 		{"a directory that is missing", "directory " + dir + "/none does not exist", func(c *Config) { c.Listen = []string{"unix:" + dir + "/none/s"} }},
 		{"a file in the way", "no socket", func(c *Config) { c.Listen = []string{"unix:" + file} }},
 		{"no message size", "max_message_size", func(c *Config) { c.MaxMessageSize = 0 }},
-		{"a header size that cannot be parsed", "max_header_size", func(c *Config) { c.MaxHeaderSize = 2 << 20 }},
+		{"a header size that cannot be parsed", "max_header_size", func(c *Config) { c.MaxHeaderSize = 3 << 20 }},
 		{"no connections", "max_connections", func(c *Config) { c.MaxConnections = 0 }},
 		{"no recipients", "max_recipients", func(c *Config) { c.MaxRecipients = 0 }},
 		{"no idle time", "idle_timeout", func(c *Config) { c.IdleTimeout = 0 }},

@@ -56,7 +56,7 @@ func TestSmugglingSentAhead(t *testing.T) {
 }
 
 func TestLongLines(t *testing.T) {
-	big := func(c *Config) { c.MaxMessageSize = 4 << 20 }
+	big := func(c *Config) { c.MaxMessageSize = maxDataLine + 1<<10 }
 	for n, want := range map[int]string{maxDataLine: "250", maxDataLine + 1: "554 5.6.0"} {
 		w := start(t, big, nil)
 		p := w.greet(t)

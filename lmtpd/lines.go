@@ -9,7 +9,7 @@ const (
 	maxCommandLine = 8 << 10
 	// maxDataLine is far over RFC 5321's 1000 (Postfix passes longer lines on when told
 	// so), and only bounds what others must hold of one line.
-	maxDataLine = 1 << 20
+	maxDataLine = 16 << 20
 )
 
 // lineCheck reads a stream of octets as lines that must end in CRLF: a CR without LF,

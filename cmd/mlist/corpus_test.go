@@ -56,7 +56,7 @@ func TestTheCorpusThroughServe(t *testing.T) {
 		if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
 			text = append(text, "\r\n"...) // SMTP has whole lines alone
 		}
-		refused := bareCR(text) || longestLine(text) > 1<<20
+		refused := bareCR(text) || longestLine(text) > 16<<20
 		code, reply := deliver(t, c, text)
 		switch {
 		case refused && code == 554 && strings.HasPrefix(reply, "5.6.0 ") && strings.Contains(reply, "the message has a"):

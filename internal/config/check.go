@@ -21,7 +21,7 @@ const (
 	maxSocketPath = 107
 	// maxHeader is half of what the parser of header blocks takes: the list's own fields
 	// come on top.
-	maxHeader = 512 << 10
+	maxHeader = 2 << 20
 	// maxMetricsPort leaves four for single daemons.
 	maxMetricsPort = 65535 - 4
 )
@@ -73,8 +73,6 @@ func (c *Config) check(file string, at lines) error {
 	expect("lmtpd.socket_mode", err)
 	if c.LMTPD.MaxHeaderSize > maxHeader {
 		p.addf("lmtpd.max_header_size", "%v: want %v or less", c.LMTPD.MaxHeaderSize, Size(maxHeader))
-	} else if c.LMTPD.MaxHeaderSize > c.LMTPD.MaxMessageSize {
-		p.addf("lmtpd.max_header_size", "%v: want no more than lmtpd.max_message_size (%v)", c.LMTPD.MaxHeaderSize, c.LMTPD.MaxMessageSize)
 	}
 
 	if len(c.Milter.Listen) > 0 {

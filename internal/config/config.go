@@ -71,7 +71,7 @@ type LMTPD struct {
 	Listen         []string `toml:"listen" default:"unix:/run/mlist/lmtp.sock" help:"unix:PATH or tcp:HOST:PORT, one or more"`
 	SocketMode     string   `toml:"socket_mode" default:"0666" help:"permissions of unix sockets, in octal"`
 	MaxMessageSize Size     `toml:"max_message_size" default:"40MB" min:"1KB" help:"a larger message is refused"`
-	MaxHeaderSize  Size     `toml:"max_header_size" default:"256KB" min:"1KB" help:"of a message; 512KB is the most"`
+	MaxHeaderSize  Size     `toml:"max_header_size" default:"2MB" min:"1KB" help:"of a message; 2MB is the most"`
 	MaxConnections int      `toml:"max_connections" default:"100" min:"1" help:"at once, on all addresses together"`
 	MaxRecipients  int      `toml:"max_recipients" default:"1000" min:"1" help:"of one transaction"`
 	IdleTimeout    Duration `toml:"idle_timeout" default:"5m" min:"1s" help:"without a command, or without progress of a message"`

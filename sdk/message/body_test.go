@@ -154,7 +154,7 @@ func TestSplit(t *testing.T) {
 		{"a long header", long + "\r\nbody", long, "body"},
 		{"the longest header", full + "\r\nbody", full, "body"},
 		{"the longest header without an empty line", full, full, ""},
-		{"a long line that is no field", strings.Repeat("x", 2<<20), "", strings.Repeat("x", 2<<20)},
+		{"a long line that is no field", strings.Repeat("x", message.MaxHeader+10), "", strings.Repeat("x", message.MaxHeader+10)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

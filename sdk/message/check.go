@@ -47,7 +47,7 @@ func (c *checker) header() {
 	h := c.m.Header
 	switch empty := len(h.parsed) == 0; {
 	case c.m.TooLong:
-		c.add("header-too-long", 1, "header block longer than 1 MiB: mlist would refuse the message")
+		c.add("header-too-long", 1, "header block longer than 4 MiB: mlist would refuse the message")
 		return
 	case c.m.Body.Size() == 0 && empty && len(c.m.gap) == 0:
 		c.add("empty", 1, "no octet at all")

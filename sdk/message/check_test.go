@@ -64,7 +64,7 @@ func TestCheck(t *testing.T) {
 		{"a line of 998", good + "\r\n" + strings.Repeat("x", 998) + "\r\n", ""},
 		{"a line of 999", good + "\r\n" + strings.Repeat("x", 999) + "\r\n", "long-line 5"},
 		{"a line of two megabytes", good + "\r\n" + strings.Repeat("x", 2<<20) + "\r\n", "long-line 5"},
-		{"a header line of two megabytes", good + "A: " + strings.Repeat("x", 2<<20) + "\r\n\r\n", "header-too-long 1, long-line 4"},
+		{"a header line of five megabytes", good + "A: " + strings.Repeat("x", 5<<20) + "\r\n\r\n", "header-too-long 1, long-line 4"},
 		{"8 bits that are announced", mime + "text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xc3\xa9\r\n", ""},
 		{"a charset that is none", mime + "text/plain; charset=klingon\r\n\r\nx\r\n", "unknown-charset 7"},
 		{"an encoding that is none", mime + "text/plain\r\nContent-Transfer-Encoding: rot13\r\n\r\nx\r\n", "unknown-encoding 8"},

@@ -22,7 +22,7 @@ func (p *Part) identity() bool {
 func ParseEmbedded(b *Body, p *Part) (root *Part, defects []Defect, err error) {
 	block, at, err := Split(io.NewSectionReader(b, p.Start, p.End-p.Start), p.End-p.Start)
 	if errors.Is(err, ErrHeaderTooLong) {
-		return nil, []Defect{{Code: "header-too-long", Text: "header of a message within longer than 1 MiB", Offset: p.Start}}, nil
+		return nil, []Defect{{Code: "header-too-long", Text: "header of a message within longer than 4 MiB", Offset: p.Start}}, nil
 	}
 	if err != nil {
 		return nil, nil, err

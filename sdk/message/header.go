@@ -14,7 +14,7 @@ import (
 
 // Limits against hostile input.
 const (
-	MaxHeader = 1 << 20 // octets of a header block
+	MaxHeader = 4 << 20 // octets of a header block
 	MaxFields = 50_000
 	MaxDepth  = 32     // of nested MIME parts
 	MaxParts  = 10_000 // MIME parts of a message

@@ -8,7 +8,7 @@ import (
 )
 
 // ErrHeaderTooLong says that a header block is over MaxHeader.
-var ErrHeaderTooLong = errors.New("header block longer than 1 MiB")
+var ErrHeaderTooLong = errors.New("header block longer than 4 MiB")
 
 // Split finds the end of a message's header block: block is without the empty line
 // (but with the line end of its last field), body is the offset of the body. A block

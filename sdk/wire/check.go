@@ -16,16 +16,16 @@ import (
 const (
 	maxCode    = 64
 	maxReason  = 4096
-	maxOps     = 1000      // of one reply
-	maxFields  = 256 << 10 // bytes of header fields in one reply
-	maxSplices = 10_000    // of a post, over all stages
-	maxInsert  = 8 << 20   // bytes of them; less than sdk.MaxMessage, as they travel to later stages
-	maxRules   = 1000      // of a post
-	maxAddress = 320       // bytes
-	maxLists   = 100       // of one rule
-	maxTopics  = 200       // of one rule
-	maxNotes   = 200       // of a post
-	maxNote    = 16 << 10  // bytes of one note
+	maxOps     = 1000              // of one reply
+	maxFields  = message.MaxHeader // bytes of header fields in one reply
+	maxSplices = 10_000            // of a post, over all stages
+	maxInsert  = 8 << 20           // bytes of them; less than sdk.MaxMessage, as they travel to later stages
+	maxRules   = 1000              // of a post
+	maxAddress = 320               // bytes
+	maxLists   = 100               // of one rule
+	maxTopics  = 200               // of one rule
+	maxNotes   = 200               // of a post
+	maxNote    = 16 << 10          // bytes of one note
 )
 
 // edits is what a reply asks for, checked.
