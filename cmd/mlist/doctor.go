@@ -308,7 +308,7 @@ func (p *patient) clock() {
 func (p *patient) wayBack(ctx context.Context, dir string) {
 	address, tcp := strings.CutPrefix(p.cfg.Outbound.MTA, "smtp://")
 	w, err := p.app.wiring(ctx, dir)
-	if err == nil && p.store != nil && (dir != "" || strings.HasPrefix(address, "127.")) {
+	if err == nil && p.store != nil && (dir != "" || onThisMachine(address)) {
 		found, err := p.app.checkPostfix(ctx, w)
 		if err == nil && len(found) == 0 && p.probe != "" {
 			found, err = p.app.probe(ctx, w, p.probe)
@@ -346,6 +346,13 @@ func (p *patient) stageOrder() {
 			}
 		}
 	}
+}
+
+// onThisMachine tells whether HOST:PORT is one of the loopback interface.
+func onThisMachine(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback())
 }
 
 // domains asks DNS for what receivers look at.

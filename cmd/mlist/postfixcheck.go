@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/smtp"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,7 +63,10 @@ func (a *app) checkPostfix(ctx context.Context, w *wiring) ([]postfix.Finding, e
 	if !ok {
 		handBack = ""
 	}
-	e := postfix.Expect{LMTP: mtaAddress(w.cfg.LMTPD.Listen[0]), HandBack: handBack, MaxMessageSize: int64(w.cfg.LMTPD.MaxMessageSize)}
+	e := postfix.Expect{HandBack: handBack, MaxMessageSize: int64(w.cfg.LMTPD.MaxMessageSize), Limit: w.cfg.Outbound.RecipientsPerTransaction}
+	for _, l := range w.cfg.LMTPD.Listen {
+		e.LMTP = append(e.LMTP, mtaAddress(l))
+	}
 	var err error
 	if e.Record, err = postfix.ReadRecord(w.record); err != nil {
 		return nil, err
@@ -75,19 +79,19 @@ func (a *app) checkPostfix(ctx context.Context, w *wiring) ([]postfix.Finding, e
 		return nil, err
 	}
 	defer st.Close()
-	seen := map[string]bool{}
-	for _, d := range e.Domains {
-		seen[d] = true
-	}
+	sampled := map[string]bool{}
 	for l, err := range st.AllLists(ctx, "") {
 		if err != nil {
 			return nil, err
 		}
-		if d := strings.ToLower(l.Address.Domain); !seen[d] {
-			seen[d] = true
+		d := l.Address.Domain
+		if !slices.Contains(e.Domains, d) {
 			e.Domains = append(e.Domains, d)
 		}
-		e.Sample = l.Address
+		if !sampled[d] {
+			sampled[d] = true
+			e.Samples = append(e.Samples, l.Address)
+		}
 	}
 	return w.p.Check(ctx, e)
 }
@@ -133,9 +137,14 @@ func (a *app) probe(ctx context.Context, w *wiring, port string) (found []postfi
 	}
 	defer func() { err = closing(err, st.Close) }()
 	name := "mlist-probe-" + strings.ToLower(rand.Text()[:10])
+	// A domain of lists alone, where there is one: what else a domain takes is not mlist's matter.
+	domain, alone := r.Domains[0], len(r.Tables.Dedicated) > 0
+	if alone {
+		domain = r.Tables.Dedicated[0]
+	}
 	// One list takes it, the other one, its member, throws it away when it comes back.
-	out := address.Address{Local: name, Domain: r.Domains[0]}
-	back := address.Address{Local: name + "-back", Domain: r.Domains[0]}
+	out := address.Address{Local: name, Domain: domain}
+	back := address.Address{Local: name + "-back", Domain: domain}
 	defer func() {
 		for _, addr := range []address.Address{out, back} {
 			if derr := st.DeleteList(ctx, addr); err == nil && !errors.Is(derr, store.ErrNotFound) {
@@ -161,16 +170,23 @@ func (a *app) probe(ctx context.Context, w *wiring, port string) (found []postfi
 	if _, err := r.Tables.Update(ctx, listAddresses(ctx, st), w.cfg.SiteName); err != nil {
 		return nil, err
 	}
-	return w.circle(ctx, port, out, back)
+	return w.circle(ctx, port, out, back, alone)
 }
 
-// circle sends the probe and waits until it is back.
-func (w *wiring) circle(ctx context.Context, port string, l, last address.Address) ([]postfix.Finding, error) {
+// circle sends the probe and waits until it is back. alone tells whether its domain has lists
+// alone, and so no other addresses.
+func (w *wiring) circle(ctx context.Context, port string, l, last address.Address, alone bool) ([]postfix.Finding, error) {
 	unknown := address.Address{Local: l.Local + "-x", Domain: l.Domain}
-	if code, err := refusal(port, unknown); err != nil {
+	if code, _, err := answer(port, unknown); err != nil {
 		return []postfix.Finding{{Cause: fmt.Sprintf("Postfix does not take mail at %s: %v.", port, err), Cure: "Start it, or name another address with --smtp."}}, nil
-	} else if code != 550 {
-		return []postfix.Finding{{Cause: fmt.Sprintf("Postfix does not refuse mail to %s, which is no list (%d).", unknown, code), Cure: "relay_recipient_maps, or whatever says which recipients exist, lets everything through: look for a catch-all."}}, nil
+	} else if alone && code != 550 {
+		return []postfix.Finding{{Cause: fmt.Sprintf("Postfix does not refuse mail to %s, which is no list (%d).", unknown, code),
+			Cure: "relay_recipient_maps, or whatever says which recipients exist, lets everything through: look for a catch-all, and for smtpd_reject_unlisted_recipient = no."}}, nil
+	}
+	postmaster := address.Address{Local: "postmaster", Domain: l.Domain}
+	if code, said, err := answer(port, postmaster); err != nil || alone && code/100 == 5 {
+		return []postfix.Finding{{Cause: fmt.Sprintf("Postfix refuses mail to %s, which every domain must have: %d %s (%v).", postmaster, code, said, err),
+			Cure: fmt.Sprintf("`mlist postfix setup --domain %s --apply` has it go to this machine's postmaster.", l.Domain)}}, nil
 	}
 	id := fmt.Sprintf("%s@%s", l.Local, l.Domain)
 	text := fmt.Sprintf("From: probe <postmaster@%s>\r\nTo: %s\r\nSubject: probe\r\nMessage-ID: <%s>\r\nDate: %s\r\n\r\nA probe of `mlist postfix check`. It needs no answer.\r\n",
@@ -241,25 +257,24 @@ func lost(came, sent bool) postfix.Finding {
 	return postfix.Finding{Cause: "The probe was handed back to Postfix and has not come round to mlist again.", Cure: "`postqueue -p` and Postfix's log say why: look for mlist-probe."}
 }
 
-// refusal is what Postfix says of a recipient.
-func refusal(port string, rcpt address.Address) (code int, err error) {
+// answer is what Postfix says to a recipient.
+func answer(port string, rcpt address.Address) (code int, said string, err error) {
 	c, err := smtp.Dial(port)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	defer c.Close()
 	if err := c.Hello("localhost"); err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	if err := c.Mail("postmaster@" + rcpt.Domain); err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	id, err := c.Text.Cmd("RCPT TO:<%s>", rcpt)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	c.Text.StartResponse(id)
 	defer c.Text.EndResponse(id)
-	code, _, err = c.Text.ReadResponse(0)
-	return code, err
+	return c.Text.ReadResponse(0)
 }

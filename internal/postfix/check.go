@@ -3,17 +3,10 @@ package postfix
 import (
 	"context"
 	"fmt"
-	"io/fs"
-	"net"
-	"net/textproto"
-	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/mlist/mlist/internal/address"
 )
@@ -31,11 +24,12 @@ func finding(cure, format string, args ...any) Finding {
 // Expect is what the configuration is compared with.
 type Expect struct {
 	Domains        []string // that lists are in
-	LMTP           string   // as Options has it
+	LMTP           []string // where mlist takes mail, the first as Options has it
 	HandBack       string   // HOST:PORT, or "" where it is something else
 	MaxMessageSize int64
-	Record         *Record // nil: nothing was set up by mlist
-	Sample         address.Address
+	Record         *Record           // nil: nothing was set up by mlist
+	Limit          int               // recipients of one transaction at the hand-back port
+	Samples        []address.Address // a list of each domain
 }
 
 const setUp = "`mlist postfix setup --domain %s --apply` puts it right."
@@ -54,7 +48,7 @@ func (p *Instance) Check(ctx context.Context, e Expect) ([]Finding, error) {
 			out = append(out, finding("Correct what it names in "+p.Dir+".", "Postfix warns of its own configuration: %s.", line))
 		}
 	}
-	for _, look := range []func(context.Context, Expect) ([]Finding, error){p.checkWayIn, p.checkDomains, p.checkTables, p.checkLive, p.checkWayBack, p.checkMilters, p.checkSizes} {
+	for _, look := range []func(context.Context, Expect) ([]Finding, error){p.checkWayIn, p.checkDomains, p.checkTables, p.checkLive, p.checkWayBack, p.checkMilters, p.checkSizes, p.checkRewriting} {
 		found, err := look(ctx, e)
 		if err != nil {
 			return nil, err
@@ -76,9 +70,12 @@ func (p *Instance) checkWayIn(ctx context.Context, e Expect) ([]Finding, error) 
 	if entry == "" {
 		return []Finding{finding(fmt.Sprintf(setUp, first), "master.cf has no service %q: Postfix cannot hand list mail over.", transportName)}, nil
 	}
-	path, ok := strings.CutPrefix(e.LMTP, "unix:")
+	if f := strings.Fields(entry); len(f) > 7 && f[7] != "lmtp" {
+		return []Finding{finding("Give that service another name, there and in transport_maps, and then: "+fmt.Sprintf(setUp, first), "The service %s in master.cf is none of LMTP (%.60s): no list mail comes to mlist.", transportName, entry)}, nil
+	}
+	path, ok := strings.CutPrefix(e.LMTP[0], "unix:")
 	if !ok {
-		return checkPort(ctx, strings.TrimPrefix(e.LMTP, "inet:"))
+		return checkPort(ctx, strings.TrimPrefix(e.LMTP[0], "inet:"), "lmtpd.listen", "all list mail is deferred")
 	}
 	chrooted, err := p.Chrooted(ctx, transportName+"/unix")
 	if err != nil {
@@ -89,67 +86,6 @@ func (p *Instance) checkWayIn(ctx context.Context, e Expect) ([]Finding, error) 
 			"The service mlist in master.cf runs in a chroot, where there is no %s: all list mail is deferred.", path)}, nil
 	}
 	return p.reach(ctx, path, "all list mail is deferred")
-}
-
-// checkPort tells whether anybody listens where Postfix hands mail over by TCP.
-func checkPort(ctx context.Context, address string) ([]Finding, error) {
-	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return []Finding{finding("Start mlist: `systemctl start mlist`; `mlist config` shows where it listens.", "Nobody answers at %s (lmtpd.listen): all list mail is deferred.", address)}, nil
-	}
-	return nil, c.Close()
-}
-
-// reach tells whether Postfix's user can connect to a socket, going by permissions.
-func (p *Instance) reach(ctx context.Context, path, what string) ([]Finding, error) {
-	name, err := p.Param(ctx, "mail_owner")
-	if err != nil {
-		return nil, err
-	}
-	u, err := user.Lookup(name)
-	if err != nil {
-		return nil, err
-	}
-	groups, err := u.GroupIds()
-	if err != nil {
-		return nil, err
-	}
-	for at := path; ; at = filepath.Dir(at) {
-		info, err := os.Stat(at)
-		if err != nil {
-			if at == path {
-				return []Finding{finding("Start mlist: `systemctl start mlist`; `mlist config` shows where it listens.", "There is no socket at %s: %s.", path, what)}, nil
-			}
-			return nil, err
-		}
-		need := fs.FileMode(0o1) // to search
-		if at == path {
-			need = 0o2 // to connect
-		}
-		if !may(info, u.Uid, groups, need) {
-			return []Finding{finding(fmt.Sprintf("Put %s into the group of mlist (`usermod -aG mlist %s`), and `postfix reload`.", name, name),
-				"Postfix's user %s may not reach %s, because of the permissions of %s (%v): %s.", name, path, at, info.Mode(), what)}, nil
-		}
-		if at == "/" {
-			return nil, nil
-		}
-	}
-}
-
-// may tells whether a user may do with a file what the bits (of others) say.
-func may(info fs.FileInfo, uid string, groups []string, bits fs.FileMode) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return true
-	}
-	mode := info.Mode().Perm()
-	switch {
-	case strconv.Itoa(int(st.Uid)) == uid:
-		return mode>>6&bits == bits
-	case slices.Contains(groups, strconv.Itoa(int(st.Gid))):
-		return mode>>3&bits == bits
-	}
-	return mode&bits == bits
 }
 
 func (p *Instance) checkDomains(ctx context.Context, e Expect) ([]Finding, error) {
@@ -173,7 +109,7 @@ func (p *Instance) checkDomains(ctx context.Context, e Expect) ([]Finding, error
 			out = append(out, finding(cure, "There are lists in %s, which Postfix does not know as its own: mail to them is refused as relaying.", d))
 			continue
 		case "relay_domains":
-			found, err := p.checkRelayed(ctx, d, cure)
+			found, err := p.checkRelayed(ctx, d, e, cure)
 			if err != nil {
 				return nil, err
 			}
@@ -197,14 +133,11 @@ func (p *Instance) checkDomains(ctx context.Context, e Expect) ([]Finding, error
 	return out, err
 }
 
-func (p *Instance) checkRelayed(ctx context.Context, d, cure string) ([]Finding, error) {
-	hop, _, err := p.first(ctx, "transport_maps", d, "")
+// checkRelayed looks at a domain of lists alone.
+func (p *Instance) checkRelayed(ctx context.Context, d string, e Expect, cure string) ([]Finding, error) {
+	out, err := p.checkRoute(ctx, address.Address{Local: "mlist-nobody-bounces+nobody=example.com", Domain: d}, e, cure)
 	if err != nil {
 		return nil, err
-	}
-	var out []Finding
-	if !strings.HasPrefix(hop, transportName+":") {
-		out = append(out, finding(cure, "transport_maps sends %s to %q, not to mlist: list mail goes astray.", d, hop))
 	}
 	maps, err := p.Param(ctx, "relay_recipient_maps")
 	if err != nil {
@@ -217,161 +150,84 @@ func (p *Instance) checkRelayed(ctx context.Context, d, cure string) ([]Finding,
 	if maps == "" && !strings.Contains(restrictions, "reject_unverified_recipient") {
 		out = append(out, finding(cure, "relay_recipient_maps is empty, and nothing else asks whether a list exists: mail to unknown lists is taken, and bounced to people who often never wrote it."))
 	}
-	return out, nil
+	if maps == "" {
+		return out, nil
+	}
+	found, err := p.checkKnown(ctx, "relay_recipient_maps", d, e, cure)
+	return append(out, found...), err
 }
 
+// checkRoute wants mail for an address to come to mlist.
+func (p *Instance) checkRoute(ctx context.Context, a address.Address, e Expect, cure string) ([]Finding, error) {
+	hop, table, err := p.first(ctx, "transport_maps", strings.ToLower(a.String()), "")
+	if hop == "" && err == nil && strings.Contains(a.Local, "+") {
+		local, _, _ := strings.Cut(a.Local, "+")
+		hop, table, err = p.first(ctx, "transport_maps", strings.ToLower(local)+"@"+a.Domain, "")
+	}
+	if hop == "" && err == nil {
+		hop, table, err = p.first(ctx, "transport_maps", a.Domain, "")
+	}
+	if err != nil {
+		return []Finding{finding("Its cause is in the error; until then Postfix defers all mail, not only that of lists.", "transport_maps cannot be asked where %s goes: %v.", a.Domain, err)}, nil
+	}
+	where, ours := strings.CutPrefix(hop, transportName+":")
+	switch {
+	case hop == "":
+		return []Finding{finding(cure, "transport_maps does not send %s anywhere, and so not to mlist: list mail goes astray.", a)}, nil
+	case !ours:
+		return []Finding{finding(cure, "transport_maps sends %s to %q, by %s, not to mlist: list mail goes astray.", a, hop, table)}, nil
+	case !slices.Contains(e.LMTP, where):
+		return []Finding{finding(cure, "transport_maps sends %s to %s, by %s, but mlist listens at %s (lmtpd.listen): list mail is deferred.", a, where, table, strings.Join(e.LMTP, ", "))}, nil
+	}
+	return nil, nil
+}
+
+// checkKnown wants the lists of a domain to be among the recipients that a table has.
+func (p *Instance) checkKnown(ctx context.Context, param, d string, e Expect, cure string) ([]Finding, error) {
+	for _, l := range e.Samples {
+		if l.Domain != d {
+			continue
+		}
+		hit, table, err := p.first(ctx, param, strings.ToLower(l.String()), "")
+		if err != nil && !strings.Contains(table, "socketmap:") {
+			return []Finding{finding("Its cause is in the error.", "%s cannot be asked whether there is %s: mail to it is deferred: %v.", param, l, err)}, nil
+		}
+		if hit == "" && err == nil {
+			return []Finding{finding(cure, "%s does not have the list %s: mail to it is refused as unknown.", param, l)}, nil
+		}
+	}
+	return nil, nil
+}
+
+// checkShared looks at a domain that also has users.
 func (p *Instance) checkShared(ctx context.Context, class, d string, e Expect, cure string) ([]Finding, error) {
-	if e.Record == nil || !slices.Contains(e.Record.Tables.Shared, d) {
-		maps, err := p.Param(ctx, "transport_maps")
-		if err == nil && !strings.Contains(maps, "regexp:") {
-			return []Finding{finding(cure, "%s is in %s and so has users; its lists are not routed to mlist one by one, and their mail goes to users who are not there.", d, class)}, nil
-		}
-		return nil, err
-	}
-	aliases, err := p.Param(ctx, "virtual_alias_maps")
-	if err != nil {
-		return nil, err
-	}
-	for _, table := range split(aliases) {
-		if hit, err := p.lookup(ctx, table, "@"+d); err == nil && hit != "" {
-			return []Finding{finding("Put each list's addresses into that table, too, as themselves; or take the catch-all out.",
-				"%s has a catch-all for @%s, which swallows the lists' mail before it comes to mlist.", table, d)}, nil
-		}
-	}
-	return nil, nil
-}
-
-func (p *Instance) checkTables(ctx context.Context, e Expect) ([]Finding, error) {
-	if e.Record == nil {
-		return nil, nil
-	}
-	t := e.Record.Tables
 	var out []Finding
-	for _, name := range t.names() {
-		if !t.made(name) {
-			out = append(out, finding("`mlist postfix tables` writes it.", "Postfix's table %s is missing or half made.", t.Table(name)))
+	routed := false
+	for _, l := range e.Samples {
+		if l.Domain != d {
+			continue
+		}
+		routed = true
+		for _, role := range []string{"", "-bounces+nobody=example.com"} {
+			found, err := p.checkRoute(ctx, address.Address{Local: l.Local + role, Domain: d}, e, cure)
+			if err != nil || found != nil {
+				return found, err
+			}
 		}
 	}
-	known, err := p.Param(ctx, "relay_recipient_maps")
+	maps, err := p.Param(ctx, "transport_maps")
 	if err != nil {
 		return nil, err
 	}
-	if e.Sample.Local != "" && out == nil && !strings.Contains(known, "socketmap:") { // which answers for lists that are too new
-		if hit, err := p.lookup(ctx, t.Table(recipients), strings.ToLower(e.Sample.String())); err != nil || hit == "" {
-			out = append(out, finding("`mlist postfix tables` writes it; `systemctl restart mlist` if it does not stay so.", "The list %s is not in Postfix's table %s: mail to it is refused as unknown.", e.Sample, t.Table(recipients)))
-		}
+	if !routed && (e.Record == nil || !slices.Contains(e.Record.Tables.Shared, d)) && !strings.Contains(maps, "regexp:") {
+		out = append(out, finding(cure, "%s is in %s and so has users; its lists are not routed to mlist one by one, and their mail goes to users who are not there.", d, class))
 	}
-	return out, nil
-}
-
-// checkLive looks at the tables that are mlist itself, by socketmap.
-func (p *Instance) checkLive(ctx context.Context, e Expect) ([]Finding, error) {
-	var out []Finding
-	for _, param := range []string{"transport_maps", "relay_recipient_maps", "local_recipient_maps", "virtual_mailbox_maps"} {
-		value, err := p.Param(ctx, param)
-		if err != nil {
-			return nil, err
-		}
-		for _, item := range split(value) {
-			item = strings.TrimPrefix(item, "proxy:")
-			where, ok := strings.CutPrefix(item, "socketmap:")
-			if !ok || !strings.HasSuffix(where, ":"+recipients) {
-				continue
-			}
-			where = strings.TrimSuffix(where, ":"+recipients)
-			if param == "transport_maps" {
-				out = append(out, finding("Take it out: `mlist postfix setup` puts a table there that is a file.",
-					"transport_maps asks mlist (%s), for every mail: while mlist is stopped all mail of this machine waits, and not the lists' alone.", item))
-				continue
-			}
-			found, err := p.checkAnswer(ctx, e, param, item, where)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, found...)
-		}
+	param := map[string]string{"mydestination": "local_recipient_maps", "virtual_mailbox_domains": "virtual_mailbox_maps"}[class]
+	if value, err := p.Param(ctx, param); err != nil || value == "" { // every address is taken
+		return out, err
 	}
-	return out, nil
-}
-
-// checkAnswer asks a live table for a list.
-func (p *Instance) checkAnswer(ctx context.Context, e Expect, param, item, where string) ([]Finding, error) {
-	effect := "unknown addresses in " + strings.Join(e.Domains, ", ")
-	if param == "relay_recipient_maps" {
-		domains, err := p.Param(ctx, "relay_domains")
-		if err != nil {
-			return nil, err
-		}
-		effect = "unknown addresses in the domains of relay_domains (" + strings.Join(split(domains), ", ") + ")"
-	}
-	effect += " are put off (451) and not refused, and so are lists that another machine has made just now; known lists, and mail to all other addresses, go on"
-	if path, ok := strings.CutPrefix(where, "unix:"); ok {
-		if found, err := p.reach(ctx, path, effect); err != nil || found != nil {
-			return found, err
-		}
-	}
-	key := "postmaster@localhost"
-	if e.Sample.Local != "" {
-		key = strings.ToLower(e.Sample.String())
-	}
-	hit, err := p.lookup(ctx, item, key)
-	switch {
-	case err != nil:
-		return []Finding{finding("`systemctl start mlist`; socketmap.listen in mlist.toml has the address.", "Nobody answers at %s, where Postfix asks for lists that its tables do not have: %s.", where, effect)}, nil
-	case hit == "" && e.Sample.Local != "":
-		return []Finding{finding("socketmap.listen in mlist.toml has the address of the one that is meant.", "Who answers at %s does not know the list %s: that is another mlist.", where, e.Sample)}, nil
-	}
-	return nil, nil
-}
-
-func (p *Instance) checkWayBack(ctx context.Context, e Expect) ([]Finding, error) {
-	if e.HandBack == "" {
-		return nil, nil // not a TCP port
-	}
-	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", e.HandBack)
-	if err != nil {
-		first := "DOMAIN"
-		if len(e.Domains) > 0 {
-			first = e.Domains[0]
-		}
-		return []Finding{finding(fmt.Sprintf(setUp, first)+" If it is there, start Postfix: `postfix start`.",
-			"Nobody answers at %s, the hand-back port (outbound.mta): prepared mail waits in outgoing, and no member gets any.", e.HandBack)}, nil
-	}
-	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return nil, err
-	}
-	offered, err := offers(c)
-	switch {
-	case err != nil:
-		return []Finding{finding("outbound.mta names the MTA's port that takes prepared mail.", "What answers at %s, the hand-back port (outbound.mta), is no SMTP server that takes mail: %v.", e.HandBack, err)}, nil
-	case !slices.Contains(offered, "XVERP"):
-		return []Finding{finding("Put `-o smtpd_authorized_verp_clients=127.0.0.0/8` below "+e.HandBack+" in master.cf, and `postfix reload`.",
-			"Postfix does not offer XVERP at %s, the hand-back port: where each member has a return path of their own, each costs a whole message.", e.HandBack)}, nil
-	}
-	return nil, nil
-}
-
-// offers is what an SMTP server says that it can do, in capitals.
-func offers(c net.Conn) ([]string, error) {
-	text := textproto.NewConn(c)
-	if _, _, err := text.ReadResponse(220); err != nil {
-		return nil, err
-	}
-	if err := text.PrintfLine("EHLO localhost"); err != nil {
-		return nil, err
-	}
-	_, said, err := text.ReadResponse(250)
-	if err != nil {
-		return nil, err
-	}
-	_ = text.PrintfLine("QUIT")
-	var out []string
-	for line := range strings.Lines(said) {
-		word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-		out = append(out, strings.ToUpper(word))
-	}
-	return out, nil
+	found, err := p.checkKnown(ctx, param, d, e, cure)
+	return append(out, found...), err
 }
 
 func (p *Instance) checkMilters(ctx context.Context, _ Expect) ([]Finding, error) {
@@ -395,7 +251,7 @@ func (p *Instance) checkMilters(ctx context.Context, _ Expect) ([]Finding, error
 		}
 		path, ok := strings.CutPrefix(words[0], "unix:")
 		if !ok {
-			continue
+			continue // who listens there is not to be known
 		}
 		switch {
 		case !filepath.IsAbs(path):

@@ -478,26 +478,10 @@ func portTaken(hostPort, why string) error {
 // free wants a port that nobody has: Postfix ends when it is to listen at one that is taken.
 func (b *planner) free(host, port string) error {
 	hostPort := net.JoinHostPort(host, port)
-	services, err := b.p.run(b.ctx, "postconf", "-M")
-	if err != nil {
+	if taken, err := b.p.listener(b.ctx, hostPort); err != nil {
 		return err
-	}
-	number, _ := net.LookupPort("tcp", port)
-	for entry := range strings.Lines(services) {
-		f := strings.Fields(entry)
-		if len(f) < 8 || f[1] != "inet" {
-			continue
-		}
-		at, service, err := net.SplitHostPort(f[0])
-		if err != nil {
-			at, service = "", f[0]
-		}
-		if n, err := net.LookupPort("tcp", service); err != nil || n != number {
-			continue
-		}
-		if at == "" || strings.EqualFold(at, "localhost") || strings.EqualFold(host, "localhost") || at == host {
-			return portTaken(hostPort, fmt.Sprintf("master.cf has %s already (%.60s)", f[0], strings.TrimSpace(entry)))
-		}
+	} else if taken != nil {
+		return portTaken(hostPort, fmt.Sprintf("master.cf has %s already (%.60s)", taken[0], strings.Join(taken, " ")))
 	}
 	l, err := net.Listen("tcp", hostPort)
 	switch {

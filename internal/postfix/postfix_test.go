@@ -2,6 +2,7 @@ package postfix
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -299,9 +300,12 @@ func TestALiveTableIsTheLastOne(t *testing.T) {
 
 // A port that takes mail, but not from mlist, or not as mlist wants to hand it over.
 func TestWhatTheHandBackPortCannotDoIsSaid(t *testing.T) {
+	p := instance(t, "", "")
 	for says, want := range map[string]string{
-		"220 mx.test ESMTP\r\n250-mx.test\r\n250-PIPELINING\r\n250 XVERP\r\n":      "",
-		"220 mx.test ESMTP\r\n250-mx.test\r\n250 XVERPS\r\n":                       "does not offer XVERP",
+		"220 mx.test ESMTP\r\n250-mx.test\r\n250-PIPELINING\r\n250 XVERP\r\n250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n":              "",
+		"220 mx.test ESMTP\r\n250-mx.test\r\n250-SIZE 100\r\n250 XVERP\r\n250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n":                "takes messages up to 100 octets",
+		"220 mx.test ESMTP\r\n250-mx.test\r\n250-SIZE 0\r\n250 XVERP\r\n250 2.1.0 Ok\r\n554 5.7.1 Relay access denied\r\n": "does not take mail for members: to RCPT TO:<nobody@example.com> it says 554 5.7.1 Relay access denied",
+		"220 mx.test ESMTP\r\n250-mx.test\r\n250 XVERPS\r\n250 Ok\r\n250 Ok\r\n":                                           "does not offer XVERP",
 		"554 5.7.1 you are not welcome\r\n":                                        "is no SMTP server that takes mail: 554",
 		"HTTP/1.1 400 Bad Request\r\n":                                             "is no SMTP server",
 		"220 mx.test ESMTP\r\n502 5.5.1 what?\r\n221 2.0.0 closing connection\r\n": "is no SMTP server that takes mail: 502",
@@ -317,11 +321,105 @@ func TestWhatTheHandBackPortCannotDoIsSaid(t *testing.T) {
 				c.Close()
 			}
 		}()
-		found, err := (&Instance{}).checkWayBack(t.Context(), Expect{HandBack: l.Addr().String()})
+		found, err := p.checkWayBack(t.Context(), Expect{HandBack: l.Addr().String(), MaxMessageSize: 1000})
 		l.Close()
 		if err != nil || (len(found) > 0) != (want != "") || want != "" && !strings.Contains(found[0].Cause, want) {
 			t.Errorf("%q: %+v, %v", says, found, err)
 		}
+	}
+}
+
+// What is wrong with a configuration that was right is said, and nothing is said of one that is.
+func TestWhatIsWrongIsSaid(t *testing.T) {
+	for want, tt := range map[string]struct{ main, replace string }{
+		"":                                    {},
+		"transport_maps does not send":        {main: "transport_maps ="},
+		"not to mlist: list mail goes astray": {main: "transport_maps = regexp:{ {/./ smtp:[mx.test]} }"},
+		"but mlist listens at unix:/run/mlist/lmtp.sock":     {main: "transport_maps = inline:{ {lists.test=mlist:unix:/elsewhere} }"},
+		"nothing else asks whether a list exists":            {main: "relay_recipient_maps ="},
+		"does not have the list dev@lists.test":              {main: "relay_recipient_maps = inline:{ {a@b.test=x} }"},
+		"which Postfix does not know as its own":             {main: "relay_domains ="},
+		"have a + in their address":                          {main: "recipient_delimiter ="},
+		"makes dev@lists.test into ann@net.test":             {main: "virtual_alias_maps = inline:{ {dev@lists.test=ann@net.test} }"},
+		"makes dev@lists.test into all@net.test":             {main: "virtual_alias_maps = inline:{ {@lists.test=all@net.test} }"},
+		"makes dev-bounces@lists.test into root@net.test":    {main: "sender_canonical_maps = inline:{ {@lists.test=root@net.test} }"},
+		"makes dev@lists.test into dev@net.test":             {main: "recipient_canonical_maps = inline:{ {dev@lists.test=dev@net.test} }"},
+		"dev-bounces@lists.test one of test":                 {main: "masquerade_domains = test"},
+		"copies of a list's mail to a list":                  {main: "always_bcc = all@lists.test"},
+		"changes List-Id in mail that leaves":                {main: "smtp_header_checks = regexp:{ {/^List-/ IGNORE} }"},
+		"once more when it is handed back":                   {main: "content_filter = smtp:[127.0.0.1]:10024", replace: "-o content_filter="},
+		"asks mlist's milter":                                {replace: "-o smtpd_milters=,no_milters"},
+		"header_checks (regexp:{ {/x/ REJECT} }) is applied": {main: "header_checks = regexp:{ {/x/ REJECT} }", replace: "no_header_body_checks,"},
+		"takes 50 recipients at once":                        {main: "smtpd_recipient_limit = 50", replace: "-o smtpd_recipient_limit=1000"},
+		"Postfix warns of its own configuration: ":           {main: "mlist_wrong = 1"},
+		"which this Postfix no longer has":                   {replace: "TYPE"},
+		"is missing or half made":                            {replace: "TABLE"},
+		"Others than mlist may write":                        {replace: "MODE"},
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			p := instance(t, "", "")
+			plan, record := applied(t, p, "lists.test")
+			if _, err := plan.Tables.Update(t.Context(), lists("dev@lists.test"), ""); err != nil {
+				t.Fatal(err)
+			}
+			r, err := ReadRecord(record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := p.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch table := filepath.Join(r.Tables.Dir, recipients); tt.replace {
+			case "TYPE":
+				r.Tables.Type = "dbm"
+			case "TABLE":
+				err = os.Remove(table)
+			case "MODE":
+				err = os.Chmod(table+r.Tables.suffix(recipients), 0o666)
+			}
+			if name, value, ok := strings.Cut(tt.main, " ="); ok {
+				f.main = f.main.assign(name, strings.TrimSpace(value))
+			}
+			for part := range strings.SplitSeq(tt.replace, ",") {
+				f.master = text(strings.Replace(string(f.master), part, "", 1))
+			}
+			for name, text := range map[string]text{"main.cf": f.main, "master.cf": f.master} {
+				err = errors.Join(err, os.WriteFile(filepath.Join(p.Dir, name), []byte(text), 0o644))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.settle(t)
+			dev, _ := address.Parse("dev@lists.test")
+			e := Expect{Domains: []string{"lists.test"}, LMTP: []string{"unix:/run/mlist/lmtp.sock"}, HandBack: "127.0.0.1:10025", MaxMessageSize: 40 << 20, Limit: 1000, Record: r, Samples: []address.Address{dev}}
+			found, err := p.Check(t.Context(), e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			entry, err := p.listener(t.Context(), e.HandBack)
+			if err != nil {
+				t.Fatal(err)
+			}
+			more, err := p.checkEntry(t.Context(), e, entry)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := false
+			for _, f := range append(found, more...) {
+				// There is neither mlist nor Postfix here.
+				if strings.HasPrefix(f.Cause, "There is no socket at") || strings.HasPrefix(f.Cause, "Nobody answers at") {
+					continue
+				}
+				if said = said || want != "" && strings.Contains(f.Cause, want); want == "" || f.Cure == "" {
+					t.Errorf("%+v", f)
+				}
+			}
+			if !said && want != "" {
+				t.Errorf("it says %+v", append(found, more...))
+			}
+		})
 	}
 }
 

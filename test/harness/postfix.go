@@ -39,6 +39,8 @@ type PostfixOptions struct {
 	Discard bool
 	// Chroot has the port where mail comes in served from within the queue directory, as Debian's Postfix does.
 	Chroot bool
+	// Main are lines of main.cf that stand in for those of the same parameters, or beside them.
+	Main string
 	// NoXVERP has the hand-back port not offer XVERP.
 	NoXVERP bool
 }
@@ -197,12 +199,32 @@ func (p *Postfix) writeConfig() error {
 		if err := template.Must(template.New(name).Parse(text)).Execute(&b, data); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(p.etc(), name), []byte(b.String()), 0o644); err != nil {
+		text := b.String()
+		if name == "main.cf" {
+			text = override(text, p.opts.Main)
+		}
+		if err := os.WriteFile(filepath.Join(p.etc(), name), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
 	transport := p.opts.Domain + " mlist:unix:" + p.opts.LMTP + "\n"
 	return os.WriteFile(filepath.Join(p.etc(), "transport"), []byte(transport), 0o644)
+}
+
+// override puts lines behind a text, without those of the same parameters in it.
+func override(text, lines string) string {
+	set := map[string]bool{}
+	for line := range strings.Lines(lines) {
+		name, _, ok := strings.Cut(line, "=")
+		set[strings.TrimSpace(name)] = ok
+	}
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if name, _, _ := strings.Cut(line, "="); !set[strings.TrimSpace(name)] {
+			out.WriteString(line)
+		}
+	}
+	return out.String() + lines
 }
 
 // bracket writes host:port so that Postfix looks up no MX.
