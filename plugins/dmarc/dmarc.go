@@ -71,8 +71,7 @@ func (h *handler) Config() any { return &h.config }
 
 // Handle implements sdk.Handler.
 func (h *handler) Handle(ctx context.Context, p *sdk.Post) (sdk.Verdict, error) {
-	author := p.Author()
-	if p.List.Bool("anonymous_list") || message.AddressKey(author) == message.AddressKey(p.List.Address) {
+	if p.List.Bool("anonymous_list") || alone(p) {
 		return sdk.Accept, nil // From is the list already
 	}
 	domains := mailauth.AuthorDomains(p.Header)
@@ -157,8 +156,10 @@ func (h *handler) needed(ctx context.Context, p *sdk.Post, action string, domain
 	if p.List.Bool("dmarc_mitigate_unconditionally") && action != reject && action != discard {
 		return true, false, nil
 	}
-	if matches(p.List.Lines("dmarc_addresses"), p.Author()) {
-		return true, false, nil
+	for _, a := range authorsOf(p) {
+		if matches(p.List.Lines("dmarc_addresses"), a.Address) {
+			return true, false, nil
+		}
 	}
 	timeout := h.config.timeout
 	if p.AtSMTP {
@@ -197,7 +198,7 @@ func (h *handler) own(domains []string) bool {
 	return true
 }
 
-// maxAuthors is how many author domains are looked up.
+// maxAuthors is how many author domains are looked up, and how many authors are named.
 const maxAuthors = 5
 
 // policies tells whether one of the authors' domains publishes quarantine or reject: such that

@@ -22,24 +22,45 @@ const (
 	maxField = 64 << 10
 )
 
-// munge puts the list into From. The author stays in sight, and a reply gets to the same
+// munge puts the list into From. The authors stay in sight, and a reply gets to the same
 // people as before (the three goals of Mailman's): in Reply-To where the list leaves that to
 // the author, else in Cc.
 func munge(p *sdk.Post) {
-	from := p.Header.Get("From")
-	author := authorOf(p)
-	p.Header.Replace("From", message.Mailbox{Name: nameFor(p.List, author), Address: message.ASCIIAddress(p.List.Address)}.String())
-	if from != "" && len(from) <= maxField {
-		p.Header.Replace("X-Original-From", from)
-	}
-	if !message.IsAddress(author.Address) {
-		return
+	authors := authorsOf(p)
+	before := original(p.Header)
+	p.Header.Replace("From", message.Mailbox{Name: nameFor(p.List, authors), Address: message.ASCIIAddress(p.List.Address)}.String())
+	if before != "" && len(before) <= maxField {
+		p.Header.Replace("X-Original-From", before)
 	}
 	field := "Reply-To"
 	if goes := p.List.String("reply_goes_to_list"); goes != "" && goes != "no_munging" {
 		field = "Cc"
 	}
-	addTo(p.Header, field, author)
+	for _, a := range authors {
+		if message.IsAddress(a.Address) {
+			addTo(p.Header, field, a)
+		}
+	}
+}
+
+// original is From as it was. What is not ASCII is written so that no address gets into an
+// encoded word.
+func original(h *message.Header) string {
+	from := strings.Join(h.Values("From"), ", ")
+	if isASCII(from) {
+		return from
+	}
+	boxes := h.Mailboxes("From")
+	written := make([]string, len(boxes))
+	for i, m := range boxes {
+		m.Address = message.ASCIIAddress(m.Address)
+		written[i] = m.String()
+	}
+	return cmp.Or(strings.Join(written, ", "), from)
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) < 0
 }
 
 // addTo adds a mailbox to a field, if no field that is answered has it.
@@ -68,32 +89,53 @@ func addTo(h *message.Header, field string, m message.Mailbox) {
 	}
 }
 
-// authorOf is who wrote the post: the one mailbox in From, or, if there are none or several,
-// the first of them, or the envelope sender.
-func authorOf(p *sdk.Post) message.Mailbox {
-	for _, m := range p.Header.Mailboxes("From") {
-		return m
+// authorsOf is who wrote the post: the mailboxes in From but the list's own, each once, and the
+// first few if there are many; or, if From names nobody, the envelope sender.
+func authorsOf(p *sdk.Post) []message.Mailbox {
+	var out []message.Mailbox
+	seen := map[string]bool{message.AddressKey(p.List.Address): true}
+	boxes := p.Header.Mailboxes("From")
+	if len(boxes) == 0 && p.Envelope.Sender != "" {
+		boxes = []message.Mailbox{{Address: p.Envelope.Sender}}
 	}
-	return message.Mailbox{Address: p.Envelope.Sender}
+	for _, m := range boxes {
+		if key := message.AddressKey(m.Address); !seen[key] && len(out) < maxAuthors {
+			seen[key] = true
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// alone tells whether From is nobody but the list itself already.
+func alone(p *sdk.Post) bool {
+	own := message.AddressKey(p.List.Address)
+	for _, m := range p.Header.Mailboxes("From") {
+		if message.AddressKey(m.Address) != own {
+			return false
+		}
+	}
+	return message.AddressKey(p.Author()) == own
 }
 
 // inName is an address in a display name: receivers take one of another domain for a trick.
 var inName = regexp.MustCompile(`@[^\s@<>"]+\.[^\s@<>"]+`)
 
 // nameFor is the display name for From.
-func nameFor(l sdk.List, author message.Mailbox) string {
-	local, domain, _ := cutLast(author.Address)
-	name := strings.TrimSpace(inName.ReplaceAllString(author.Name, ""))
-	if name == "" {
-		name = local
-	}
+func nameFor(l sdk.List, authors []message.Mailbox) string {
 	form := l.String("dmarc_from_name")
-	if form == addressViaList && domain != "" {
-		name = local + " at " + domain
+	var names []string
+	for _, a := range authors {
+		if n := nameOf(a, form); n != "" {
+			names = append(names, n)
+		}
 	}
-	name = strings.Join(strings.Fields(name), " ")
+	name := strings.Join(names, ", ")
 	if len(name) > maxName {
-		name = strings.ToValidUTF8(name[:maxName], "")
+		name = strings.TrimRight(strings.ToValidUTF8(name[:maxName], ""), ", ")
+	}
+	if name == "" {
+		return l.String("display_name")
 	}
 	if form == nameOnly {
 		return name
@@ -102,6 +144,19 @@ func nameFor(l sdk.List, author message.Mailbox) string {
 		return name // it went through the list before
 	}
 	return via(l, name)
+}
+
+// nameOf is what one author is called.
+func nameOf(author message.Mailbox, form string) string {
+	local, domain, _ := cutLast(author.Address)
+	name := strings.TrimSpace(inName.ReplaceAllString(author.Name, ""))
+	if name == "" {
+		name = local
+	}
+	if form == addressViaList && domain != "" {
+		name = local + " at " + domain
+	}
+	return strings.Join(strings.Fields(name), " ")
 }
 
 // via is the name of somebody who writes through the list, in the list's language.
