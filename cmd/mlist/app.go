@@ -190,6 +190,8 @@ func (a *app) load() (*config.Config, error) {
 		return c, nil
 	case errors.Is(err, os.ErrNotExist) && !named:
 		return config.Default(), nil
+	case errors.Is(err, os.ErrPermission):
+		return nil, withHint(err, "Run it as root, or as mlist's user, who must be able to read it: `chown root:mlist %[1]s` and `chmod 640 %[1]s`.", path)
 	case errors.Is(err, os.ErrNotExist):
 		return nil, withHint(err, "--config or MLIST_CONFIG names it; `mlist config --defaults --output %s` makes one.", path)
 	}

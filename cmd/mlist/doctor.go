@@ -89,6 +89,7 @@ func (p *patient) examine(ctx context.Context, postfixDir string) []postfix.Find
 	}
 	p.cfg = cfg
 	p.owners()
+	p.readable()
 	p.plugins()
 	p.disk()
 	p.schema(ctx)
@@ -122,6 +123,56 @@ func (p *patient) owners() {
 			p.owned(dir, name, uid, gid)
 		}
 	}
+}
+
+// readable looks for files of the configuration that mlist's user cannot read: root can.
+func (p *patient) readable() {
+	uid, gid, ok := ownerOf(p.cfg)
+	if !ok || uid == 0 {
+		return
+	}
+	who := reader{uid: uid, groups: []string{strconv.Itoa(int(gid))}}
+	if u, err := user.LookupId(strconv.Itoa(int(uid))); err == nil {
+		if all, err := u.GroupIds(); err == nil {
+			who.groups = append(who.groups, all...)
+		}
+	}
+	for _, file := range append([]string{p.path}, pathsIn(p.cfg)...) {
+		info, err := os.Stat(file)
+		if err != nil || !info.Mode().IsRegular() {
+			continue // whoever needs it tells
+		}
+		for at, mode := file, uint32(unix.R_OK); ; at, mode = filepath.Dir(at), unix.X_OK {
+			if !who.may(at, mode) {
+				p.add(fmt.Sprintf("`chgrp %d %[2]s` and `chmod g+rX %[2]s`.", gid, at), "mlist's user cannot read %s, which the daemons need: %s keeps it out.", file, at)
+				break
+			}
+			if at == filepath.Dir(at) {
+				break
+			}
+		}
+	}
+}
+
+// reader is somebody who is not root.
+type reader struct {
+	uid    uint32
+	groups []string
+}
+
+// may tells whether they may read or enter (unix.R_OK, X_OK), as far as the permissions tell.
+func (r reader) may(path string, what uint32) bool {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return true // nobody knows
+	}
+	switch {
+	case st.Uid == r.uid:
+		what <<= 6
+	case slices.Contains(r.groups, strconv.Itoa(int(st.Gid))):
+		what <<= 3
+	}
+	return st.Mode&what != 0
 }
 
 // maxLook bounds how many files are looked at.

@@ -69,6 +69,14 @@ func TestADoctorNamesTheCauseAndTheCure(t *testing.T) {
 		}, "There is no store yet at", "create a list"},
 		{"a directory that mlist cannot read", func(t *testing.T, s *sound) { must(t, os.Chmod(filepath.Join(s.dir, "spool", "incoming"), 0o500)) }, "may not read and write in", "chmod u+rwx"},
 		{"a list with the site's address", func(t *testing.T, s *sound) { s.configure(t, "site_name = \"dev\"\n") }, "dev@lists.test is the site's own address (site_name), and the list dev@lists.test has it", "mlist list rename"},
+		{"a configuration that mlist cannot read", func(t *testing.T, s *sound) {
+			if os.Geteuid() != 0 {
+				t.Skip("only root can give a spool to another user")
+			}
+			must(t, os.Chmod(s.path, 0o600))
+			must(t, os.Chown(filepath.Join(s.dir, "spool"), 1, 1))
+		}, "mlist's user cannot read ", "chmod g+rX"},
+		{"a plugin that cannot be executed", func(t *testing.T, s *sound) { must(t, os.Chmod(s.plugin, 0o644)) }, "A plugin is not started: ", "chmod"},
 		{"no plugin", func(t *testing.T, s *sound) { must(t, os.Remove(s.plugin)) }, "There is no plugin in", "Install the package again"},
 		{"both kinds of services", func(t *testing.T, s *sound) {
 			for _, name := range []string{"mlist.service", "mlist-outbound@0000-ffff.service"} {

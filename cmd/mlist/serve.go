@@ -160,6 +160,8 @@ func (a *app) loadFor(segments string) (*config.Config, error) {
 	if err == nil && segments != "" {
 		if err = c.Outbound.Segments.UnmarshalText([]byte(segments)); err != nil {
 			err = usageError{fmt.Errorf("--segments: %w", err)}
+		} else if _, onDisk := spoolDir(c); c.Outbound.Segments.Auto && onDisk {
+			err = usageError{errors.New("--segments auto needs a spool in a database (spool.url); in a directory each daemon has ranges of its own, such as 0000-7fff and 8000-ffff")}
 		}
 	}
 	return c, err

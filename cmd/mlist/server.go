@@ -179,6 +179,9 @@ func (s *server) readTexts(c *config.Config, set *settings) error {
 // runOne runs a daemon; one that ends by itself has failed, so that the others end too.
 func runOne(ctx context.Context, name string, d daemon) error {
 	if err := d.Run(ctx); err != nil {
+		if strings.HasPrefix(err.Error(), name+": ") {
+			return err
+		}
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if ctx.Err() == nil {
@@ -246,7 +249,7 @@ func names(daemons []namedDaemon) []string {
 func (s *server) open(ctx context.Context, set *settings) error {
 	var err error
 	if s.spool, err = openSpool(ctx, s.cfg, s.log, true); err != nil {
-		return err
+		return orHint(err, "spool.url in the configuration says where the queues are; `mlist doctor` looks at it.")
 	}
 	s.trace = openTrace(s.cfg, s.log)
 	var together pipeline.Together
@@ -257,7 +260,7 @@ func (s *server) open(ctx context.Context, set *settings) error {
 		}
 		st, err := sqlstore.Open(ctx, s.cfg.Store.URL, sqlstore.Options{Migrate: true, Styles: styles})
 		if err != nil {
-			return err
+			return orHint(err, "store.url in the configuration says where lists and members are; `mlist doctor` looks at it, and `mlist restore` puts back what was there.")
 		}
 		s.store, s.ping = st, st.Ping
 		s.store.SetSite(s.cfg.SiteName)

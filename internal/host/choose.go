@@ -29,7 +29,7 @@ func (c *candidates) check(cfg Config, offered map[string][]string) error {
 	}
 	if missing != nil {
 		// First what is likely to be the cause of the rest.
-		problems = append(slices.Clone(c.failed), problems...)
+		problems = append(slices.Concat(c.failed, idle(cfg.Dir)), problems...)
 		if missing = slices.DeleteFunc(missing, func(s string) bool { return s == "" }); len(missing) > 0 {
 			problems = append(problems, fmt.Errorf("no plugin offers stage %s", strings.Join(missing, ", ")))
 		}

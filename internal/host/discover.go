@@ -49,8 +49,33 @@ func discover(dir string, check bool) (programs []string, refused []error, err e
 }
 
 func isProgram(name string, info fs.FileInfo) bool {
-	return info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 &&
-		!strings.HasPrefix(name, ".") && !strings.HasSuffix(name, ".md")
+	return mayBeProgram(name, info) && info.Mode().Perm()&0o111 != 0
+}
+
+func mayBeProgram(name string, info fs.FileInfo) bool {
+	return info.Mode().IsRegular() && !strings.HasPrefix(name, ".") && !strings.HasSuffix(name, ".md")
+}
+
+// errNotExecutable is why a file of the plugin directory is none of the programs.
+var errNotExecutable = errors.New("it is not executable (chmod +x)")
+
+// maxIdle bounds how many files are told of.
+const maxIdle = 5
+
+// idle are files of a plugin directory that would be programs if they could be executed: told of
+// where a plugin is missing.
+func idle(dir string) (problems []error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil // who has discovered has told
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if info, err := os.Stat(path); err == nil && mayBeProgram(e.Name(), info) && !isProgram(e.Name(), info) && len(problems) < maxIdle {
+			problems = append(problems, fmt.Errorf("plugin %s: %w", path, errNotExecutable))
+		}
+	}
+	return problems
 }
 
 // checkProgram refuses a program that someone other than root or the current user
@@ -69,7 +94,7 @@ func checkProgram(path string) error {
 		return errors.New("it is not a regular file")
 	}
 	if info.Mode().Perm()&0o111 == 0 {
-		return errors.New("it is not executable")
+		return errNotExecutable
 	}
 	if err := checkOwner(resolved, info); err != nil {
 		return err

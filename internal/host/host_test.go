@@ -247,6 +247,19 @@ func TestWhatIsConfiguredMustBeOnOffer(t *testing.T) {
 	}
 }
 
+func TestAMissingPluginThatCannotBeExecutedIsNamed(t *testing.T) {
+	cfg := config(t, []string{"a", "nope"}, "good")
+	for _, name := range []string{"plain", "README.md", ".hidden"} {
+		if err := os.WriteFile(filepath.Join(cfg.Dir, name), []byte("#!/bin/sh\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := Start(t.Context(), cfg)
+	if err == nil || !strings.Contains(err.Error(), "plain: it is not executable (chmod +x)") || strings.Contains(err.Error(), "README") || strings.Contains(err.Error(), "hidden") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestAProgramThatDoesNotStartSaysWhy(t *testing.T) {
 	cases := map[string]string{
 		"slow": "not ready after", "stranger": "Unrecognized remote plugin message: hello, world", "exits": "exit status 3: no coffee",

@@ -13,7 +13,7 @@ type Program struct {
 }
 
 // Programs lists the programs of a plugin directory without starting any. Those that
-// CheckFile refuses are refused; with check, a directory in which someone other than root or
+// CheckFile refuses are refused, and where there is none, files that cannot be executed; with check, a directory in which someone other than root or
 // the current user could change them is an error.
 func Programs(dir string, check bool, pins map[string]string) ([]Program, error) {
 	paths, broken, err := discover(dir, false)
@@ -23,6 +23,9 @@ func Programs(dir string, check bool, pins map[string]string) ([]Program, error)
 	var out []Program
 	for _, path := range paths {
 		out = append(out, Program{Path: path, Refused: CheckFile(path, check, pins)})
+	}
+	if len(out) == 0 {
+		broken = append(broken, idle(dir)...)
 	}
 	for _, err := range broken {
 		out = append(out, Program{Refused: err})
