@@ -122,17 +122,22 @@ every member. "mlist serve" runs it, and the other commands administer lists, me
 	flags.StringVar(&a.configPath, "config", "", "configuration file (or MLIST_CONFIG; "+config.DefaultPath+")")
 	flags.BoolVar(&a.json, "json", false, "print JSON, for programs")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(a.serveCommand())
-	for _, c := range a.daemonCommands() {
-		root.AddCommand(c)
+	family := func(title string, commands ...*cobra.Command) {
+		root.AddGroup(&cobra.Group{ID: title, Title: title + ":"})
+		for _, c := range commands {
+			c.GroupID = title
+			root.AddCommand(c)
+		}
 	}
-	root.AddCommand(a.listCommand(), a.memberCommand(), a.domainCommand(), a.queueCommand(), a.failedCommand(), a.heldCommand(), a.requestCommand(), a.banCommand(), a.approvalCommand(), a.traceCommand(), a.tryCommand(), a.messageCommand(), a.configCommand(), a.reloadCommand(), a.pluginCommand(), a.versionCommand())
-	root.AddCommand(a.authCommand(), a.dkimCommand())
-	root.AddCommand(a.statusCommand(), a.segmentCommand(), a.topCommand(), a.postCommand())
-	root.AddCommand(a.bounceCommand(), a.whyCommand())
-	root.AddCommand(a.styleCommand(), a.archiveCommand(), a.digestCommand())
-	root.AddCommand(a.templateCommand())
-	root.AddCommand(a.postfixCommand(), a.doctorCommand(), a.backupCommand(), a.restoreCommand(), a.storeCommand(), a.manCommand())
+	family("Lists and people", a.listCommand(), a.memberCommand(), a.domainCommand(), a.styleCommand(), a.templateCommand(), a.banCommand(), a.approvalCommand(), a.bounceCommand(),
+		a.archiveCommand(), a.digestCommand())
+	family("What waits for somebody", a.heldCommand(), a.requestCommand(), a.failedCommand())
+	family("What became of mail, or would become", a.tryCommand(), a.traceCommand(), a.whyCommand(), a.messageCommand(), a.authCommand())
+	family("Mail on its way", a.queueCommand(), a.postCommand(), a.segmentCommand())
+	family("Watching and changing an installation", a.statusCommand(), a.topCommand(), a.doctorCommand(), a.reloadCommand(), a.configCommand(), a.postfixCommand(),
+		a.dkimCommand(), a.pluginCommand(), a.storeCommand(), a.backupCommand(), a.restoreCommand())
+	family("Daemons", append([]*cobra.Command{a.serveCommand()}, a.daemonCommands()...)...)
+	root.AddCommand(a.versionCommand(), a.manCommand())
 	return root
 }
 

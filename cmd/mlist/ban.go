@@ -25,7 +25,7 @@ does not matter, matched from the start of the address). A post by somebody who 
   mlist ban add --domain lists.example.org @spam.example
   mlist ban add --site '^.*[0-9]{8}@example\.com$'
   mlist ban ls
-  mlist ban rm --site @spam.example`,
+  mlist ban remove --site @spam.example`,
 	}, a.banAdd(), a.banRm(), a.banLs())
 }
 
@@ -140,9 +140,10 @@ func (a *app) banAdd() *cobra.Command {
 
 func (a *app) banRm() *cobra.Command {
 	return a.changeBans(&cobra.Command{
-		Use:     "rm WHAT... --list LIST | --domain DOMAIN | --site",
+		Use:     "remove WHAT... --list LIST | --domain DOMAIN | --site",
+		Aliases: []string{"rm"},
 		Short:   "lift bans: what was banned may post again",
-		Example: "  mlist ban rm --list dev@lists.example.org eve@example.net",
+		Example: "  mlist ban remove --list dev@lists.example.org eve@example.net",
 	}, "lifted", func(cmd *cobra.Command, st store.Store, scope list.Scope, what string) error {
 		err := st.RemoveBan(cmd.Context(), scope, what)
 		if errors.Is(err, store.ErrNotFound) {

@@ -41,7 +41,7 @@ func TestBans(t *testing.T) {
 		{"ban ls --list dev@l.test", 0, ": watches"},
 		{"ban ls --site", 0, "bob@net.test "},
 		{"ban rm --site eve@net.test", exitError, "not found"},
-		{"ban rm --list dev@l.test EVE@net.test", 0, "Lifted from dev@l.test: eve@net.test."},
+		{"ban remove --list dev@l.test EVE@net.test", 0, "Lifted from dev@l.test: eve@net.test."},
 		{"ban ls --list dev@l.test", 0, "Nobody is banned."},
 	} {
 		out, errs, status := inProcess(t, "", strings.Fields(step.args)...)

@@ -89,7 +89,7 @@ var standIns = map[string]string{
 	"install":      `set -- "$@" end; while [ "$1" != end ]; do case $1 in -o | -g) shift 2 ;; *) set -- "$@" "$1"; shift ;; esac; done; shift; exec /usr/bin/install "$@"`,
 	// mlist.service is "mlist serve" in $SITE; of other units there must be such a file.
 	"systemctl": `what=$1; shift
-for unit; do case $unit in --now) ;; daemon-reload) ;; *) test -e "$SOURCE/packaging/systemd/$(echo "$unit" | sed 's/@[^.]*/@/')" || { echo "no unit $unit"; exit 4; } ;; esac; done
+for unit; do case $unit in mlist) unit=mlist.service ;; esac; case $unit in --now) ;; daemon-reload) ;; *) test -e "$SOURCE/packaging/systemd/$(echo "$unit" | sed 's/@[^.]*/@/')" || { echo "no unit $unit"; exit 4; } ;; esac; done
 case " $what $*" in
 *" stop "*mlist.service*) kill "$(cat "$SITE/pid")"; while kill -0 "$(cat "$SITE/pid")" 2>/dev/null; do sleep 0.02; done ;;
 *" start "*mlist.service*) mlist serve >"$SITE/again.log" 2>&1 </dev/null & echo $! >"$SITE/pid"; until grep -q msg=ready "$SITE/again.log"; do sleep 0.02; done ;;
@@ -152,9 +152,14 @@ var instead = []struct {
 	becomes       string
 }{
 	{regexp.MustCompile(`mlist held`), regexp.MustCompile(`aaaqeayeaudaocaj`), `$$(entry held)`},
+	{regexp.MustCompile(`mlist trace`), regexp.MustCompile(`aaaqeayeaudaocaj`), `$$(basename "$$(find "$$SITE/archive" -name '*.gz' | head -1)" .eml.gz)`},
 	{regexp.MustCompile(`mlist post`), regexp.MustCompile(`aaaqeayeaudaocaj`), `$$(entry outgoing)`},
 	{regexp.MustCompile(``), regexp.MustCompile(`aaaqeayeaudaocaj`), `$$(entry failed)`},
-	{regexp.MustCompile(``), regexp.MustCompile(`--token TOKEN`), `--token $$(token)`},
+	{regexp.MustCompile(``), regexp.MustCompile(`--token (TOKEN|"\$TOKEN")`), `--token $$(token)`},
+	{regexp.MustCompile(`mlist archive`), regexp.MustCompile(`\b4711\b`), `1`},
+	{regexp.MustCompile(`mlist archive`), regexp.MustCompile(`\b4712\b`), `2`},
+	{regexp.MustCompile(`mlist archive`), regexp.MustCompile(`JJIGKPKB6CVDX6B2CUG4IHAJRIQIOUTP`), `$$(mlist archive show dev@lists.example.org 1 --json | grep -o '"hash": *"[^"]*' | grep -o '[A-Z0-9]*$$')`},
+	{regexp.MustCompile(`mlist approval`), regexp.MustCompile(`5e0dfc2a81`), `$$(mlist approval new dev@lists.example.org --json | grep -o '"id": *"[^"]*' | grep -o '[a-z0-9]*$$')`},
 	{regexp.MustCompile(``), regexp.MustCompile(`\bmlist top\b`), `mlist top --once`}, // which would go on until q
 	{regexp.MustCompile(``), regexp.MustCompile(`\bmlist (status|doctor)\b`), `findings $1`},
 }

@@ -56,7 +56,7 @@ func (a *app) decide(v store.Verdict, short, reason string) (*cobra.Command, *st
 	c := &cobra.Command{
 		Use:     string(v) + " [LIST] ID... | LIST --all | LIST --from WHO",
 		Short:   short,
-		Example: fmt.Sprintf("  mlist held %[1]s aaaqeayeaudaocaj\n  mlist held %[1]s dev@lists.example.org --from ann@example.net\n  mlist held %[1]s dev@lists.example.org --from @spam.example\n  mlist held %[1]s dev@lists.example.org --all --json", v),
+		Example: fmt.Sprintf("  mlist held %[1]s aaaqeayeaudaocaj\n  mlist held %[1]s dev@lists.example.org --from ann@example.net\n  mlist held %[1]s dev@lists.example.org --from @example.com\n  mlist held %[1]s dev@lists.example.org --all --json", v),
 		Args:    between(1, -1, "ids of held posts, or a list and --all or --from"),
 	}
 	c.Flags().BoolVar(&all, "all", false, "every held post of the list")

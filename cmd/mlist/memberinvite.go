@@ -237,7 +237,7 @@ func (a *app) memberUninvite() *cobra.Command {
 	return &cobra.Command{
 		Use:     "uninvite LIST ADDRESS...",
 		Short:   "withdraw invitations: their tokens serve no more",
-		Example: "  mlist member uninvite dev@lists.example.org ann@example.net",
+		Example: "  mlist member uninvite dev@lists.example.org ivo@example.net",
 		Args:    between(2, -1, "the address of a list, and who was invited"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var addrs []address.Address

@@ -23,7 +23,7 @@ func (a *app) requestCommand() *cobra.Command {
 		Long: `Requests to join, to leave, or to change what is sent wait for the address to confirm them, or for a moderator (subscription_policy,
 unsubscription_policy). Moderators decide by answering the mail that tells them, or here.`,
 		Example: `  mlist request ls dev@lists.example.org
-  mlist request accept dev@lists.example.org ann@example.net
+  mlist request accept dev@lists.example.org zoe@example.net
   mlist request reject dev@lists.example.org eve@example.net --reason "Members are known to us."
   mlist request discard dev@lists.example.org --all`,
 	}, a.requestLs(), a.requestDecide(commands.Accept, "accepted", "do what was asked for, and greet who joins"),
@@ -97,7 +97,7 @@ func (a *app) requestDecide(verb commands.Verb, done, short string) *cobra.Comma
 	c := &cobra.Command{
 		Use:     string(verb) + " LIST ADDRESS... | LIST --all",
 		Short:   short,
-		Example: fmt.Sprintf("  mlist request %s dev@lists.example.org ann@example.net", verb),
+		Example: fmt.Sprintf("  mlist request %s dev@lists.example.org zoe@example.net", verb),
 		Args:    between(1, -1, "the address of a list, and those of who asked"),
 	}
 	c.Flags().BoolVar(&all, "all", false, "everything that waits for a moderator")
