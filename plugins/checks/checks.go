@@ -4,8 +4,8 @@
 // Each question is a rule, with a name that is also the code of its verdict. Stage
 // posting asks who may post, stage limits what may be posted; both ask rules in an
 // order that can be configured, and the first one that decides, decides. After a hold
-// the others are asked all the same, so that a moderator sees everything that is wrong
-// with a post at once.
+// the others are asked all the same, those of limits after one in posting, too, so that a
+// moderator sees everything that is wrong with a post at once.
 //
 // Checks look and give a verdict; they change nothing, except that a moderators'
 // password never goes out. What a moderator has approved passes all of them.
@@ -33,6 +33,8 @@ var (
 func Stages() []sdk.Stage {
 	patterns := newPatterns()
 	rules := rulesOf(patterns)
+	limits := &judge{stage: "limits", rules: rules, patterns: patterns, config: Config{Rules: slices.Clone(limitsRules), Reject: []string{},
+		HeaderMatches: []string{}, MastheadLines: defaultMasthead}}
 	return []sdk.Stage{
 		{
 			Name:    "loop",
@@ -46,15 +48,14 @@ func Stages() []sdk.Stage {
 			Help: "decides who may post",
 			// The body: a password can be its first line.
 			Body: true, State: true, AtSMTP: true, AtRCPT: true,
-			Handler: &judge{stage: "posting", rules: rules, patterns: patterns, config: Config{Rules: slices.Clone(postingRules), Reject: []string{},
+			Handler: &judge{stage: "posting", rules: rules, patterns: patterns, then: limits, config: Config{Rules: slices.Clone(postingRules), Reject: []string{},
 				HeaderMatches: []string{}, MastheadLines: defaultMasthead}},
 		},
 		{
 			Name: "limits",
 			Help: "holds what is too big, has too many recipients or does not name the list",
 			Body: true, State: true, AtSMTP: true,
-			Handler: &judge{stage: "limits", rules: rules, patterns: patterns, config: Config{Rules: slices.Clone(limitsRules), Reject: []string{},
-				HeaderMatches: []string{}, MastheadLines: defaultMasthead}},
+			Handler: limits,
 		},
 	}
 }

@@ -80,6 +80,8 @@ type Config struct {
 	Reject        []string `json:"reject" help:"those of the rules that reject a post where they would hold or discard it"`
 	HeaderMatches []string `json:"header_matches" help:"for rule header-match, of every list, before the list's own: ACTION FIELD: PATTERN"`
 	MastheadLines int      `json:"masthead_lines" help:"for rule digest-reply: so many quoted lines of a digest's masthead are too many"`
+
+	used bool // the stage is one of the pipeline's, for it was given a configuration
 }
 
 // Validate refuses rules that there are not, and patterns that are none.
@@ -108,6 +110,7 @@ func (c *Config) Validate() error {
 	if c.MastheadLines < 1 {
 		return fmt.Errorf("masthead_lines %d: want 1 or more", c.MastheadLines)
 	}
+	c.used = true
 	return nil
 }
 
@@ -117,6 +120,8 @@ type judge struct {
 	rules    map[string]*rule
 	patterns *patterns
 	config   Config
+	// then is a later stage, which a post does not come to that this one holds.
+	then *judge
 }
 
 // Config implements sdk.Configurer.
@@ -129,6 +134,9 @@ func (j *judge) Handle(ctx context.Context, p *sdk.Post) (sdk.Verdict, error) {
 		return j.judgeEnvelope(ctx, v)
 	}
 	verdict, err := j.judge(ctx, v)
+	if err == nil && verdict.Kind == sdk.KindHold {
+		err = j.addLater(ctx, p, &verdict)
+	}
 	if err != nil || verdict.Kind != sdk.KindAccept {
 		return verdict, err
 	}
@@ -144,6 +152,19 @@ func (j *judge) Handle(ctx context.Context, p *sdk.Post) (sdk.Verdict, error) {
 		}
 	}
 	return sdk.Accept, nil
+}
+
+// addLater adds to a hold what the later stage finds: once a moderator has let the post through,
+// nobody asks any more. While the sender waits a hold refuses nothing, whatever it says.
+func (j *judge) addLater(ctx context.Context, p *sdk.Post, held *sdk.Verdict) error {
+	if j.then == nil || !j.then.config.used || p.AtSMTP {
+		return nil
+	}
+	also, err := j.then.judge(ctx, newView(p, &j.then.config))
+	if also.Kind == sdk.KindHold {
+		held.Reason += " " + also.Reason
+	}
+	return err
 }
 
 // judge asks the rules.

@@ -259,6 +259,47 @@ func TestEveryHitIsRecorded(t *testing.T) {
 	}
 }
 
+// Whatever stage holds a post, the moderator sees everything that is wrong with it.
+func TestTheHitsOfBothStagesAreRecorded(t *testing.T) {
+	run := func(c handlertest.Case, stages ...sdk.Stage) handlertest.Result {
+		t.Helper()
+		got, err := handlertest.TryStages(t, c, stages...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	c := handlertest.Case{Message: "From: eve@example.net\r\n\r\nunsubscribe\r\n" + strings.Repeat("x", 50<<10), Settings: usual,
+		Senders: []sdk.Sender{from("eve@example.net")}, Envelope: sdk.Envelope{Sender: "eve@example.net"}}
+	got := run(c, Stages()[1:]...)
+	verdict(t, got.Verdict, "hold nonmember")
+	var codes []string
+	for _, note := range []string{"posting.hits", "limits.hits"} {
+		for line := range strings.SplitSeq(got.Notes[note], "\n") {
+			code, reason, _ := strings.Cut(line, ": ")
+			codes = append(codes, code)
+			if !strings.Contains(got.Verdict.Reason, reason) {
+				t.Errorf("the reason %q does not say %q", got.Verdict.Reason, reason)
+			}
+		}
+	}
+	if want := "nonmember administrivia implicit-dest too-big no-subject"; strings.Join(codes, " ") != want {
+		t.Errorf("hits %v, want %s", codes, want)
+	}
+
+	if got := run(c, Stages()[1]); got.Notes["limits.hits"] != "" || got.Verdict.Reason != "Posts by people who are not members of this list are held for a moderator." {
+		t.Errorf("in a pipeline without limits: %+v, %v", got.Verdict, got.Notes)
+	}
+	c.AtSMTP = true
+	if got := run(c, Stages()[1:]...); got.Notes["limits.hits"] != "" {
+		t.Errorf("while the sender waits: %+v, %v", got.Verdict, got.Notes)
+	}
+	c.AtSMTP, c.Approved = false, true
+	if got := run(c, Stages()[1:]...); got.Verdict != sdk.Accept || got.Notes["limits.hits"] != "" {
+		t.Errorf("approved: %+v, %v", got.Verdict, got.Notes)
+	}
+}
+
 func TestAHoldIsNoMoreThanAHold(t *testing.T) {
 	c := handlertest.Case{Message: plainHead + "X-A: 1\r\n\r\n", Senders: []sdk.Sender{from("ann@example.org", role("member", "hold"))},
 		Settings: settings("header_matches", "discard X-A: 1"), Envelope: sdk.Envelope{Sender: "a@b.example"}}
