@@ -251,10 +251,34 @@ func TestRecipients(t *testing.T) {
 		{"news@lists.test", "continue"}, // after those refused
 		{"bob@net.test", "continue"},    // another domain's
 		{"no address", "continue"},
+		{"dev+x@lists.test", "550 5.1.1 <dev+x@lists.test>: no such list address here"},
+		{"dev+subscribe@lists.test", "continue"},
+		{"Postmaster@lists.test", "continue"}, // must be there, and is no list's
+		{"abuse@lists.test", "continue"},
 	} {
 		got := strings.ReplaceAll(c.rcpt(tt.to), "%%", "%")
 		if got != tt.want {
 			t.Errorf("RCPT %s: %s, want %s", tt.to, got, tt.want)
+		}
+	}
+}
+
+// Where users are, too, Postfix takes dev+x for dev: what is no address of the list's is refused.
+func TestWhatStandsBehindAListsNameIsNoUsers(t *testing.T) {
+	w := start(t, nil)
+	c := w.connect()
+	defer c.Close()
+	c.mail("ann@net.test")
+	for to, want := range map[string]string{
+		"dev+x@lists.test":           "550 5.1.1 <dev+x@lists.test>: no such list address here",
+		"dev-owner+x@lists.test":     "550 5.1.1 <dev-owner+x@lists.test>: no such list address here",
+		"dev+leave@lists.test":       "continue",
+		"ann+x@lists.test":           "continue", // a user's, perhaps
+		"ann@lists.test":             "continue",
+		"dev-bounces+x=y@lists.test": "continue",
+	} {
+		if got := c.rcpt(to); got != want {
+			t.Errorf("RCPT %s: %s, want %s", to, got, want)
 		}
 	}
 }

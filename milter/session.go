@@ -116,7 +116,7 @@ func (s *session) noPost(ctx context.Context, a address.Address) gomilter.Respon
 	t, err := s.daemon.store.Resolve(ctx, a)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return s.unknown(a)
+		return s.unknown(ctx, a)
 	case err != nil:
 		return s.failed(fmt.Errorf("look %s up: %w", a, err))
 	case t.Role == address.RolePost:
@@ -126,9 +126,19 @@ func (s *session) noPost(ctx context.Context, a address.Address) gomilter.Respon
 	return gomilter.RespContinue
 }
 
-// unknown refuses an address that is no list's, where no other can be.
-func (s *session) unknown(a address.Address) gomilter.Response {
-	if !slices.Contains(s.daemon.Config().ListDomains, strings.ToLower(a.Domain)) {
+// unknown refuses an address that is no list's, where no other can be: in a domain of lists
+// alone, and behind a list's name and a + everywhere. Such a one looks like the list to an MTA
+// that knows of recipient delimiters, and would be taken and bounced.
+func (s *session) unknown(ctx context.Context, a address.Address) gomilter.Response {
+	known := slices.Contains(s.daemon.Config().ListDomains, strings.ToLower(a.Domain))
+	if key := strings.ToLower(a.Local); key == "postmaster" || key == "abuse" {
+		known = false // every domain has them (RFC 5321 4.5.1, RFC 2142)
+	}
+	if name, _, ok := strings.Cut(a.Local, "+"); ok && !known {
+		_, err := s.daemon.store.Resolve(ctx, address.Address{Local: name, Domain: a.Domain})
+		known = err == nil
+	}
+	if !known {
 		s.tx.others++
 		return gomilter.RespContinue
 	}

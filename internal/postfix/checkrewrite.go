@@ -12,8 +12,12 @@ import (
 // checkRewriting looks at what Postfix makes of lists' addresses and header fields, on the way
 // in and on the way out.
 func (p *Instance) checkRewriting(ctx context.Context, e Expect) (out []Finding, err error) {
+	own, err := p.cleanup(ctx, e)
+	if err != nil {
+		return nil, err
+	}
 	for _, l := range e.Samples {
-		for _, look := range []func(context.Context, address.Address) (*Finding, error){p.checkAliases, p.checkCanonical, p.checkMasquerade} {
+		for _, look := range []func(context.Context, address.Address) (*Finding, error){p.checkAliases, own.canonical, own.masquerade} {
 			f, err := look(ctx, l)
 			if err != nil {
 				return nil, err
@@ -48,6 +52,32 @@ func (p *Instance) checkRewriting(ctx context.Context, e Expect) (out []Finding,
 	return out, nil
 }
 
+// tidy is a Postfix seen by prepared mail that comes in: with the parameters that the cleanup
+// service has for itself.
+type tidy struct {
+	*Instance
+	own map[string]string
+}
+
+// cleanup finds the cleanup service of the hand-back port.
+func (p *Instance) cleanup(ctx context.Context, e Expect) (*tidy, error) {
+	t := &tidy{Instance: p}
+	if e.HandBack == "" {
+		return t, nil
+	}
+	entry, err := p.listener(ctx, e.HandBack)
+	if err != nil {
+		return nil, err
+	}
+	name := overrides(entry)["cleanup_service_name"]
+	if name == "" {
+		return t, nil
+	}
+	service, err := p.service(ctx, name+"/unix")
+	t.own = overrides(strings.Fields(service))
+	return t, err
+}
+
 // checkAliases wants a list's addresses to stay what they are.
 func (p *Instance) checkAliases(ctx context.Context, l address.Address) (*Finding, error) {
 	for _, role := range []string{"", "-bounces+nobody=example.com"} {
@@ -73,14 +103,17 @@ func (p *Instance) checkAliases(ctx context.Context, l address.Address) (*Findin
 	return nil, nil
 }
 
-// checkCanonical wants the same of the other tables that change addresses.
-func (p *Instance) checkCanonical(ctx context.Context, l address.Address) (*Finding, error) {
+// canonical wants the same of the other tables that change addresses.
+func (p *tidy) canonical(ctx context.Context, l address.Address) (*Finding, error) {
 	for _, ask := range []struct{ param, role, what string }{
 		{"sender_canonical_maps", "-bounces", "bounces never come back"},
 		{"canonical_maps", "-bounces", "bounces never come back"},
 		{"canonical_maps", "", "mail for the list goes elsewhere"},
 		{"recipient_canonical_maps", "", "mail for the list goes elsewhere"},
 	} {
+		if own, ok := p.own[ask.param]; ok && own == "" && ask.role != "" {
+			continue
+		}
 		a := strings.ToLower(l.Local+ask.role) + "@" + l.Domain
 		for _, key := range []string{a, "@" + l.Domain} {
 			hit, table, err := p.first(ctx, ask.param, key, "")
@@ -98,9 +131,12 @@ func (p *Instance) checkCanonical(ctx context.Context, l address.Address) (*Find
 	return nil, nil
 }
 
-// checkMasquerade wants the domain of return paths to stay what it is.
-func (p *Instance) checkMasquerade(ctx context.Context, l address.Address) (*Finding, error) {
+// masquerade wants the domain of return paths to stay what it is.
+func (p *tidy) masquerade(ctx context.Context, l address.Address) (*Finding, error) {
 	value, err := p.Param(ctx, "masquerade_domains")
+	if own, ok := p.own["masquerade_domains"]; ok {
+		value = own
+	}
 	if err != nil {
 		return nil, err
 	}

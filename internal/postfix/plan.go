@@ -80,6 +80,9 @@ func (p *Instance) Plan(ctx context.Context, o Options) (*Plan, error) {
 // transportName is the name of the service in master.cf.
 const transportName = "mlist"
 
+// cleanup is the service that takes prepared mail into the queue.
+const cleanup = transportName + "-cleanup"
+
 // handBackLog is the option by which the entry of the hand-back port is known.
 const handBackLog = "syslog_name=postfix/mlist"
 
@@ -464,11 +467,15 @@ func (b *planner) handBack(hostPort string, limit int) error {
 		handBackLog, "mynetworks=" + network, "smtpd_milters=", "content_filter=", "smtpd_proxy_filter=", "smtpd_client_restrictions=", "smtpd_helo_restrictions=",
 		"smtpd_sender_restrictions=", "smtpd_relay_restrictions=permit_mynetworks,reject", "smtpd_recipient_restrictions=",
 		"smtpd_data_restrictions=", "smtpd_end_of_data_restrictions=", "smtpd_reject_unlisted_sender=no", "smtpd_tls_security_level=none", fmt.Sprintf("smtpd_recipient_limit=%d", limit), "smtpd_hard_error_limit=1000",
-		"smtpd_error_sleep_time=0", "smtpd_authorized_verp_clients=" + network, "smtpd_client_event_limit_exceptions=" + network, "message_size_limit=0",
+		"smtpd_error_sleep_time=0", "smtpd_authorized_verp_clients=" + network, "smtpd_client_event_limit_exceptions=" + network, "message_size_limit=0", "cleanup_service_name=" + cleanup,
 		"receive_override_options=no_unknown_recipient_checks,no_header_body_checks,no_milters", "local_header_rewrite_clients=",
 	}
-	return b.service(name, hostPort+" inet n - n - - smtpd -o "+strings.Join(options, " -o "),
-		"the way back: prepared mail comes in here, from this machine only, and is not checked again")
+	if err := b.service(name, hostPort+" inet n - n - - smtpd -o "+strings.Join(options, " -o "),
+		"the way back: prepared mail comes in here, from this machine only, and is not checked again"); err != nil {
+		return err
+	}
+	return b.service(cleanup+"/unix", cleanup+" unix n - n - 0 cleanup -o message_size_limit=0 -o masquerade_domains= -o sender_canonical_maps=",
+		"prepared mail is somewhat larger than the post that was taken, and its return path stays as it is")
 }
 
 func portTaken(hostPort, why string) error {
