@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"time"
@@ -76,7 +77,8 @@ func (a *app) makeKey(w io.Writer, k mailauth.KeyFile, algorithm, dir string) er
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make a key: %w", err)
 	}
-	if err := writeKey(k.Path, text); err != nil {
+	uid, gid, reader := serviceUser()
+	if err := writeKey(k.Path, text, uid, gid); err != nil {
 		if errors.Is(err, os.ErrExist) {
 			return withHint(fmt.Errorf("make a key: %w", err), "A key that may be in use is never overwritten: choose another --selector.")
 		}
@@ -89,7 +91,7 @@ func (a *app) makeKey(w io.Writer, k mailauth.KeyFile, algorithm, dir string) er
 	if a.json {
 		return printJSON(w, view)
 	}
-	fmt.Fprintf(w, "The private key is in %s; the user that mlist runs as must be able to read it.\n\n", k.Path)
+	fmt.Fprintf(w, "The private key is in %s; %s.\n\n", k.Path, reader)
 	fmt.Fprintf(w, "Publish in DNS:\n\n%s\n\n", view.zone())
 	fmt.Fprintf(w, "Add to %s:\n\n", a.configName())
 	fmt.Fprintf(w, "[[plugin.sign.keys]]\ndomain = %q\nselector = %q\nkey_file = %q\nstandby = true\n\n", k.Domain, k.Selector, k.Path)
@@ -102,13 +104,26 @@ func (a *app) configName() string {
 	return path
 }
 
-// writeKey writes a file that is not there yet, for its owner alone, and syncs it.
-func writeKey(path string, text []byte) error {
+// serviceUser is whom a key is given to: the user that the packages run mlist as, if root makes
+// the key and there is such a user. reader says who has to be able to read it, or is.
+func serviceUser() (uid, gid int, reader string) {
+	if u, err := user.Lookup("mlist"); err == nil && os.Geteuid() == 0 {
+		return number(u.Uid), number(u.Gid), "it belongs to the user mlist"
+	}
+	return -1, -1, "the user that mlist runs as must be able to read it"
+}
+
+// writeKey writes a file that is not there yet, for its owner alone, and syncs it. -1 leaves it
+// whose it is.
+func writeKey(path string, text []byte, uid, gid int) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(text)
+	if err == nil {
+		err = f.Chown(uid, gid)
+	}
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
