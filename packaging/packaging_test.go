@@ -143,7 +143,7 @@ func TestServicesAreTakenCareOf(t *testing.T) {
 		"systemd/mlist-pipeline.service": "pipeline", "systemd/mlist-outbound@.service": "outbound --segments %i",
 	} {
 		text := read(t, path)
-		for _, line := range []string{"ExecStart=/usr/bin/mlist " + start, "Type=notify", "ExecReload=/usr/bin/mlist reload", "WatchdogSec=1min", "Restart=on-failure", "LimitNOFILE=65536"} {
+		for _, line := range []string{"ExecStart=/usr/bin/mlist " + start, "Type=notify", "ExecReload=/usr/bin/mlist reload", "WatchdogSec=1min", "Restart=on-failure", "StartLimitIntervalSec=0", "LimitNOFILE=65536"} {
 			if !strings.Contains(text, "\n"+line+"\n") {
 				t.Errorf("%s has no line %s", path, line)
 			}

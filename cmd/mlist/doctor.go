@@ -274,7 +274,7 @@ func (p *patient) schema(ctx context.Context) {
 			p.add("Install the version of mlist that it was last used with.", "The store's schema is %d, newer than this mlist's %d.", old.Have, old.Want)
 		}
 	default:
-		p.add("`systemctl status mlist` and store.url in the configuration tell more.", "The store cannot be opened: %v.", err)
+		p.add(databaseCure(p.cfg.Store.URL, "store.url"), "The store cannot be opened: %s.", inOneLine(err.Error()))
 	}
 }
 

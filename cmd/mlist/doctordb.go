@@ -3,11 +3,20 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 )
 
 // databaseSlack is what the clocks of a host and of the database may differ by.
 const databaseSlack = time.Minute
+
+// databaseCure is what to do about what cannot be opened.
+func databaseCure(url, key string) string {
+	if strings.HasPrefix(url, "postgres") {
+		return "PostgreSQL has to answer there (`systemctl status postgresql`), and let this user in (its pg_hba.conf); " + key + " in the configuration says where it is."
+	}
+	return key + " in the configuration says where it is; `journalctl -u mlist` tells more."
+}
 
 // sharedSpool looks at a spool in a database, and compares the clocks: leases go by the
 // server's, but when a deferred message is tried again is said by one host and read by another.
@@ -17,7 +26,7 @@ func (p *patient) sharedSpool(ctx context.Context) {
 	}
 	sp, err := openSpool(ctx, p.cfg, slog.New(slog.DiscardHandler), false)
 	if err != nil {
-		p.add("`systemctl status mlist` and spool.url in the configuration tell more.", "The spool cannot be opened: %v.", err)
+		p.add(databaseCure(p.cfg.Spool.URL, "spool.url"), "The spool cannot be opened: %s.", inOneLine(err.Error()))
 		return
 	}
 	defer sp.Close()

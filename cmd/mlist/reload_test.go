@@ -319,3 +319,41 @@ func TestStatusFitsOnAScreen(t *testing.T) {
 		t.Errorf("%d lines:\n%s", len(lines), b.String())
 	}
 }
+
+// What cannot be found out is a problem, one line, and the rest is shown.
+func TestStatusTellsWhatItCannotFindOut(t *testing.T) {
+	dir := installed(t, "")
+	p := start(t, dir, "lmtpd")
+	p.says(t, "msg=ready", 1)
+	l, err := net.Listen("unix", filepath.Join(dir, "control-pipeline.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hangs sync.WaitGroup
+	t.Cleanup(func() { l.Close(); hangs.Wait() })
+	hangs.Go(func() { // one that answers nothing
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	})
+	if err := os.Rename(filepath.Join(dir, "spool"), filepath.Join(dir, "spool.away")); err != nil {
+		t.Fatal(err)
+	}
+	out := refused(t, dir, "status")
+	for _, want := range []string{"runs lmtpd; up", "\nPROBLEM: a running mlist does not answer: ", "\nPROBLEM: the queues cannot be read: there is no spool at ", "\nPROBLEM: spool: "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("status lacks %q:\n%s", want, out)
+		}
+	}
+	st := &statusJSON{}
+	for range 2 {
+		st.problem("no way to %s:\n\tat %d\n\tat %d\n", "it", 1, 2)
+	}
+	if len(st.Problems) != 1 || st.Problems[0] != "no way to it: at 1; at 2" {
+		t.Errorf("%q", st.Problems)
+	}
+}

@@ -200,6 +200,9 @@ func unservedIn(q spool.Queue, owners []spool.Ownership) segment.Set {
 
 // printOwners prints a line for each daemon. Those that share have many ranges: --json has them.
 func printOwners(w io.Writer, owners []ownerJSON, now time.Time) {
+	if len(owners) == 0 {
+		return
+	}
 	shared := slices.ContainsFunc(owners, func(o ownerJSON) bool { return o.Host != "" })
 	if !shared {
 		fmt.Fprintf(w, "\n%-17s %-11s %s\n", "QUEUE", "SEGMENTS", "OWNER")

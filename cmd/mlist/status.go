@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,9 +96,7 @@ func (a *app) gatherStatus(ctx context.Context) (*statusJSON, error) {
 	if err != nil {
 		return nil, err
 	}
-	if wrong != nil {
-		st.problem("the configuration file would not be taken on, and what runs goes on with what it has: %s", printable(wrong.Error(), true))
-	}
+	st.misconfigured(wrong)
 	err = withSpoolOf(ctx, c, func(sp spool.Spool) (err error) {
 		for _, q := range spool.Queues {
 			j, err := summary(ctx, sp, q)
@@ -114,6 +113,13 @@ func (a *app) gatherStatus(ctx context.Context) (*statusJSON, error) {
 	}
 	st.judge()
 	return st, nil
+}
+
+// misconfigured tells what is wrong with the configuration file, if something is.
+func (st *statusJSON) misconfigured(wrong error) {
+	if wrong != nil {
+		st.problem("the configuration file would not be taken on, and what runs goes on with what it has: %s", printable(wrong.Error(), true))
+	}
 }
 
 // gatherLive is what the running processes tell, and the disks.
@@ -139,9 +145,23 @@ func gatherLive(ctx context.Context, c *config.Config) (*statusJSON, error) {
 	return st, nil
 }
 
-// problem tells of one more.
+// problem tells of one more, and of each once: several daemons may say the same.
 func (st *statusJSON) problem(format string, args ...any) {
-	st.Problems = append(st.Problems, fmt.Sprintf(format, args...))
+	p := inOneLine(fmt.Sprintf(format, args...))
+	if !slices.Contains(st.Problems, p) {
+		st.Problems = append(st.Problems, p)
+	}
+}
+
+// inOneLine puts the lines of a text behind each other.
+func inOneLine(text string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
 }
 
 // addDisks tells how full the file systems are on which something lies, each once.
@@ -287,6 +307,9 @@ func (st *statusJSON) printProcesses(w io.Writer, now time.Time) {
 }
 
 func (st *statusJSON) printQueues(w io.Writer, now time.Time) {
+	if len(st.Queues) == 0 {
+		return // they cannot be read
+	}
 	fmt.Fprintf(w, "\n%-9s %8s %11s %9s %7s\n", "QUEUE", "ENTRIES", "RECIPIENTS", "DEFERRED", "OLDEST")
 	for _, q := range st.Queues {
 		oldest, recipients := "-", "-"

@@ -41,14 +41,11 @@ pipe it writes one picture after the other, and with --json one object a line. W
 			if every < topLeast {
 				return usageError{fmt.Errorf("--interval %v: want %v or more", every, topLeast)}
 			}
-			c, err := a.load()
-			if err != nil {
-				return err
-			}
+			c, wrong := a.salvage()
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
-			return a.withSpool(ctx, func(sp spool.Admin) error {
-				t := &top{c: c, census: &census{spool: sp, life: ctx, keys: true}, every: every, once: once, json: a.json, in: a.in, out: cmd.OutOrStdout()}
+			return withSpoolOf(ctx, c, func(sp spool.Spool) error {
+				t := &top{c: c, wrong: wrong, census: &census{spool: sp, life: ctx, keys: true}, every: every, once: once, json: a.json, in: a.in, out: cmd.OutOrStdout()}
 				defer t.census.wait()
 				defer stop() // which ends a count that is under way
 				return t.run(ctx)
@@ -70,6 +67,7 @@ type topJSON struct {
 // top shows one picture after the other.
 type top struct {
 	c      *config.Config
+	wrong  error // with its file
 	census *census
 	every  time.Duration
 	once   bool
@@ -114,6 +112,7 @@ func (t *top) look(ctx context.Context) (*topJSON, error) {
 	if err != nil {
 		return nil, err
 	}
+	st.misconfigured(t.wrong)
 	counted := t.census.look()
 	if err := counted.err; err != nil && counted.at.IsZero() {
 		return nil, err

@@ -71,6 +71,9 @@ func exchange(ctx context.Context, path, method, what string) ([]byte, error) {
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err // its address means nothing to anybody
 	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("ask mlist on %s: no answer in time (%w)", path, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask mlist on %s: %w", path, err)
 	}
