@@ -88,6 +88,7 @@ type Daemon struct {
 	destinations destinations
 	stopping     chan struct{} // closed when no more is to be begun
 	moved        chan struct{} // has a token when other segments are wanted
+	lacks        atomic.Pointer[string]
 	now          func() time.Time
 
 	mu      sync.Mutex
@@ -236,6 +237,7 @@ func (d *Daemon) takeOver(ctx context.Context) (spool.OutgoingOwner, *Config, er
 		owner, err := d.own(ctx, cfg)
 		switch {
 		case err == nil:
+			d.lacks.Store(nil)
 			d.log.Info("outbound: other segments now", "segments", cfg.wants())
 			return owner, cfg, nil
 		case ctx.Err() != nil:
@@ -245,6 +247,8 @@ func (d *Daemon) takeOver(ctx context.Context) (spool.OutgoingOwner, *Config, er
 		case !told:
 			d.log.Warn("outbound: waiting for segments", "segments", cfg.wants(), "err", err)
 		}
+		why := err.Error()
+		d.lacks.Store(&why)
 		if !sleep(ctx, wait.next()) {
 			return nil, cfg, nil
 		}
@@ -252,6 +256,14 @@ func (d *Daemon) takeOver(ctx context.Context) (spool.OutgoingOwner, *Config, er
 			cfg, told = next, false
 		}
 	}
+}
+
+// Lacks tells why the daemon has to wait for the segments that it is to have; empty if it does not.
+func (d *Daemon) Lacks() string {
+	if why := d.lacks.Load(); why != nil {
+		return *why
+	}
+	return ""
 }
 
 // dispatch takes chunks and starts a job for each, no more at once than there may be

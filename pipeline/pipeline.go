@@ -120,6 +120,7 @@ type Daemon struct {
 
 	ready  chan struct{}
 	moved  chan struct{}               // has a token when other segments are wanted
+	lacks  atomic.Pointer[string]      // why Run waits for them
 	serves atomic.Pointer[spool.Owner] // of incoming, while Run has one
 }
 
@@ -172,6 +173,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 				close(d.ready)
 			}
 			isReady, told = true, ""
+			d.lacks.Store(nil)
 		})
 		switch {
 		case ctx.Err() != nil:
@@ -187,11 +189,21 @@ func (d *Daemon) Run(ctx context.Context) error {
 				d.log.Warn("pipeline: waiting for segments", "segments", wants, "err", err)
 				told = wants
 			}
+			why := err.Error()
+			d.lacks.Store(&why)
 		default:
 			return err
 		}
 		wait(ctx, time.Second)
 	}
+}
+
+// Lacks tells why the daemon has to wait for the segments that it is to have; empty if it does not.
+func (d *Daemon) Lacks() string {
+	if why := d.lacks.Load(); why != nil {
+		return *why
+	}
+	return ""
 }
 
 // errMoved ends serve when other segments are wanted.

@@ -94,12 +94,14 @@ var meanwhile = map[string]string{"lmtpd": "mail waits in the MTA", "pipeline": 
 func (s *server) checks() []metrics.Check {
 	var out []metrics.Check
 	add := func(name string, err error) { out = append(out, checkOf(name, err)) }
-	troubles := s.metrics.Troubles()
+	troubles, lacks := s.metrics.Troubles(), s.lacks()
 	for _, d := range s.running {
 		trouble, troubled := troubles[d.name]
 		switch {
 		case !isClosed(d.Ready()):
 			add(d.name, errors.New(notReady))
+		case lacks[d.name] != "":
+			add(d.name, fmt.Errorf("waits for its segments: %s", lacks[d.name]))
 		case troubled:
 			add(d.name, fmt.Errorf("%s since %s: %s", meanwhile[d.name], trouble.Since.Format(time.RFC3339), trouble.Why))
 		default:
@@ -125,6 +127,18 @@ func (s *server) checks() []metrics.Check {
 			}
 			add("plugin "+p.Name, err)
 		}
+	}
+	return out
+}
+
+// lacks tells why daemons wait for their segments, by daemon.
+func (s *server) lacks() map[string]string {
+	out := map[string]string{}
+	if s.pipeline != nil {
+		out["pipeline"] = s.pipeline.Lacks()
+	}
+	if s.outbound != nil {
+		out["outbound"] = s.outbound.Lacks()
 	}
 	return out
 }

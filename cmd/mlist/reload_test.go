@@ -357,3 +357,17 @@ func TestStatusTellsWhatItCannotFindOut(t *testing.T) {
 		t.Errorf("%q", st.Problems)
 	}
 }
+
+// Segments that a reload would take from another daemon are waited for, and status tells whose they are.
+func TestStatusTellsWhoseSegmentsAReloadWants(t *testing.T) {
+	dir := installed(t, "")
+	configure(t, dir, "outbound.segments = \"0000-7fff\"\n")
+	start(t, dir, "outbound").says(t, "msg=ready", 1)
+	start(t, dir, "outbound", "--segments", "8000-ffff").says(t, "msg=ready", 1)
+	configure(t, dir, "outbound.segments = \"0000-8fff\"\n")
+	command(t, dir, "reload")
+	problem(t, dir, "outbound: waits for its segments: own outgoing 0000-8fff: 8000-8fff belongs to outbound on ")
+	configure(t, dir, "outbound.segments = \"0000-7fff\"\n")
+	command(t, dir, "reload")
+	well(t, dir, "waits for its segments")
+}
