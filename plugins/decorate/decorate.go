@@ -114,7 +114,7 @@ func (e *editor) decorate() (skipped string, err error) {
 			return "", err
 		}
 	}
-	return "", e.wrap()
+	return e.wrap()
 }
 
 // endsSo tells whether a plain text, or the plain form of an alternative, ends in the

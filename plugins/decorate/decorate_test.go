@@ -338,6 +338,7 @@ func TestSomeMessagesAreLeftAsTheyAre(t *testing.T) {
 		"a multipart without parts": {"Content-Type: multipart/mixed; boundary=a\r\n\r\nhi\r\n", "skipped: no boundary"},
 		"no boundary is named":      {"Content-Type: multipart/alternative\r\n\r\n--a\r\n", "skipped: no boundary"},
 		"an encoded multipart":      {"Content-Type: multipart/mixed; boundary=a\r\nContent-Transfer-Encoding: base64\r\n\r\n--a\r\n\r\n--a--", "skipped: encoded multipart"},
+		"fields without end":        {"Content-Type: text/html; charset=utf-16\r\n" + manyFields(101) + "\r\nhi\r\n", "skipped: too many fields of content"},
 		"part of a message":         {"Content-Type: message/partial; id=1; number=1; total=2\r\n\r\nA: 1\r\n", "skipped: part of a larger message"},
 	} {
 		out, note := run(t, tt.in, map[string]string{"footer": footer, "header": "x"})
@@ -518,4 +519,13 @@ func TestPersonalPlaceholders(t *testing.T) {
 	if out, _ := run(t, tests[0].in, settings); out != "Subject: x\r\n\r\n\r\nthis is dev.\r\nhello\r\nTo leave: dev-leave@lists.example.org\r\n" {
 		t.Errorf("with one copy for all: %q", out)
 	}
+}
+
+// manyFields are fields that would have to move along with the content.
+func manyFields(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "Content-X-%d: x\r\n", i)
+	}
+	return b.String()
 }

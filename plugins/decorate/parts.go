@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"mime/quotedprintable"
+	"slices"
 	"strings"
+
+	"github.com/mlist/mlist/sdk/message"
 )
 
 // maxPlainLine is the longest line that goes unencoded, in octets; RFC 5322 allows 998.
@@ -95,8 +99,12 @@ func (e *editor) addParts() (skipped string, err error) {
 
 // wrap makes the message a multipart/mixed with what it was as one of its parts: the
 // fields that describe the content move there, octet for octet.
-func (e *editor) wrap() error {
+func (e *editor) wrap() (skipped string, err error) {
 	h, body := e.post.Header, e.post.Body
+	names := contentFields(h)
+	if len(names) > maxContent {
+		return "too many fields of content", nil
+	}
 	eol := h.LineEnd()
 	boundary := e.boundary()
 	coding := e.root.Encoding
@@ -105,7 +113,7 @@ func (e *editor) wrap() error {
 		start.Write(e.part(boundary, e.before, eol))
 	}
 	start.WriteString("--" + boundary + eol)
-	start.Write(e.moveFields(eol))
+	start.Write(e.moveFields(names, eol))
 	start.WriteString(eol)
 	end := []byte(eol)
 	if e.after != "" {
@@ -121,28 +129,39 @@ func (e *editor) wrap() error {
 		h.Append("Content-Transfer-Encoding", coding)
 	}
 	if err := e.splice(body.Size(), 0, end); err != nil {
-		return err
+		return "", err
 	}
-	return e.splice(0, 0, start.Bytes())
+	return "", e.splice(0, 0, start.Bytes())
 }
 
-// moveFields takes the fields that describe the content out of the header and returns
-// their octets. Content-Length is no such field (it is an mbox's).
-func (e *editor) moveFields(eol string) []byte {
+// maxContent is how many different fields may describe the content: each costs an operation.
+const maxContent = 100
+
+// contentFields are the names of the fields that describe the content, in lower case.
+// Content-Length is no such field (it is an mbox's).
+func contentFields(h *message.Header) map[string]bool {
+	names := map[string]bool{}
+	for f := range h.Fields() {
+		if name := strings.ToLower(f.Name); strings.HasPrefix(name, "content-") && name != "content-length" {
+			names[name] = true
+		}
+	}
+	return names
+}
+
+// moveFields takes the fields of these names out of the header and returns their octets.
+func (e *editor) moveFields(names map[string]bool, eol string) []byte {
 	var moved []byte
-	var names []string
 	for f := range e.post.Header.Fields() {
-		name := strings.ToLower(f.Name)
-		if !strings.HasPrefix(name, "content-") || name == "content-length" {
+		if !names[strings.ToLower(f.Name)] {
 			continue
 		}
 		moved = append(moved, f.Raw...)
 		if !bytes.HasSuffix(f.Raw, []byte("\n")) {
 			moved = append(moved, eol...)
 		}
-		names = append(names, f.Name)
 	}
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		e.post.Header.Remove(name)
 	}
 	return moved
