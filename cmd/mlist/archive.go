@@ -289,12 +289,9 @@ number, so that links to it can say so. Copies that members have stay with them.
 
 func (a *app) removeArchived(cmd *cobra.Command, st store.Store, l *list.List, ar archive.Archive, numbers []int64) error {
 	for _, n := range numbers {
-		places, err := st.RemoveArchived(cmd.Context(), l.ID, n, time.Now())
+		err := eraseArchived(cmd.Context(), st, l, ar, n)
 		if errors.Is(err, store.ErrNotFound) {
 			return withHint(fmt.Errorf("no post %d is in the archive of %s", n, l.Address), "`mlist archive ls %s` shows all.", l.Address)
-		}
-		for _, place := range places {
-			err = errors.Join(err, ar.Remove(cmd.Context(), place))
 		}
 		if err != nil {
 			return err
@@ -304,6 +301,29 @@ func (a *app) removeArchived(cmd *cobra.Command, st store.Store, l *list.List, a
 		return printJSON(cmd.OutOrStdout(), map[string]any{"removed": len(numbers)})
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s removed.\n", count(int64(len(numbers)), "post", "posts"))
+	return err
+}
+
+// eraseArchived removes the files before the store forgets where they are: after a crash in between
+// the post is there to be removed again.
+func eraseArchived(ctx context.Context, st store.Store, l *list.List, ar archive.Archive, number int64) error {
+	for p, err := range st.Archived(ctx, l.ID, store.ArchiveFilter{First: number, Last: number, Unarchived: true}) {
+		if err != nil {
+			return err
+		}
+		for _, place := range []string{p.Place, p.DigestPlace} {
+			if place == "" {
+				continue
+			}
+			if err := ar.Remove(ctx, place); err != nil {
+				return err
+			}
+		}
+	}
+	places, err := st.RemoveArchived(ctx, l.ID, number, time.Now())
+	for _, place := range places { // it may have come to be another one meanwhile
+		err = errors.Join(err, ar.Remove(ctx, place))
+	}
 	return err
 }
 

@@ -1,8 +1,10 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -207,5 +209,35 @@ func TestPingNoticesATableThatIsGone(t *testing.T) {
 	}
 	if err := s.Ping(t.Context()); err == nil {
 		t.Error("no error")
+	}
+}
+
+// What is removed for good is not left in the file, for whoever reads that or a backup of it.
+func TestWhatIsRemovedIsNotInTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mlist.db")
+	s := openAt(t, path)
+	l := &list.List{Address: address.Address{Local: "dev", Domain: "l.test"}, Settings: list.Defaults()}
+	if err := s.CreateList(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 9 {
+		subject := "after"
+		if i == 4 {
+			subject = "a word that is regretted " + strings.Repeat("very much ", 20) + "regretted"
+		}
+		_, err := s.ImportPosts(t.Context(), l.ID, []store.Archived{{Entry: fmt.Sprint("e", i), Kept: store.Kept{Subject: subject, Place: "p", Size: 1}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.RemoveArchived(t.Context(), l.ID, 5, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil || !bytes.Contains(b, []byte("after")) || bytes.Contains(b, []byte("regretted")) {
+		t.Errorf("the file has %t, %v", bytes.Contains(b, []byte("regretted")), err)
 	}
 }

@@ -144,7 +144,8 @@ func migrateSQLite(ctx context.Context, path string, d *dialect, may bool) error
 // writing is what a connection that writes adds to dsn. A transaction takes the lock when
 // it begins: one that read first could not wait for it any more.
 var writing = "&_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" +
-	"&_pragma=journal_size_limit(" + strconv.Itoa(walLimit) + ")"
+	"&_pragma=journal_size_limit(" + strconv.Itoa(walLimit) + ")" +
+	"&_pragma=secure_delete(fast)" // of what goes, nothing stays in its page
 
 // dsn names the database to the driver. It never creates it: that would be with
 // permissions from the umask.
