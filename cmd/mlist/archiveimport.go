@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mlist/mlist/internal/archive"
 	"github.com/mlist/mlist/internal/list"
@@ -98,8 +100,14 @@ func (a *app) openMbox(path string) (*mboxFile, int64, error) {
 	return m, size, nil
 }
 
-// importBatch is how many posts get their numbers in one transaction.
-const importBatch = 100
+// importBatch is how many posts get their numbers in one transaction. So many of them are put at
+// once, each into a file that is synced: disks sync several in the time of one. A post that is
+// larger than importWhole waits for none.
+const (
+	importBatch  = 100
+	importAtOnce = 16
+	importWhole  = 256 << 10
+)
 
 // importer is an import that is under way.
 type importer struct {
@@ -113,6 +121,7 @@ type importer struct {
 
 	temp        *os.File // the message at hand: it may be larger than memory
 	batch       []store.Archived
+	puts        errgroup.Group  // of the batch
 	seen        map[string]bool // hashes of Message-IDs in the batch
 	added, have int64
 }
@@ -131,6 +140,9 @@ func (i *importer) run(in *mboxFile) (err error) {
 	p := newProgress(i.err)
 	defer p.clear()
 	i.seen = map[string]bool{}
+	i.batch = make([]store.Archived, 0, importBatch) // it stays where it is
+	i.puts.SetLimit(importAtOnce)
+	defer func() { _ = i.puts.Wait() }() // the temporary file goes; flush has the error
 	m := mailfile.NewReader(in)
 	for {
 		from, err := m.Next()
@@ -192,20 +204,39 @@ func (i *importer) take(ctx context.Context, from mailfile.From, r io.Reader) er
 		i.have++
 		return err
 	}
+	i.seen[post.Hash] = true
+	i.batch = append(i.batch, post)
 	if !i.dry {
-		kept, err := i.archive.Put(ctx, archive.Key{List: i.list.Address.String(), At: at, Name: post.Entry}, func(w io.Writer) error {
-			_, err := io.Copy(w, io.NewSectionReader(i.temp, 0, size))
-			return err
-		})
-		if err != nil {
+		if err := i.put(ctx, &i.batch[len(i.batch)-1], size); err != nil {
 			return err
 		}
-		post.Place, post.Size, post.SHA256 = kept.Place, kept.Size, kept.SHA256
 	}
-	i.seen[post.Hash] = true
-	if i.batch = append(i.batch, post); len(i.batch) == importBatch {
+	if len(i.batch) == importBatch {
 		return i.flush(ctx)
 	}
+	return nil
+}
+
+// put puts the message at hand into the archive, or has it put.
+func (i *importer) put(ctx context.Context, p *store.Archived, size int64) error {
+	text := io.NewSectionReader(i.temp, 0, size)
+	do := func() error {
+		kept, err := i.archive.Put(ctx, archive.Key{List: i.list.Address.String(), At: p.Received, Name: p.Entry}, func(w io.Writer) error {
+			_, err := io.Copy(w, text)
+			return err
+		})
+		p.Place, p.Size, p.SHA256 = kept.Place, kept.Size, kept.SHA256
+		return err
+	}
+	if size > importWhole {
+		return do()
+	}
+	whole := make([]byte, size)
+	if _, err := text.ReadAt(whole, 0); err != nil && err != io.EOF {
+		return err
+	}
+	text = io.NewSectionReader(bytes.NewReader(whole), 0, size)
+	i.puts.Go(do)
 	return nil
 }
 
@@ -224,6 +255,9 @@ func (i *importer) has(ctx context.Context, p store.Archived) (bool, error) {
 }
 
 func (i *importer) flush(ctx context.Context) error {
+	if err := i.puts.Wait(); err != nil {
+		return err
+	}
 	if i.dry {
 		i.added += int64(len(i.batch))
 		i.batch = i.batch[:0] // seen stays: nothing is in the archive that would say so

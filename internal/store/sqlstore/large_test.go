@@ -157,3 +157,25 @@ func plan(t *testing.T, s *Store, query string, params int) (details []string) {
 	}
 	return details
 }
+
+// Archives grow for ever. What is done for each post, or for one, must not walk through all of its
+// list's.
+func TestAnArchiveIsNotWalked(t *testing.T) {
+	s := openAt(t, filepath.Join(t.TempDir(), "mlist.db"))
+	narrow := []string{"archive_by_hash (list_id=? AND hash=?)", "archive_waiting", "archive_by_issue (list_id=? AND volume=? AND issue=?)", "PRIMARY KEY (list_id=? AND number=?)",
+		"archive_by_entry (entry=?", "archive_by_parent"}
+	for _, q := range s.queries() {
+		if !strings.Contains(q.text, "archive") || q.stmt == &s.q.archived || q.stmt == &s.q.clearArchive {
+			continue
+		}
+		params := 0
+		for strings.Contains(q.text, "$"+strconv.Itoa(params+1)) {
+			params++
+		}
+		for _, detail := range plan(t, s, q.text, params) {
+			if (strings.Contains(detail, "archive") || strings.HasPrefix(detail, "SEARCH a ")) && !slices.ContainsFunc(narrow, func(n string) bool { return strings.Contains(detail, n) }) {
+				t.Errorf("%s\n\t%s", q.text, detail)
+			}
+		}
+	}
+}

@@ -163,6 +163,10 @@ func (d *dialect) chosen() string {
 // recipientColumns are what scanRecipient reads.
 const recipientColumns = `address_key, local, no_own_posts + 2 * no_duplicates`
 
+// inIssue are the posts of issue $2/$3. The inner query names an index that SQLite would not take by
+// itself: it thinks little of lists, and would walk through the whole archive of one.
+const inIssue = `list_id = $1 AND number IN (SELECT number FROM archive WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2)`
+
 func (s *Store) queries() []query {
 	chosen := s.dialect.chosen()
 	return []query{
@@ -191,15 +195,14 @@ func (s *Store) queries() []query {
 
 		{&s.q.archived, s.stream, `SELECT ` + archiveColumns + ` FROM archive WHERE list_id = $1 AND number >= $2 AND number <= $3
 			AND date >= $4 AND date < $5 AND (place <> '' OR removed IS NOT NULL OR $6 = 1) ORDER BY number`},
-		{&s.q.archivedHash, s.stream, `SELECT ` + archiveColumns + ` FROM archive WHERE list_id = $1 AND hash = $7 AND number >= $2 AND number <= $3
-			AND date >= $4 AND date < $5 AND (place <> '' OR removed IS NOT NULL OR $6 = 1) ORDER BY number`},
+		{&s.q.archivedHash, s.stream, `SELECT ` + archiveColumns + ` FROM archive WHERE list_id = $1 AND number IN (SELECT number FROM archive WHERE list_id = $1 AND hash = $7)
+			AND number >= $2 AND number <= $3 AND +date >= $4 AND +date < $5 AND (place <> '' OR removed IS NOT NULL OR $6 = 1) ORDER BY number`},
 		{&s.q.waitingDigests, s.stream, `SELECT l.id, l.address_key, l.local, count(*), sum(a.digest_size), min(a.received)
 			FROM archive a JOIN lists l ON l.id = a.list_id WHERE a.digest = 1 AND l.address_key < $1 GROUP BY l.id`},
 		{&s.q.digests, s.stream, `SELECT ` + digestColumns + `, '', '' FROM digests d WHERE list_id = $1 ORDER BY volume DESC, issue DESC`},
 		{&s.q.unfiledDigests, s.stream, `SELECT ` + digestColumns + `, l.address_key, l.local FROM digests d JOIN lists l ON l.id = d.list_id
 			WHERE d.filed IS NULL AND l.address_key < $1 ORDER BY d.closed`},
-		{&s.q.issuePosts, s.stream, `SELECT ` + archiveColumns + ` FROM archive
-			WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2 ORDER BY number`},
+		{&s.q.issuePosts, s.stream, `SELECT ` + archiveColumns + ` FROM archive WHERE ` + inIssue + ` ORDER BY number`},
 		{&s.q.owedOf, s.stream, `SELECT address_key, local FROM owed_digests WHERE list_id = $1 AND volume = $2 AND issue = $3 AND mode = $4 ORDER BY address_key`},
 		{&s.q.lists, s.stream, `SELECT ` + listColumns + ` FROM lists WHERE address_key >= $1 AND address_key < $2 ORDER BY address_key`},
 		{&s.q.usedStyles, s.stream, `SELECT address_key, local, style FROM lists WHERE style <> '' AND address_key < $1`},
@@ -338,16 +341,15 @@ func (s *Store) queries() []query {
 			ON CONFLICT (list_id) DO UPDATE SET volume = last_digest.volume RETURNING volume, issue, closed`},
 		{&s.q.setIssue, s.writer, `UPDATE last_digest SET volume = $2, issue = $3, closed = $4 WHERE list_id = $1`},
 		{&s.q.waiting, s.writer, `SELECT number, digest_size FROM archive WHERE list_id = $1 AND digest = 1 ORDER BY number LIMIT $2`},
-		{&s.q.closePosts, s.writer, `UPDATE archive SET digest = 2, volume = $2, issue = $3 WHERE list_id = $1 AND digest = 1 AND number <= $4`},
+		{&s.q.closePosts, s.writer, `UPDATE archive SET digest = 2, volume = $2, issue = $3 WHERE list_id = $1 AND number IN (SELECT number FROM archive WHERE list_id = $1 AND digest = 1 AND number <= $4)`},
 		{&s.q.addDigest, s.writer, `INSERT INTO digests (list_id, volume, issue, closed, posts, size) VALUES ($1, $2, $3, $4, $5, $6)`},
 		{&s.q.assignOwed, s.writer, `UPDATE owed_digests SET volume = $2, issue = $3, at = $4 WHERE list_id = $1 AND volume = 0`},
 		{&s.q.copyOwed, s.writer, `INSERT INTO owed_digests (list_id, volume, issue, mode, address_key, local, at)
 			SELECT list_id, $2, $3, mode, address_key, local, $4 FROM owed_digests WHERE list_id = $1 AND volume = 0`},
 		{&s.q.fileDigest, s.writer, `UPDATE digests SET filed = $4 WHERE list_id = $1 AND volume = $2 AND issue = $3 AND filed IS NULL`},
-		{&s.q.usedPlaces, s.writer, `SELECT digest_place FROM archive
-			WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2 AND digest_place NOT IN ('', place)`},
-		{&s.q.dropUsed, s.writer, `DELETE FROM archive WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2 AND place = '' AND removed IS NULL`},
-		{&s.q.freeUsed, s.writer, `UPDATE archive SET digest_place = '' WHERE list_id = $1 AND volume = $2 AND issue = $3 AND digest = 2`},
+		{&s.q.usedPlaces, s.writer, `SELECT digest_place FROM archive WHERE ` + inIssue + ` AND digest_place NOT IN ('', place)`},
+		{&s.q.dropUsed, s.writer, `DELETE FROM archive WHERE ` + inIssue + ` AND place = '' AND removed IS NULL`},
+		{&s.q.freeUsed, s.writer, `UPDATE archive SET digest_place = '' WHERE ` + inIssue},
 		{&s.q.modeOf, s.writer, `SELECT mode, local FROM members WHERE list_id = $1 AND role = 1 AND address_key = $2`},
 		{&s.q.owe, s.writer, `INSERT INTO owed_digests (list_id, volume, issue, mode, address_key, local, at)
 			SELECT $1, 0, 0, $2, $3, $4, $5 WHERE EXISTS (SELECT 1 FROM archive WHERE list_id = $1 AND digest = 1) ON CONFLICT DO NOTHING`},
