@@ -67,6 +67,33 @@ func TestConfigurationsInThePagesAreTaken(t *testing.T) {
 	})
 }
 
+// What a page shows of Postfix's files is what etc/postfix has, which a story tries.
+func TestPostfixLinesInThePagesAreThoseThatAreTried(t *testing.T) {
+	words := func(line string) string { return strings.Join(strings.Fields(line), " ") }
+	tried := map[string]bool{}
+	for _, name := range []string{"main.cf", "master.cf", "shared-domain.cf"} {
+		text, err := os.ReadFile(filepath.Join("..", "etc", "postfix", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			tried[words(line)] = true
+		}
+	}
+	eachPage(t, func(page string, fences []pages.Fence, _ string) {
+		for _, f := range fences {
+			if f.Lang != "ini" || !strings.HasSuffix(page, "postfix.md") {
+				continue
+			}
+			for line := range strings.Lines(f.Text) {
+				if !tried[words(line)] {
+					t.Errorf("%s: %q is in no file of etc/postfix", f, line)
+				}
+			}
+		}
+	})
+}
+
 var (
 	link = regexp.MustCompile(`\]\(([^)]+)\)`)
 	// path is one of this repository, within a sentence.

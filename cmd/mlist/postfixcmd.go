@@ -83,6 +83,7 @@ changes only what is missing. By default Postfix knows lists from files that mli
 what they do not have, so that a list is known at once on all machines that share a store. --undo takes back what was applied, and nothing that was changed since.`,
 		Example: `  mlist postfix setup --domain lists.example.org
   mlist postfix setup --domain lists.example.org --domain example.com --apply
+  mlist postfix setup --domain lists.example.org --json | jq -r '.changes[].after'
   mlist postfix setup --undo`,
 		Args: between(0, 0, "nothing"),
 	}
@@ -98,6 +99,11 @@ what they do not have, so that a list is known at once on all machines that shar
 			parsed, err := address.ParseDomain(d)
 			if err == nil && strings.ContainsAny(parsed, "[]") {
 				err = fmt.Errorf("%s is an address of a machine, and no domain", d)
+			}
+			for label := range strings.SplitSeq(parsed, ".") {
+				if err == nil && strings.Trim(label, "-") != label {
+					err = fmt.Errorf("%q: no name of a domain begins or ends with a dash", label)
+				}
 			}
 			if err != nil {
 				return usageError{fmt.Errorf("--domain: %w", err)}
@@ -199,7 +205,7 @@ func (a *app) setUpPostfix(cmd *cobra.Command, w *wiring, domains []string, want
 	if err != nil {
 		return err
 	}
-	out := setupJSON{Changes: plan.Changes, Notes: plan.Notes, Config: own, Applied: want.apply}
+	out := setupJSON{Changes: append([]postfix.Change{}, plan.Changes...), Notes: append([]string{}, plan.Notes...), Config: own, Applied: want.apply}
 	if want.apply {
 		if err := a.applyPostfix(cmd, w, plan, domains, own); err != nil {
 			return err
@@ -442,7 +448,7 @@ func (a *app) postfixTables() *cobra.Command {
 	var which string
 	c := &cobra.Command{
 		Use:     "tables",
-		Short:   "write the tables by which Postfix knows lists, where they are not as they should be",
+		Short:   "write the tables by which Postfix knows lists anew",
 		Long:    "Whatever changes lists does this by itself, and so does mlist when it starts.",
 		Example: "  mlist postfix tables",
 		Args:    between(0, 0, "nothing"),
@@ -471,6 +477,7 @@ func (a *app) postfixTables() *cobra.Command {
 			return err
 		}
 		uid, gid, _ := ownerOf(c)
+		r.Tables.Anew = true // who asks for it has a reason, such as a disk that was broken
 		return a.writeTablesAs(cmd.Context(), uid, gid, r.Tables)
 	}
 	return c

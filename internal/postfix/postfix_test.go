@@ -481,6 +481,11 @@ func TestTablesHoldWhatPostfixAsksFor(t *testing.T) {
 				t.Errorf("%s %s: %q, want %q, %v", tables.Table(tt.table), tt.key, got, tt.want, err)
 			}
 		}
+		tables.Anew = true
+		if changed, err := tables.Update(t.Context(), all, "mlist"); err != nil || !changed {
+			t.Errorf("%s: anew: changed %v, %v", kind, changed, err)
+		}
+		tables.Anew = false
 		if changed, err := tables.Update(t.Context(), lists(), "mlist"); err != nil || !changed {
 			t.Errorf("%s: no lists: changed %v, %v", kind, changed, err)
 		}

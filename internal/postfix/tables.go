@@ -28,7 +28,9 @@ type Tables struct {
 	Shared    []string `json:"shared,omitempty"`    // domains that also have users
 	NextHop   string   `json:"next_hop"`            // such as "mlist:unix:/run/mlist/lmtp.sock"
 	// Others says that there is a table elsewhere, Routed which domains need the table routes.
-	Others bool     `json:"others,omitempty"`
+	Others bool `json:"others,omitempty"`
+	// Anew has Update write what seems to be as it should be, too.
+	Anew   bool     `json:"anew,omitempty"`
 	Routed []string `json:"routed,omitempty"`
 }
 
@@ -127,7 +129,7 @@ func (t Tables) write(ctx context.Context, name string, lines []string) (bool, e
 	lines = slices.Compact(lines)
 	text := []byte(heading + strings.Join(lines, ""))
 	path := filepath.Join(t.Dir, name)
-	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, text) && t.made(name) {
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, text) && t.made(name) && !t.Anew {
 		return false, nil
 	}
 	if err := t.replace(ctx, name, text); err != nil {

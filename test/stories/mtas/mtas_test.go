@@ -229,6 +229,22 @@ func (w *world) play() {
 	}
 }
 
+// masters posts to the addresses that every domain must have.
+func (w *world) masters(gets string) {
+	w.t.Helper()
+	for _, name := range []string{"postmaster", "abuse"} {
+		if err := w.post(name+"@lists.example.org", name); err != nil {
+			w.t.Errorf("to %s: %v", name, err)
+			continue
+		}
+		w.eventually("mail for "+name, func() bool {
+			return slices.ContainsFunc(w.sink.Transactions(), func(tx sink.Transaction) bool {
+				return tx.MessageID == name+"@net.test" && slices.Contains(tx.Recipients, gets)
+			})
+		})
+	}
+}
+
 // refused posts to an address and wants this code.
 func (w *world) refused(to, code string) {
 	w.t.Helper()
@@ -286,6 +302,7 @@ begin retry
 	}
 	w.start("/usr/sbin/exim4", "-bdf", "-q1s")
 	w.play()
+	w.masters("postmaster@mx.test")
 	w.refused("nobody@lists.example.org", "550")
 	// A stopped mlist: senders come again, nobody is told that a list is unknown.
 	if err := w.mlist.Stop(); err != nil {
@@ -312,10 +329,12 @@ func TestOpenSMTPDHandsOverAndTakesBack(t *testing.T) {
 	text = define(t, text, "mlist_lmtp", strconv.Quote("lmtp://"+w.lmtp))
 	text = define(t, text, "mlist_port", strconv.Quote(port(w.back)))
 	text = strings.Replace(text, `action "mlist_out" relay`, `action "mlist_out" relay host "smtp+notls://`+w.sink.Addr().String()+`"`, 1)
+	text += "\nmatch from any for rcpt-to \"postmaster@mx.example.org\" action \"mlist_out\"\n" // somebody's mail is taken elsewhere
 	w.write("etc/smtpd.conf", text+"\nlisten on 127.0.0.1 port "+port(w.in)+"\n")
 	w.write("etc/mail/mlist.regexp", snippet(t, "opensmtpd/lists.regexp"))
 	w.start("/usr/sbin/smtpd", "-d", "-f", "/etc/smtpd.conf")
 	w.play()
+	w.masters("postmaster@mx.example.org")
 	w.refused("nobody@lists.example.org", "550")
 	w.refused("stranger@elsewhere.test", "550") // no open relay
 }

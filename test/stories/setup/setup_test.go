@@ -489,6 +489,14 @@ func TestTheSnippetsWork(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.arrives("bob@net.test", "s."+tt.domain)
+			for _, to := range []string{"dev+help@", "dev-bounces+x=y.test@", "dev+unsubscribe@"} {
+				if err := w.post("bob@net.test", to+tt.domain, "r"); err != nil {
+					t.Errorf("to %s: %v", to, err)
+				}
+			}
+			if tt.domain == "lists.test" {
+				w.soon("bob@net.test", "postmaster@"+tt.domain, "p."+tt.domain)
+			}
 			if err := w.post("bob@net.test", "nobody@"+tt.domain, "x"); err == nil || !strings.HasPrefix(err.Error(), "550 ") {
 				t.Errorf("an unknown list: %v", err)
 			}
