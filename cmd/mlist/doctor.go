@@ -84,7 +84,7 @@ with --probe it sends a message through the whole loop, too. Each finding is a s
 func (p *patient) examine(ctx context.Context, postfixDir string) []postfix.Finding {
 	cfg, err := p.app.load()
 	if err != nil {
-		p.add("Correct it, `mlist config check` tells when it is right, and `mlist reload`. A running mlist goes on with what it has.", "The configuration is not taken: %v.", err)
+		p.add("Correct it, `mlist config check` tells when it is right, and `mlist reload`. A running mlist goes on with what it has.", "The configuration is not taken: %s.", strings.TrimSuffix(inOneLine(err.Error()), "."))
 		return p.found
 	}
 	p.cfg = cfg
@@ -118,11 +118,28 @@ func (p *patient) owners() {
 	if u, err := user.LookupId(name); err == nil {
 		name = u.Username
 	}
-	for _, dir := range []string{spoolPath(p.cfg), storeDir(p.cfg)} {
-		if dir != "" {
-			p.owned(dir, name, uid, gid)
+	for _, dir := range p.keeps() {
+		p.owned(dir, name, uid, gid)
+	}
+}
+
+// keeps are the directories that mlist writes to, as far as they are there.
+func (p *patient) keeps() (dirs []string) {
+	archive, _ := strings.CutPrefix(p.cfg.Archive.URL, "dir:")
+	all := []string{spoolPath(p.cfg), storeDir(p.cfg), archive}
+	if p.cfg.Trace.Enabled {
+		all = append(all, tracePath(p.cfg))
+	}
+	for _, dir := range all {
+		inside := slices.ContainsFunc(dirs, func(d string) bool {
+			rel, err := filepath.Rel(d, dir)
+			return err == nil && filepath.IsLocal(rel)
+		})
+		if _, err := os.Stat(dir); dir != "" && !inside && !errors.Is(err, fs.ErrNotExist) {
+			dirs = append(dirs, dir)
 		}
 	}
+	return dirs
 }
 
 // readable looks for files of the configuration that mlist's user cannot read: root can.
@@ -232,7 +249,7 @@ func (p *patient) plugins() {
 
 func (p *patient) disk() {
 	seen := map[string]bool{}
-	for _, dir := range []string{spoolPath(p.cfg), storeDir(p.cfg)} {
+	for _, dir := range p.keeps() {
 		var st unix.Statfs_t
 		if p.statfs(dir, &st) != nil {
 			continue

@@ -76,6 +76,16 @@ func TestADoctorNamesTheCauseAndTheCure(t *testing.T) {
 			must(t, os.Chmod(s.path, 0o600))
 			must(t, os.Chown(filepath.Join(s.dir, "spool"), 1, 1))
 		}, "mlist's user cannot read ", "chmod g+rX"},
+		{"an archive of another user", func(t *testing.T, s *sound) {
+			if os.Geteuid() != 0 {
+				t.Skip("only root can give things to another user")
+			}
+			archive := filepath.Join(t.TempDir(), "archive")
+			must(t, os.MkdirAll(filepath.Join(archive, "lists.test"), 0o755))
+			must(t, os.Chown(filepath.Join(s.dir, "spool"), 1, 1))
+			must(t, os.Chown(archive, 1, 1))
+			s.set(t, "dir:"+filepath.Join(s.dir, "archive"), "dir:"+archive)
+		}, "archive/lists.test does not belong to ", "chown -R 1:1"},
 		{"a plugin that cannot be executed", func(t *testing.T, s *sound) { must(t, os.Chmod(s.plugin, 0o644)) }, "A plugin is not started: ", "chmod"},
 		{"no plugin", func(t *testing.T, s *sound) { must(t, os.Remove(s.plugin)) }, "There is no plugin in", "Install the package again"},
 		{"both kinds of services", func(t *testing.T, s *sound) {

@@ -138,9 +138,21 @@ func rules(t *testing.T) (metrics []string) {
 	if len(seen) < 20 {
 		t.Errorf("%d rules", len(seen))
 	}
+	tried := filepath.Join("testdata", "rules_test.yml")
+	series, err := os.ReadFile(tried)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range seen {
+		if !strings.Contains(string(series), `alertname="`+name+`"`) {
+			t.Errorf("nothing in %s makes %s fire", tried, name)
+		}
+	}
 	if promtool, err := exec.LookPath("promtool"); err == nil { // its own opinion, where it is
-		if out, err := exec.Command(promtool, "check", "rules", path).CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
+		for _, args := range [][]string{{"check", "rules", path}, {"test", "rules", tried}} {
+			if out, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
+				t.Errorf("promtool %v: %v: %s", args, err, out)
+			}
 		}
 	}
 	return metrics
