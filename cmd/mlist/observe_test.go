@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mlist/mlist/internal/config"
+	"github.com/mlist/mlist/internal/control"
 	"github.com/mlist/mlist/internal/metrics"
 )
 
@@ -209,6 +210,7 @@ func TestMlistRunsWithoutAPortForItsMetrics(t *testing.T) {
 // What nothing was written to yet is not there, and no reason to start anew.
 func TestAliveWithoutADirectory(t *testing.T) {
 	s := &server{metrics: metrics.New(), disk: filepath.Join(t.TempDir(), "trace")}
+	s.taken.Store(&control.Config{})
 	if err := s.alive(); err != nil {
 		t.Error(err)
 	}
