@@ -70,7 +70,7 @@ func (s *sharing) start(name, daemon string) *sharer {
 // segments configures a host.
 func (s *sharing) segments(h *sharer, name, segments string) {
 	s.t.Helper()
-	text := configIn(h.dir, fmt.Sprintf("outbound.mta = \"smtp://%s\"\noutbound.connections = 2\noutbound.retry_min = \"1s\"\noutbound.segments = %q\npipeline.segments = \"auto\"\npipeline.plugin_dir = %q\n"+
+	text := configIn(h.dir, fmt.Sprintf("outbound.mta = \"smtp://%s\"\noutbound.connections = 2\noutbound.retry_min = \"1s\"\noutbound.retry_max = \"2s\"\noutbound.segments = %q\npipeline.segments = \"auto\"\npipeline.plugin_dir = %q\n"+
 		"spool.host = %q\nspool.lease = \"2s\"\ntrace.dir = %q\n", h.mta.Addr(), segments, plugins(s.t), name, filepath.Join(h.dir, "trace")))
 	for key, local := range map[string]string{"spool.url": "dir:" + filepath.Join(h.dir, "spool"), "store.url": "sqlite:" + filepath.Join(h.dir, "mlist.db")} {
 		text = strings.Replace(text, fmt.Sprintf("%s = %q", key, local), fmt.Sprintf("%s = %q", key, s.url), 1)
