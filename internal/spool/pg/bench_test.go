@@ -23,21 +23,7 @@ func BenchmarkProgress(b *testing.B) {
 				b.Fatal(err)
 			}
 			write(b, s, "dev@l.test", "hello")
-			e, err := in.Next(b.Context())
-			if err != nil {
-				b.Fatal(err)
-			}
-			p, err := in.Prepare(b.Context(), e)
-			if err != nil {
-				b.Fatal(err)
-			}
-			w, err := p.Content("plain")
-			if err == nil {
-				err = w.Close()
-			}
-			if err != nil {
-				b.Fatal(err)
-			}
+			_, p := prepare(b, in, "")
 			each := b.N/connections + 1
 			for i := range connections {
 				c := spool.Chunk{Variant: "plain"}

@@ -65,21 +65,8 @@ func TestCount(t *testing.T) {
 	write(t, s, "dev@l.test", "hello")
 	first := commit(t, in, "a@x.test", "b@x.test", "c@x.test")
 	write(t, s, "dev@l.test", "hello")
-	e, err := in.Next(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := in.Prepare(t.Context(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := p.Content("plain")
-	if err == nil {
-		err = w.Close()
-	}
-	if err == nil {
-		err = p.AddChunk(t.Context(), spool.Chunk{Variant: "plain", Created: time.Unix(1e9, 0).UTC(), Recipients: []string{"d@x.test", "e@x.test", "f@x.test"}})
-	}
+	e, p := prepare(t, in, "")
+	err = p.AddChunk(t.Context(), spool.Chunk{Variant: "plain", Created: time.Unix(1e9, 0).UTC(), Recipients: []string{"d@x.test", "e@x.test", "f@x.test"}})
 	if err == nil {
 		err = p.Commit(t.Context())
 	}

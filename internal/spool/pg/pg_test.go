@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,7 +14,6 @@ import (
 
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
-	"github.com/mlist/mlist/internal/spool/dir"
 	"github.com/mlist/mlist/internal/spool/spooltest"
 	"github.com/mlist/mlist/test/postgres"
 )
@@ -82,21 +78,7 @@ func write(t testing.TB, s *Spool, list, body string) spool.ID {
 // commit makes a post of the next entry.
 func commit(t *testing.T, o spool.Owner, recipients ...string) spool.ID {
 	t.Helper()
-	e, err := o.Next(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := o.Prepare(t.Context(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := p.Content("plain")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	e, p := prepare(t, o, "")
 	for _, r := range recipients {
 		if err := p.AddChunk(t.Context(), spool.Chunk{List: e.List, Variant: "plain", Created: e.Received, Recipients: []string{r}}); err != nil {
 			t.Fatal(err)
@@ -106,6 +88,28 @@ func commit(t *testing.T, o spool.Owner, recipients ...string) spool.ID {
 		t.Fatal(err)
 	}
 	return e.ID
+}
+
+// prepare takes the next entry, and begins a post of it: its one variant has this content, and it has no chunks yet.
+func prepare(t testing.TB, o spool.Owner, content string) (spool.Entry, spool.Prepared) {
+	t.Helper()
+	e, err := o.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := o.Prepare(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := p.Content("plain")
+	if err == nil {
+		_, err = io.WriteString(w, content)
+		err = errors.Join(err, w.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, p
 }
 
 func open(t testing.TB, url string, o Options) *Spool {
@@ -168,37 +172,6 @@ func TestALeaseEnds(t *testing.T) {
 	}
 }
 
-func TestTheServerGoesAway(t *testing.T) {
-	server := startServer(t)
-	s := open(t, freshSchema(t, server), Options{Rescan: 50 * time.Millisecond})
-	o, err := s.Own(t.Context(), spool.Incoming, segment.All, "one")
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, s, "dev@l.test", "hello")
-	e, err := o.Next(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	// Connections that broke may show as errors; then all goes on as before, under the same lease.
-	for tries := 0; ; tries++ {
-		err := o.Done(t.Context(), e)
-		if err == nil {
-			break
-		}
-		if tries == 20 || errors.Is(err, spool.ErrFenced) {
-			t.Fatal(err)
-		}
-	}
-	id := write(t, s, "dev@l.test", "again")
-	if e, err := o.Next(t.Context()); err != nil || e.ID != id {
-		t.Errorf("got %v, %v", e.ID, err)
-	}
-}
-
 func TestWhatCrashesLeaveIsRemoved(t *testing.T) {
 	s := open(t, freshSchema(t, startServer(t)), Options{})
 	o, err := s.Own(t.Context(), spool.Incoming, segment.All, "one")
@@ -206,20 +179,8 @@ func TestWhatCrashesLeaveIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, s, "dev@l.test", "hello")
-	e, err := o.Next(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := o.Prepare(t.Context(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := p.Content("plain")
-	if err == nil {
-		_, err = io.WriteString(w, strings.Repeat("x", smallContent+1)) // one that goes there, too
-		err = errors.Join(err, w.Close())
-	}
-	for i := range chunkRows { // so many that they go to the database
+	_, p := prepare(t, o, strings.Repeat("x", smallContent+1)) // one that goes there, too
+	for i := range chunkRows {                                 // so many that they go to the database
 		err = errors.Join(err, p.AddChunk(t.Context(), spool.Chunk{Variant: "plain", Recipients: []string{fmt.Sprint(i, "@x.test")}}))
 	}
 	if err != nil {
@@ -331,211 +292,6 @@ func TestTheLastTwoChunksTogether(t *testing.T) {
 	}
 }
 
-// A notification is a hint: who is told nothing looks.
-func TestNobodyIsTold(t *testing.T) {
-	url := freshSchema(t, startServer(t))
-	writer, reader := open(t, url, Options{}), open(t, url, Options{Rescan: 50 * time.Millisecond})
-	for _, q := range spool.Queues {
-		writer.pending[q] = true // as if a NOTIFY were always about to be sent
-	}
-	in, err := reader.Own(t.Context(), spool.Incoming, segment.All, "one")
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := reader.OwnOutgoing(t.Context(), segment.All, "one")
-	if err != nil {
-		t.Fatal(err)
-	}
-	type next struct {
-		id  spool.ID
-		err error
-	}
-	entries, chunks := make(chan next, 1), make(chan next, 1)
-	go func() { e, err := in.Next(t.Context()); entries <- next{e.ID, err} }()
-	id := write(t, writer, "dev@l.test", "hello")
-	if got := <-entries; got.err != nil || got.id != id {
-		t.Fatalf("got %+v", got)
-	}
-	go func() {
-		c, err := out.Next(t.Context())
-		if err != nil {
-			c = &spool.Chunk{}
-		}
-		chunks <- next{c.Post, err}
-	}()
-	reader.mu.Lock()
-	reader.pending[spool.Outgoing] = true
-	bells := reader.bells[spool.Outgoing]
-	reader.bells[spool.Outgoing] = nil // nor does the pipeline of this process tell
-	reader.mu.Unlock()
-	if err := in.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if in, err = writer.Own(t.Context(), spool.Incoming, segment.All, "two"); err != nil {
-		t.Fatal(err)
-	}
-	commit(t, in, "a@x.test")
-	if got := <-chunks; got.err != nil || got.id != id {
-		t.Fatalf("got %+v", got)
-	}
-	reader.mu.Lock()
-	reader.bells[spool.Outgoing] = bells
-	reader.mu.Unlock()
-}
-
-// hanging forwards connections to a server until it hangs: then it still takes what comes, as
-// a network does that loses it.
-func hanging(t *testing.T, to string) (addr string, hang func(bool)) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var hangs atomic.Bool
-	var group sync.WaitGroup
-	var mu sync.Mutex
-	var conns []net.Conn
-	copyTo := func(to, from net.Conn) {
-		defer to.Close()
-		b := make([]byte, 64<<10)
-		for {
-			n, err := from.Read(b)
-			if err != nil {
-				return
-			}
-			if hangs.Load() {
-				continue
-			}
-			if _, err := to.Write(b[:n]); err != nil {
-				return
-			}
-		}
-	}
-	group.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			s, err := net.Dial("unix", to)
-			if err != nil {
-				c.Close()
-				continue
-			}
-			mu.Lock()
-			conns = append(conns, c, s)
-			mu.Unlock()
-			group.Go(func() { copyTo(s, c) })
-			group.Go(func() { copyTo(c, s) })
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		mu.Lock()
-		for _, c := range conns {
-			c.Close()
-		}
-		mu.Unlock()
-		group.Wait()
-	})
-	return l.Addr().String(), hangs.Store
-}
-
-// A server that answers no more is an error, which is a 4xx at LMTP, and all goes on when it
-// answers again.
-func TestTheServerHangs(t *testing.T) {
-	u, err := url.Parse(freshSchema(t, startServer(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := u.Query()
-	addr, hang := hanging(t, filepath.Join(q.Get("host"), ".s.PGSQL."+q.Get("port")))
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q.Set("host", host)
-	q.Set("port", port)
-	q.Set("sslmode", "disable")
-	q.Set("connect_timeout", "2")
-	u.RawQuery = q.Encode()
-	s := open(t, u.String(), Options{silence: 500 * time.Millisecond})
-	long := strings.Repeat("x", 3*partSize)
-	before := write(t, s, "dev@l.test", long)
-	in, err := s.Own(t.Context(), spool.Incoming, segment.All, "one")
-	if err != nil {
-		t.Fatal(err)
-	}
-	commit(t, in, "a@x.test")
-	write(t, s, "dev@l.test", long)
-	e, err := in.Next(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := s.OwnOutgoing(t.Context(), segment.All, "one")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := out.Next(t.Context())
-	if err != nil || c.Post != before {
-		t.Fatal(c, err)
-	}
-	put := func(size int) error {
-		d, err := s.Create(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer d.Close()
-		if _, err := d.Write(make([]byte, size)); err != nil {
-			t.Fatal(err)
-		}
-		_, err = d.Put(t.Context(), spool.Incoming, "", spool.Envelope{List: "dev@l.test", Key: segment.KeyOf("dev@l.test"), Received: time.Now()})
-		return err
-	}
-	hang(true)
-	for _, size := range []int{10, partSize + 1} {
-		if err := put(size); err == nil {
-			t.Errorf("a message of %d octets was kept by a server that hangs", size)
-		}
-	}
-	// Nothing that reads has a deadline of its own here.
-	for what, read := range map[string]func() error{
-		"an entry":   func() error { _, err := in.Open(t.Context(), e); return err },
-		"a content":  func() error { _, err := out.Content(t.Context(), c); return err },
-		"the next":   func() error { _, err := in.Next(t.Context()); return err },
-		"the chunks": func() error { _, err := out.Next(t.Context()); return err },
-		"a queue": func() error {
-			for _, err := range s.Entries(t.Context(), spool.Incoming) {
-				return err
-			}
-			return nil
-		},
-		"the owners": func() error { _, err := s.Owners(t.Context()); return err },
-	} {
-		if err := read(); err == nil {
-			t.Errorf("%s was read from a server that hangs", what)
-		}
-	}
-	hang(false)
-	for tries := 0; ; tries++ { // connections that were made meanwhile may still have to end
-		err := put(10)
-		if err == nil {
-			break
-		}
-		if tries == 20 {
-			t.Fatal(err)
-		}
-	}
-	m, err := in.Open(t.Context(), e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	if got, err := io.ReadAll(io.NewSectionReader(m, 0, m.Size())); err != nil || string(got) != long {
-		t.Errorf("%d octets are read, %v", len(got), err)
-	}
-}
-
 // A body of which a part is missing is an error, never a shorter message.
 func testABrokenBody(t *testing.T, url string) {
 	s := open(t, url, Options{})
@@ -555,78 +311,5 @@ func testABrokenBody(t *testing.T, url string) {
 			t.Errorf("%s: %d octets are read", breaks, m.Size())
 			m.Close()
 		}
-	}
-}
-
-func (url storage) OpenMoving(t *testing.T) spool.Movable {
-	t.Helper()
-	return open(t, string(url), Options{Moving: true, Lease: time.Second})
-}
-
-func (url storage) OpenError(t *testing.T) error {
-	t.Helper()
-	s, err := Open(t.Context(), string(url), Options{Migrate: true})
-	if err == nil {
-		return s.Close()
-	}
-	return err
-}
-
-// dirStorage is the other kind of spool.
-type dirStorage string
-
-func (path dirStorage) open(moving bool) (*dir.Spool, error) {
-	return dir.Open(string(path), dir.Options{Moving: moving})
-}
-
-func (path dirStorage) must(t *testing.T, moving bool) *dir.Spool {
-	t.Helper()
-	s, err := path.open(moving)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-func (path dirStorage) Open(t *testing.T) spool.Spool         { return path.must(t, false) }
-func (path dirStorage) OpenMoving(t *testing.T) spool.Movable { return path.must(t, true) }
-
-func (path dirStorage) OpenError(*testing.T) error {
-	s, err := path.open(false)
-	if err == nil {
-		return s.Close()
-	}
-	return err
-}
-
-func TestMove(t *testing.T) {
-	server := startServer(t)
-	here := func(t *testing.T) spooltest.MovableStorage { return storage(freshSchema(t, server)) }
-	there := func(t *testing.T) spooltest.MovableStorage { return dirStorage(t.TempDir()) }
-	t.Run("to a directory", func(t *testing.T) { spooltest.RunMoveOnce(t, here(t), there(t)) })
-	t.Run("from a directory", func(t *testing.T) { spooltest.RunMove(t, there, here) })
-}
-
-// A daemon that opened the spool before its mail was moved, and was not told, cannot take mail in.
-func TestNothingIsPutWhereTheMailHasLeft(t *testing.T) {
-	server := startServer(t)
-	at := storage(freshSchema(t, server))
-	s := open(t, string(at), Options{})
-	write(t, s, "dev@l.test", "before")
-	if err := at.OpenMoving(t).Leave(t.Context(), "dir:/elsewhere"); err != nil {
-		t.Fatal(err)
-	}
-	d, err := s.Create(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	if _, err := d.Put(t.Context(), spool.Incoming, "", spool.Envelope{List: "dev@l.test"}); err == nil || !strings.Contains(err.Error(), "moved elsewhere") {
-		t.Errorf("put after the move: %v", err)
 	}
 }
