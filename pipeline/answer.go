@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +52,12 @@ func (d *Daemon) mayAsk(ctx context.Context, what string, author address.Address
 	return allowed, nil
 }
 
+// machineFields are what only programs write, beside the fields of lists.
+var machineFields = map[string]bool{
+	"mailing-list": true, "x-auto-response-suppress": true, "x-loop": true, "feedback-id": true,
+	"x-autoreply": true, "x-autorespond": true, "x-autoresponder": true, "x-vacation": true, "x-mail-autoreply": true,
+}
+
 // personal tells whether a message with this envelope sender and header was written
 // by a person who can be answered.
 func personal(sender string, h *message.Header) (address.Address, bool) {
@@ -58,20 +65,20 @@ func personal(sender string, h *message.Header) (address.Address, bool) {
 	if err != nil {
 		return to, false // the null reverse-path among others
 	}
-	if auto := firstWord(h.Get("Auto-Submitted")); auto != "" && auto != "no" {
+	says := func(field string, machine func(word string) bool) bool {
+		return slices.ContainsFunc(h.Values(field), func(v string) bool { return machine(message.Word(v)) })
+	}
+	switch {
+	case says("Auto-Submitted", func(w string) bool { return w != "" && w != "no" }),
+		says("Precedence", func(w string) bool { return w == "bulk" || w == "list" || w == "junk" || w == "auto_reply" }),
+		says("X-Ack", func(w string) bool { return w == "no" }),
+		says("Content-Type", func(w string) bool { // some give these a sender
+			return w == "multipart/report" || w == "message/disposition-notification" || w == "message/delivery-status"
+		}):
 		return to, false
 	}
-	switch firstWord(h.Get("Precedence")) {
-	case "bulk", "list", "junk", "auto_reply":
-		return to, false
-	}
-	switch firstWord(h.Get("Content-Type")) {
-	case "multipart/report", "message/disposition-notification", "message/delivery-status": // some give them a sender
-		return to, false
-	}
-	for _, field := range []string{"List-Id", "List-Post", "List-Unsubscribe", "X-Auto-Response-Suppress", "X-Loop", "Feedback-ID",
-		"X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Vacation", "X-Mail-Autoreply"} {
-		if h.Has(field) {
+	for f := range h.Fields() {
+		if name := strings.ToLower(f.Name); strings.HasPrefix(name, "list-") || machineFields[name] {
 			return to, false
 		}
 	}
@@ -101,7 +108,7 @@ func away(h *message.Header) bool {
 func robot(local string) bool {
 	local = strings.ToLower(local)
 	switch local {
-	case "mailer-daemon", "postmaster", "listserv", "majordomo", "nobody", "root", "daemon":
+	case "#", "mailer-daemon", "postmaster", "listserv", "majordomo", "nobody", "root", "daemon":
 		return true
 	}
 	for _, suffix := range []string{"-request", "-bounces", "-owner", "-relay"} {
@@ -112,10 +119,5 @@ func robot(local string) bool {
 	if words := strings.NewReplacer("-", "", "_", "", ".", "").Replace(local); strings.Contains(words, "noreply") || strings.Contains(words, "donotreply") {
 		return true
 	}
-	return strings.HasPrefix(local, "owner-") || strings.Contains(local, "-bounces+") || strings.HasPrefix(local, "bounce")
-}
-
-func firstWord(value string) string {
-	value, _, _ = strings.Cut(value, ";")
-	return strings.ToLower(strings.TrimSpace(value))
+	return strings.HasPrefix(local, "owner-") || strings.Contains(local, "-bounces+") || strings.Contains(local, "-return-") || strings.HasPrefix(local, "bounce")
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/internal/trace"
 	"github.com/mlist/mlist/internal/verp"
+	"github.com/mlist/mlist/sdk/message"
 )
 
 // bounceMemory is for how long bounces and the history of members are kept.
@@ -48,7 +49,7 @@ func (d *Daemon) bounce(ctx context.Context, owner spool.Owner, e spool.Entry) e
 	if to.Kind == verp.Probe {
 		return d.probeCameBack(ctx, p, to.Token, report)
 	}
-	if errors.Is(err, bounce.ErrReceipt) || errors.Is(err, bounce.ErrAutoReply) || err != nil && report.Unnamed.Action == "" && firstWord(p.header.Get("Auto-Submitted")) == "auto-replied" {
+	if errors.Is(err, bounce.ErrReceipt) || errors.Is(err, bounce.ErrAutoReply) || err != nil && report.Unnamed.Action == "" && message.Word(p.header.Get("Auto-Submitted")) == "auto-replied" {
 		p.log.Info("automatic reply to the bounce address, dropped")
 		d.note(p, trace.Done, "reason", "an automatic reply to the bounce address")
 		return owner.Done(ctx, e)

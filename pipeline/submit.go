@@ -69,7 +69,7 @@ func (d *Daemon) submit(ctx context.Context, p *post, prep spool.Prepared, submi
 }
 
 // isReply tells whether a submitted message says of itself that it is an automatic reply.
-func isReply(h *message.Header) bool { return firstWord(h.Get("Auto-Submitted")) == "auto-replied" }
+func isReply(h *message.Header) bool { return message.Word(h.Get("Auto-Submitted")) == "auto-replied" }
 
 // mayReply tells whether a handler's automatic reply may go out: handlers answer whom
 // mlist itself would answer, and together no more often.

@@ -47,36 +47,17 @@ func Permalink(url, hash string) string {
 }
 
 // wanted tells whether list and author want the post kept. X-No-Archive counts whatever it
-// says; of the other two, the field names a choice.
+// says; of the other two, the field names a choice, before parameters (RFC 5536 3.2.2: "Archive: no; filename=x").
 func wanted(p *sdk.Post) bool {
 	if p.List.String("archive_policy") == "never" || p.Header.Has("X-No-Archive") {
 		return false
 	}
 	for _, name := range []string{"X-Archive", "Archive"} {
 		for _, value := range p.Header.Values(name) {
-			if strings.EqualFold(firstWord(value), "no") {
+			if message.Word(value) == "no" {
 				return false
 			}
 		}
 	}
 	return true
-}
-
-// firstWord is what stands before parameters (RFC 5536 3.2.2: "Archive: no; filename=x"), without
-// comments.
-func firstWord(value string) string {
-	word, _, _ := strings.Cut(value, ";")
-	var b strings.Builder
-	depth := 0
-	for _, c := range word {
-		switch {
-		case c == '(':
-			depth++
-		case c == ')' && depth > 0:
-			depth--
-		case depth == 0:
-			b.WriteRune(c)
-		}
-	}
-	return strings.TrimSpace(b.String())
 }
