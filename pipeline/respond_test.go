@@ -142,26 +142,29 @@ func TestWhatIsApprovedIsNotThrownAway(t *testing.T) {
 // A handler's automatic reply keeps to invariant 8 without knowing it.
 func TestAHandlersReplyGoesToPeopleAlone(t *testing.T) {
 	for _, tt := range []struct {
-		name, extra, kind string
-		posts, want       int
+		name, extra, kind, to string
+		posts, want           int
 	}{
-		{"a person", "", "auto-replied", 1, 1},
-		{"a person, so often a day", "", "auto-replied", 4, 2},
-		{"a machine", "Auto-Submitted: auto-replied\r\n", "auto-replied", 1, 0},
-		{"what is no reply is not held back", "Auto-Submitted: auto-replied\r\n", "auto-generated", 1, 1},
+		{"a person", "", "auto-replied", "ann@net.test", 1, 1},
+		{"a person, so often a day", "", "auto-replied", "ann@net.test", 4, 2},
+		{"a machine", "Auto-Submitted: auto-replied\r\n", "auto-replied", "ann@net.test", 1, 0},
+		{"the address of a machine in From, where a person sent it", "", "auto-replied", "dev-request@net.test", 1, 0},
+		{"a list", "", "auto-replied", "dev@lists.test", 1, 0},
+		{"a list's owners", "", "auto-replied", "dev-owner@lists.test", 1, 0},
+		{"what is no reply is not held back", "Auto-Submitted: auto-replied\r\n", "auto-generated", "ann@net.test", 1, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, stagesFunc(func(_ context.Context, p *host.Post) (host.Result, error) {
 				p.Header.Append("List-Id", "<dev.lists.test>") // as a stage before it does
-				p.Submissions = []wire.Submission{{Stage: "acknowledge", Submission: sdk.Submission{To: "ann@net.test",
-					Message: []byte("To: ann@net.test\r\nAuto-Submitted: " + tt.kind + "\r\n\r\nthanks\r\n")}}}
+				p.Submissions = []wire.Submission{{Stage: "acknowledge", Submission: sdk.Submission{To: tt.to,
+					Message: []byte("To: " + tt.to + "\r\nAuto-Submitted: " + tt.kind + "\r\n\r\nthanks\r\n")}}}
 				return host.Result{Verdict: sdk.Accept}, nil
 			}))
 			for i := range tt.posts {
 				w.post("From: ann@net.test\r\nSubject: " + strings.Repeat("x", i) + "\r\n" + tt.extra + "\r\nhello\r\n")
 				w.idle()
 			}
-			if got := w.delivered()["ann@net.test"]; len(got) != tt.want {
+			if got := w.delivered()[tt.to]; len(got) != tt.want {
 				t.Errorf("%d answers, want %d", len(got), tt.want)
 			}
 		})

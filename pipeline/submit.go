@@ -78,8 +78,11 @@ func (d *Daemon) mayReply(ctx context.Context, p *post, to string) (bool, error)
 		return false, nil
 	}
 	a, err := address.Parse(to)
-	if err != nil {
+	if err != nil || robot(a.Local) { // From may name one, whoever sent the post
 		return false, nil
+	}
+	if is, err := d.isList(ctx, a); is || err != nil {
+		return false, err
 	}
 	return d.mayWrite(ctx, p, a)
 }
