@@ -287,6 +287,19 @@ func TestARestoreRefusesAPlaceThatIsNotEmpty(t *testing.T) {
 	}
 }
 
+// A daemon that owns no segments writes to the spool all the same.
+func TestARestoreRefusesWhileAnyDaemonRuns(t *testing.T) {
+	dir, file := backed(t)
+	p := start(t, dir, "lmtpd")
+	p.says(t, "msg=ready", 1)
+	if text := fails(t, dir, "restore", "--force", file); !strings.Contains(text, "lmtpd of mlist is running (pid ") || !strings.Contains(text, "systemctl stop") {
+		t.Errorf("while lmtpd runs: %s", text)
+	}
+	p.signal(t, syscall.SIGTERM)
+	p.ends(t)
+	command(t, dir, "restore", "--force", file)
+}
+
 // The whole installation is gone, and the backup brings it to a new place.
 func TestARestoreMakesAnInstallation(t *testing.T) {
 	dir, file := backed(t)

@@ -20,7 +20,6 @@ import (
 	archivedir "github.com/mlist/mlist/internal/archive/dir"
 	"github.com/mlist/mlist/internal/backup"
 	"github.com/mlist/mlist/internal/config"
-	"github.com/mlist/mlist/internal/control"
 	"github.com/mlist/mlist/internal/list"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/spool/dir"
@@ -203,9 +202,17 @@ func only(rest, name string) error {
 // refuse makes sure that nothing is in the way.
 func (r *restoring) refuse(ctx context.Context) error {
 	const stopped = "Stop it: `systemctl stop mlist.socket mlist.service`, or its daemons."
-	if socket, ok := strings.CutPrefix(r.cfg.Control.Listen, "unix:"); ok {
-		if s, err := control.Ask(ctx, socket); err == nil {
-			return withHint(fmt.Errorf("mlist is running (pid %d)", s.PID), stopped)
+	asked := []*config.Config{r.cfg}
+	if here, err := r.app.load(); err == nil && here.Control.Listen != r.cfg.Control.Listen {
+		asked = append(asked, here) // what runs goes by it
+	}
+	for _, c := range asked {
+		live, silent := ask(ctx, c)
+		if silent != nil {
+			return withHint(silent, stopped) // something is there
+		}
+		if len(live) > 0 {
+			return withHint(fmt.Errorf("%s of mlist is running (pid %d)", strings.Join(live[0].Daemons, ", "), live[0].PID), stopped)
 		}
 	}
 	var inTheWay []string
