@@ -157,6 +157,29 @@ func detailOf(path string) string {
 
 // TestFiveDaysOfBounces: refused five days in a row, a member is probed, disabled, warned
 // three times and removed, and the owners hear of it.
+// What the store does by these rules is storetest's; here, that they are the list's settings.
+func TestBouncesCountAsTheListSays(t *testing.T) {
+	s := list.Defaults()
+	for name, value := range map[string]string{
+		"process_bounces": "false", "bounce_score_threshold": "2.5", "bounce_info_stale_after": "11", "verp_probes": "false", "bounce_probe_days": "12",
+		"bounce_you_are_disabled_warnings": "13", "bounce_you_are_disabled_warnings_interval": "14", "bounce_blame_message_above": "15",
+		"bounce_notify_owner_on_bounce_increment": "true",
+	} {
+		if err := s.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const day = 24 * time.Hour
+	want := store.BounceRules{Threshold: 2.5, StaleAfter: 11 * day, ProbeWait: 12 * day, Warnings: 13, WarnEvery: 14 * day, BlameAbove: 15, TellIncrement: true}
+	if got := bounceRules(&s); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	defaults := list.Defaults()
+	if got := bounceRules(&defaults); !got.Process || !got.Probe {
+		t.Errorf("by default %+v", got)
+	}
+}
+
 func TestFiveDaysOfBounces(t *testing.T) {
 	w, c := bounceWorld(t)
 	out := &outbox{w: w}

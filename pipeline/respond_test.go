@@ -116,7 +116,7 @@ func TestAResponseHasTheListsWordsOncePerGrace(t *testing.T) {
 	w.set("autorespond_owner=respond_and_discard", "autoresponse_grace_period=2",
 		"autoresponse_owner_text=%(display_name)s is on holiday. %(list_address)s %(owner_address)s")
 	at := time.Now().Add(-100 * time.Hour)
-	for i, after := range []time.Duration{0, time.Hour, 47 * time.Hour, 48 * time.Hour} {
+	for i, after := range []time.Duration{0, time.Hour, 47 * time.Hour, 48 * time.Hour, 95 * time.Hour} {
 		w.put(spool.Incoming, spool.Envelope{Sender: "ann@net.test", Recipient: "dev-owner@lists.test", Role: string(address.RoleOwner), Received: at.Add(after)},
 			"From: ann@net.test\r\nSubject: "+strings.Repeat("x", i)+"\r\n\r\nhello\r\n")
 		w.idle()
