@@ -180,6 +180,25 @@ func TestBouncesCountAsTheListSays(t *testing.T) {
 	}
 }
 
+func TestOwnersWhoDoNotWantToKnow(t *testing.T) {
+	w, c := bounceWorld(t)
+	out := &outbox{w: w}
+	w.set("verp_probes=false", "bounce_score_threshold=1", "bounce_you_are_disabled_warnings=0", "bounce_you_are_disabled_warnings_interval=1",
+		"bounce_notify_owner_on_disable=false", "bounce_notify_owner_on_removal=false")
+	w.bounced(c, "", dsn("ann@x.test", "5.1.1"), spool.FlagOutbound)
+	w.eventually("ann removed", func() bool {
+		c.days(2)
+		w.daemon.tellBounces()
+		return w.statusOf("ann@x.test") == ""
+	})
+	w.set("bounce_notify_owner_on_disable=true")
+	w.add(list.Member, "bob@x.test")
+	w.bounced(c, "", dsn("bob@x.test", "5.1.1"), spool.FlagOutbound) // what is told first was to be told first
+	for told := out.to("boss@x.test", ""); !strings.Contains(told.text, "bob@x.test"); told = out.to("boss@x.test", "") {
+		t.Errorf("the owners are told\n%s", told.text)
+	}
+}
+
 func TestFiveDaysOfBounces(t *testing.T) {
 	w, c := bounceWorld(t)
 	out := &outbox{w: w}

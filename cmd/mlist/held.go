@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mlist/mlist/internal/address"
+	"github.com/mlist/mlist/internal/moderate"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/internal/store"
 	"github.com/mlist/mlist/sdk/message"
@@ -42,6 +43,8 @@ type heldJSON struct {
 	Stage    string    `json:"stage"`
 	Received time.Time `json:"received"`
 	Size     int64     `json:"size"`
+
+	Hits []moderate.Hit `json:"hits"` // every rule that hit it, not only the one that holds it
 }
 
 func (a *app) heldLs() *cobra.Command {
@@ -120,7 +123,8 @@ func (a *app) printHeld(cmd *cobra.Command, st store.Store, sp spool.Admin, want
 }
 
 func describeHeld(ctx context.Context, sp spool.Admin, e spool.Entry) (heldJSON, error) {
-	j := heldJSON{ID: e.ID, List: e.List, Sender: e.Sender, Reason: e.Reason, Code: e.Notes["code"], Stage: e.Notes["stage"], Received: e.Received, Size: e.Size}
+	j := heldJSON{ID: e.ID, List: e.List, Sender: e.Sender, Reason: e.Reason, Code: e.Notes["code"], Stage: e.Notes["stage"], Received: e.Received, Size: e.Size,
+		Hits: moderate.Hits(e.Notes)}
 	msg, err := sp.Read(ctx, e)
 	if errors.Is(err, spool.ErrNotFound) {
 		return j, err

@@ -137,7 +137,8 @@ func put(sp spool.Spool, q spool.Queue, id spool.ID, list, message string) error
 		return err
 	}
 	_, err = draft.Put(ctx, q, id, spool.Envelope{List: addr.Key(), Role: "post", Key: segment.KeyOf(addr.Key()), Sender: "eve@else.test",
-		Recipient: list, Received: time.Now(), Notes: map[string]string{"code": "nonmember", "stage": "posting"}})
+		Recipient: list, Received: time.Now(), Notes: map[string]string{"code": "nonmember", "stage": "posting",
+			"posting.hits": "nonmember: Who?\nrate: So often?", "limits.hits": "too-big: So much?"}})
 	return err
 }
 

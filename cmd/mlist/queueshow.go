@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mlist/mlist/internal/moderate"
 	"github.com/mlist/mlist/internal/spool"
 	"github.com/mlist/mlist/sdk/message"
 )
@@ -62,6 +63,7 @@ type entryDetail struct {
 	From   string            `json:"from"`
 	Title  string            `json:"subject"`
 	Header []string          `json:"header"` // fields, unfolded
+	Hits   []moderate.Hit    `json:"hits,omitempty"`
 }
 
 func (a *app) printEntry(w io.Writer, e spool.Entry, msg spool.Message, whole bool) error {
@@ -75,7 +77,7 @@ func (a *app) printEntry(w io.Writer, e spool.Entry, msg spool.Message, whole bo
 	h := headerOf(msg)
 	if a.json {
 		d := entryDetail{entryJSON: entryOf(e), Detail: e.Detail, Key: e.Key.String(), Peer: e.Peer, Notes: e.Notes,
-			From: message.DecodeText(h.Get("From")), Title: h.Text("Subject"), Header: []string{}}
+			From: message.DecodeText(h.Get("From")), Title: h.Text("Subject"), Header: []string{}, Hits: moderate.Hits(e.Notes)}
 		for f := range h.Fields() {
 			d.Header = append(d.Header, strings.NewReplacer("\r", "", "\n", "").Replace(string(f.Raw)))
 		}
@@ -93,7 +95,13 @@ func (a *app) printEntry(w io.Writer, e spool.Entry, msg spool.Message, whole bo
 	if !e.Due.IsZero() {
 		fmt.Fprintf(w, "%-9s  %s\n", "due", moment(e.Due))
 	}
+	for _, hit := range moderate.Hits(e.Notes) {
+		fmt.Fprintf(w, "hit        %s: %s\n", printable(hit.Code, false), printable(hit.Reason, false))
+	}
 	for _, name := range slices.Sorted(maps.Keys(e.Notes)) {
+		if moderate.IsHits(name) {
+			continue // a line each, above
+		}
 		fmt.Fprintf(w, "note       %s: %s\n", printable(name, false), printable(e.Notes[name], false))
 	}
 	fmt.Fprintln(w)

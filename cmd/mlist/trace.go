@@ -256,7 +256,7 @@ func describeStages(f fields) string {
 	// What checks found, which may be more than what decided.
 	notes, _ := f["notes"].(map[string]any)
 	var hits []string
-	for _, name := range slices.Sorted(maps.Keys(notes)) {
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(notes))) { // posting before limits
 		if found, ok := notes[name].(string); ok && strings.HasSuffix(name, ".hits") {
 			for line := range strings.Lines(found) {
 				code, _, _ := strings.Cut(line, ":")

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,19 +101,40 @@ func (d *Desk) sender(ctx context.Context, l *list.List, h *message.Header, enve
 	return senders[0], nil
 }
 
+// Hit is a rule that hit a post: its code, and a sentence.
+type Hit struct {
+	Code   string `json:"code"`
+	Reason string `json:"reason"`
+}
+
+// Hits are the rules that hit a post, in their order, as the stages' notes have them.
+func Hits(notes map[string]string) []Hit {
+	hits := []Hit{}
+	for _, name := range hitNotes {
+		for hit := range strings.Lines(notes[name]) {
+			code, text, ok := strings.Cut(strings.TrimSpace(hit), ": ")
+			if ok && text != "" {
+				hits = append(hits, Hit{code, line(text)})
+			}
+		}
+	}
+	return hits
+}
+
+// hitNotes are the names of the notes with hits.
+var hitNotes = []string{"posting.hits", "limits.hits"}
+
+// IsHits tells whether a note has hits.
+func IsHits(name string) bool { return slices.Contains(hitNotes, name) }
+
 // Reasons are why a post is held, a line each: the rules that hit it, and what else the stage
 // that holds it says.
 func Reasons(reason string, notes map[string]string) string {
 	var lines []string
 	known := false
-	for _, stage := range []string{"posting", "limits"} {
-		for hit := range strings.Lines(notes[stage+".hits"]) {
-			code, text, ok := strings.Cut(strings.TrimSpace(hit), ": ")
-			if ok && text != "" {
-				lines = append(lines, line(text))
-				known = known || code == notes["code"]
-			}
-		}
+	for _, hit := range Hits(notes) {
+		lines = append(lines, hit.Reason)
+		known = known || hit.Code == notes["code"]
 	}
 	if !known {
 		lines = append([]string{line(reason)}, lines...)
