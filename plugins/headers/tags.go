@@ -15,9 +15,9 @@ type tag struct {
 // tagWords are the tags in use, in lower case; true for replies. One-letter tags are
 // left out: "R: a question" is a fine subject.
 var tagWords = map[string]bool{
-	"re": true, "aw": true, "antw": true, // English and most others, German
-	"sv": true, "vs": true, // Danish, Norwegian and Swedish; Finnish
-	"odp": true, "ynt": true, "vá": true, "atb": true, "ats": true, // Polish, Turkish, Hungarian, Welsh, Latvian
+	"re": true, "aw": true, "antw": true, "antwort": true, // English and most others, German, Dutch
+	"sv": true, "svar": true, "vs": true, // Danish, Norwegian and Swedish; Finnish
+	"odp": true, "odg": true, "ynt": true, "vá": true, "atb": true, "ats": true, // Polish, Croatian, Turkish, Hungarian, Welsh, Latvian
 	"rif": true, "res": true, "bls": true, "yan": true, "απ": true, "σχετ": true, // Italian, Portuguese, Indonesian, Azerbaijani, Greek
 	"הת": true, "השב": true, "رد": true, "отв": true, "ответ": true, // Hebrew, Arabic, Russian
 	"回复": true, "回覆": true, "答复": true, "答覆": true, "答": true, "返信": true, "회신": true, // Chinese, Japanese, Korean
