@@ -153,6 +153,11 @@ func TestReplyTo(t *testing.T) {
 		{"explicit only, with no address set", author + from, from, []string{"reply_goes_to_list", "explicit_header_only"}},
 		{"explicit with no address set keeps the author's", author + from, author + from, []string{"reply_goes_to_list", "explicit_header"}},
 		{"several fields become one", "Reply-To: a@b.example\n" + from + "Reply-To: c@d.example\n", "Reply-To: a@b.example, c@d.example, Dev <dev@lists.example.org>\n" + from, []string{"reply_goes_to_list", "point_to_list"}},
+		{"To will be each member's own", "To: dev@lists.example.org\n" + from, "To: dev@lists.example.org\n" + from + "Cc: Dev <dev@lists.example.org>\n", []string{"personalize", "full"}},
+		{"To will be each member's own, and there is a Cc", "Cc: Ben <ben@example.org>,\n" + from + "Cc: \"C, C\" <c@d.example>\n", "Cc: Ben <ben@example.org>, \"C, C\" <c@d.example>, Dev <dev@lists.example.org>\n" + from, []string{"personalize", "full"}},
+		{"To will be each member's own, and Cc has the list", "Cc:  DEV@lists.example.org\n" + from, "Cc:  DEV@lists.example.org\n" + from, []string{"personalize", "full"}},
+		{"To will be each member's own, and Reply-To has the list", from, from + "Reply-To: Dev <dev@lists.example.org>\n", []string{"personalize", "full", "reply_goes_to_list", "point_to_list"}},
+		{"To will be each member's own, on an anonymous list", from, from, []string{"personalize", "full", "anonymous_list", "true"}},
 		{"a list's name in UTF-8", from, from + "Reply-To: =?utf-8?q?D=C3=A9v?= <dev@lists.example.org>\n", []string{"reply_goes_to_list", "point_to_list", "display_name", "Dév"}},
 	}
 	for _, tt := range tests {

@@ -8,19 +8,32 @@ import (
 	"github.com/mlist/mlist/sdk/message"
 )
 
-// Bounds of a Reply-To that we write: addresses, and octets of each one's name.
+// Bounds of a Reply-To that we write: addresses, and octets of each one's name; and of a Cc
+// in octets.
 const (
 	maxReplyTo = 50
 	maxName    = 500
+	maxCc      = 64 << 10
 )
 
 // replyTo is stage "reply-to". As in Mailman, the field becomes the list's explicit
 // address, then the author's own, then the list itself (last, for that is the end
-// where people take one away), each once.
+// where people take one away), each once. Where To is to be each member's own, Cc names the
+// list, or an answer to all would not reach it.
 type replyTo struct{}
 
 // Handle implements sdk.Handler.
 func (replyTo) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
+	set(p)
+	l := p.List
+	if l.String("personalize") == "full" && l.String("reply_goes_to_list") != "point_to_list" && !l.Bool("anonymous_list") {
+		copyList(p)
+	}
+	return sdk.Accept, nil
+}
+
+// set makes Reply-To what the list wants.
+func set(p *sdk.Post) {
 	goes, strip := p.List.String("reply_goes_to_list"), p.List.Bool("first_strip_reply_to")
 	switch goes {
 	case "point_to_list", "explicit_header", "explicit_header_only":
@@ -28,7 +41,7 @@ func (replyTo) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 		if strip {
 			p.Header.Remove("Reply-To")
 		}
-		return sdk.Accept, nil
+		return
 	}
 	old := p.Header.Mailboxes("Reply-To")
 	var field mailboxes
@@ -52,7 +65,24 @@ func (replyTo) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 	case !sameAddresses(field.list, old):
 		p.Header.Replace("Reply-To", field.String())
 	}
-	return sdk.Accept, nil
+}
+
+// copyList adds the list to Cc, if it is not there.
+func copyList(p *sdk.Post) {
+	for _, m := range p.Header.Mailboxes("Cc") {
+		if message.AddressKey(m.Address) == message.AddressKey(p.List.Address) {
+			return
+		}
+	}
+	var values []string
+	for _, v := range p.Header.Values("Cc") {
+		if v = strings.TrimRight(v, " \t,"); v != "" {
+			values = append(values, v)
+		}
+	}
+	if value := strings.Join(append(values, listMailbox(p.List).String()), ", "); len(value) <= maxCc {
+		p.Header.Replace("Cc", value)
+	}
 }
 
 // explicitMailbox reads the setting: an address, perhaps with a name.
