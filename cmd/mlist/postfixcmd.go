@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -80,18 +81,19 @@ func (a *app) postfixSetup() *cobra.Command {
 with --apply it makes them, after copies of both files were put beside mlist's configuration. A domain that also has users
 (it is in mydestination or virtual_mailbox_domains) keeps them: only the lists' own addresses go to mlist. Running it again
 changes only what is missing. By default Postfix knows lists from files that mlist writes at every change; --live has it ask mlist, too, for
-what they do not have, so that a list is known at once on all machines that share a store. --undo takes back what was applied, and nothing that was changed since.`,
+what they do not have, so that a list is known at once on all machines that share a store. --undo takes back what was applied, or with --domain what is one domain's, and nothing that was changed since.`,
 		Example: `  mlist postfix setup --domain lists.example.org
   mlist postfix setup --domain lists.example.org --domain example.com --apply
   mlist postfix setup --domain lists.example.org --json | jq -r '.changes[].after'
-  mlist postfix setup --undo`,
+  mlist postfix setup --undo
+  mlist postfix setup --undo --domain example.com`,
 		Args: between(0, 0, "nothing"),
 	}
 	flags := c.Flags()
 	flags.StringArrayVar(&domains, "domain", nil, "a domain of lists, once or more")
 	flags.StringVar(&dir, "postfix", "", "Postfix's configuration directory; that of its default instance when empty")
 	flags.BoolVar(&apply, "apply", false, "make the changes")
-	flags.BoolVar(&undo, "undo", false, "take back what was applied")
+	flags.BoolVar(&undo, "undo", false, "take back what was applied, all of it or that for a --domain")
 	flags.BoolVar(&live, "live", false, "have Postfix ask mlist for addresses that its tables do not have, by socketmap")
 	flags.BoolVar(&noMilter, "no-milter", false, "leave smtpd_milters alone")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -110,8 +112,8 @@ what they do not have, so that a list is known at once on all machines that shar
 			}
 			domains[i] = parsed
 		}
-		if undo == (len(domains) > 0) || undo && apply {
-			return usageError{errors.New("want --domain, or --undo alone")}
+		if !undo && len(domains) == 0 || undo && apply {
+			return usageError{errors.New("want --domain, or --undo, which may have a --domain, too")}
 		}
 		w, err := a.wiring(cmd.Context(), dir)
 		if err != nil {
@@ -130,7 +132,7 @@ what they do not have, so that a list is known at once on all machines that shar
 			cmd.SetContext(context.WithoutCancel(cmd.Context()))
 		}
 		if undo {
-			return a.undoPostfix(cmd, w)
+			return a.undoPostfix(cmd, w, domains)
 		}
 		return a.setUpPostfix(cmd, w, domains, wishes{apply: apply, milter: !noMilter, live: live})
 	}
@@ -220,10 +222,17 @@ func (a *app) setUpPostfix(cmd *cobra.Command, w *wiring, domains []string, want
 
 // mtaAddress writes an address of a listen key as Postfix does.
 func mtaAddress(listen string) string {
-	if rest, ok := strings.CutPrefix(listen, "tcp:"); ok {
-		return "inet:" + rest
+	rest, ok := strings.CutPrefix(listen, "tcp:")
+	if !ok {
+		return listen
 	}
-	return listen
+	if host, port, err := net.SplitHostPort(rest); err == nil && (host == "" || net.ParseIP(host).IsUnspecified()) {
+		rest = net.JoinHostPort("127.0.0.1", port) // all of this machine's: Postfix takes one
+		if strings.Contains(host, ":") {
+			rest = net.JoinHostPort("::1", port)
+		}
+	}
+	return "inet:" + rest
 }
 
 // milterAddress is where Postfix's smtpd can reach the milter. In a chroot only what is in
@@ -425,21 +434,44 @@ func printSetup(out io.Writer, w *wiring, s setupJSON) {
 	fmt.Fprintln(out, "Next: mlist postfix check")
 }
 
-func (a *app) undoPostfix(cmd *cobra.Command, w *wiring) error {
-	notes, err := w.p.Undo(cmd.Context(), w.record)
-	if err != nil {
-		return err
+// undoPostfix takes back all, or some domains.
+func (a *app) undoPostfix(cmd *cobra.Command, w *wiring, domains []string) error {
+	var notes []string
+	if len(domains) == 0 {
+		var err error
+		if notes, err = w.p.Undo(cmd.Context(), w.record); err != nil {
+			return err
+		}
+	}
+	var left *postfix.Record
+	for _, d := range domains {
+		r, more, err := w.p.Leave(cmd.Context(), w.record, d)
+		if err != nil {
+			return err
+		}
+		left, notes = r, append(notes, more...)
+	}
+	if left != nil {
+		uid, gid, _ := ownerOf(w.cfg)
+		if err := a.writeTablesAs(cmd.Context(), uid, gid, left.Tables); err != nil {
+			return err
+		}
 	}
 	if _, err := w.p.Reload(cmd.Context()); err != nil {
 		return err
 	}
+	out := cmd.OutOrStdout()
 	if a.json {
-		return printJSON(cmd.OutOrStdout(), map[string]any{"undone": true, "notes": append([]string{}, notes...)})
+		return printJSON(out, map[string]any{"undone": true, "notes": append([]string{}, notes...)})
 	}
 	for _, n := range notes {
-		fmt.Fprintf(cmd.OutOrStdout(), "NOTE: %s\n", n)
+		fmt.Fprintf(out, "NOTE: %s\n", n)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s is as it was before mlist. The tables in %s stay.\n", w.p.Dir, w.tables)
+	if left != nil {
+		fmt.Fprintf(out, "%s has what mlist needs for %s, and no longer for %s. Lists there stay, without mail.\n", w.p.Dir, strings.Join(left.Domains, ", "), strings.Join(domains, ", "))
+		return nil
+	}
+	fmt.Fprintf(out, "%s is as it was before mlist. The tables in %s stay.\n", w.p.Dir, w.tables)
 	return nil
 }
 

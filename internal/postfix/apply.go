@@ -345,6 +345,14 @@ func (p *Instance) Undo(ctx context.Context, dir string) (notes []string, err er
 			notes = append(notes, note)
 		}
 	}
+	if notes, err = p.takeBack(ctx, dir, before, after, notes); err != nil {
+		return nil, err
+	}
+	return notes, os.Remove(filepath.Join(dir, recordName))
+}
+
+// takeBack puts files without what mlist had there in the place of those with it.
+func (p *Instance) takeBack(ctx context.Context, dir string, before, after files, notes []string) ([]string, error) {
 	said, err := p.try(ctx, before, after, nil)
 	if err != nil {
 		return nil, err
@@ -355,10 +363,78 @@ func (p *Instance) Undo(ctx context.Context, dir string) (notes []string, err er
 	if err := p.backUp(dir, time.Now().UTC()); err != nil {
 		return nil, err
 	}
-	if err := p.replace(before, after, true); err != nil {
-		return nil, err
+	return notes, p.replace(before, after, true)
+}
+
+// Leave takes one domain out of what the record in dir tells of, and leaves the others. What
+// was the last one is undone as a whole.
+func (p *Instance) Leave(ctx context.Context, dir, domain string) (r *Record, notes []string, err error) {
+	if r, err = ReadRecord(dir); err != nil {
+		return nil, nil, err
 	}
-	return notes, os.Remove(filepath.Join(dir, recordName))
+	if r == nil || !slices.Contains(r.Domains, domain) {
+		return nil, nil, fmt.Errorf("%s was not set up by mlist, as far as it has written down", domain)
+	}
+	if len(r.Domains) == 1 {
+		notes, err = p.Undo(ctx, dir)
+		return nil, notes, err
+	}
+	if r.Postfix != p.Dir {
+		return nil, nil, fmt.Errorf("what was set up is in %s, not in %s: `--postfix %s` undoes that", r.Postfix, p.Dir, r.Postfix)
+	}
+	before, err := p.read()
+	if err != nil {
+		return nil, nil, err
+	}
+	after := before
+	for i, c := range r.Changes {
+		left := c.without(domain)
+		if slices.Equal(left, c.Added) {
+			continue
+		}
+		after, _ = c.take(after)
+		c.After = strings.Replace(c.After, strings.Join(c.Added, ", "), strings.Join(left, ", "), 1)
+		if c.Added = left; len(left) > 0 {
+			after = c.put(after)
+		}
+		r.Changes[i] = c
+	}
+	r.Changes = slices.DeleteFunc(r.Changes, func(c Change) bool { return c.Added != nil && len(c.Added) == 0 })
+	gone := func(d string) bool { return d == domain }
+	r.Domains = slices.DeleteFunc(r.Domains, gone)
+	t := &r.Tables
+	t.Dedicated, t.Shared, t.Routed = slices.DeleteFunc(t.Dedicated, gone), slices.DeleteFunc(t.Shared, gone), slices.DeleteFunc(t.Routed, gone)
+	if notes, err = p.takeBack(ctx, dir, before, after, notes); err != nil {
+		return nil, nil, err
+	}
+	return r, notes, r.write(dir)
+}
+
+// without is what a change would have added without a domain.
+func (c Change) without(domain string) []string {
+	if c.Added == nil {
+		return nil
+	}
+	out := []string{}
+	names := spellings(domain)
+	for _, item := range c.Added {
+		if slices.Contains(names, item) {
+			continue
+		}
+		inside, ok := strings.CutPrefix(item, "inline:{ ")
+		if !ok {
+			out = append(out, item)
+			continue
+		}
+		pairs := slices.DeleteFunc(split(strings.TrimSuffix(inside, " }")), func(pair string) bool {
+			key, _, _ := strings.Cut(strings.TrimPrefix(pair, "{"), "=")
+			return slices.Contains(names, key[strings.LastIndexByte(key, '@')+1:])
+		})
+		if len(pairs) > 0 {
+			out = append(out, "inline:{ "+strings.Join(pairs, ", ")+" }")
+		}
+	}
+	return out
 }
 
 // take undoes one change, where it is still there.

@@ -169,6 +169,58 @@ func TestUndoLeavesWhatWasChangedSince(t *testing.T) {
 	}
 }
 
+// A domain goes, and the others stay as if it had never been there.
+func TestOneDomainOfSeveralIsTakenBack(t *testing.T) {
+	t.Parallel()
+	p := instance(t, "relay_domains = other.test\nmydestination = users.test\nlocal_recipient_maps = inline:{ {ann=x} }\n", "")
+	before, err := p.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options(t, "a.test", "bücher.test", "users.test")
+	record := filepath.Join(t.TempDir(), "postfix")
+	plan, err := p.Plan(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Apply(t.Context(), plan, o.Domains, record); err != nil {
+		t.Fatal(err)
+	}
+	p.settle(t)
+	for _, tt := range []struct{ gone, stays string }{{"bücher.test", "a.test"}, {"a.test", "users.test"}} {
+		r, notes, err := p.Leave(t.Context(), record, tt.gone)
+		if err != nil || len(notes) > 0 {
+			t.Fatalf("%q, %v", notes, err)
+		}
+		p.settle(t)
+		now, err := p.read()
+		if err != nil || strings.Contains(string(now.main), tt.gone) || strings.Contains(string(now.main), "xn--bcher") || strings.Contains(within(r.Tables.Dedicated), tt.gone) {
+			t.Errorf("%s is still there: %v\n%s", tt.gone, err, now.main)
+		}
+		if in, err := p.holds(t.Context(), "relay_domains", "a.test"); err != nil || in != (tt.stays == "a.test") {
+			t.Errorf("a.test is relayed: %v, %v", in, err)
+		}
+		for _, d := range []string{"other.test", "users.test"} {
+			if !strings.Contains(string(now.main), d) {
+				t.Errorf("%s is gone, too", d)
+			}
+		}
+		o.Domains, o.Tables = r.Domains, r.Tables
+		if next, err := p.Plan(t.Context(), o); err != nil || len(next.Changes) > 0 {
+			t.Errorf("what is left wants %+v, %v", next, err)
+		}
+	}
+	if _, _, err := p.Leave(t.Context(), record, "a.test"); err == nil {
+		t.Error("a domain that is not there goes")
+	}
+	if r, notes, err := p.Leave(t.Context(), record, "users.test"); err != nil || len(notes) > 0 || r != nil {
+		t.Errorf("the last one: %+v, %q, %v", r, notes, err)
+	}
+	if now, err := p.read(); err != nil || now != before {
+		t.Errorf("%v\n%s", err, now.main)
+	}
+}
+
 func TestWhatCannotBeSetUpIsSaid(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, main, master, want string }{
