@@ -113,9 +113,12 @@ func (s *server) look() control.Status {
 	for _, p := range s.host.Plugins() {
 		have := control.Plugin{Name: p.Name, Version: p.Version, Path: p.Path, PID: p.PID, Stages: p.Stages,
 			Healthy: p.Healthy, Restarts: p.Restarts, Calls: p.Calls, Errors: p.Errors, P50: milliseconds(p.P50), P99: milliseconds(p.P99),
-			Counts: p.Counts}
+			Counts: p.Counts, Lost: p.Lost}
 		if p.Why != nil {
 			have.Why = p.Why.Error()
+		}
+		if p.LostWhy != nil {
+			have.LostWhy = p.LostWhy.Error()
 		}
 		st.Plugins = append(st.Plugins, have)
 	}

@@ -306,6 +306,11 @@ func (p *patient) sockets(ctx context.Context) {
 		return
 	}
 	if len(live) > 0 {
+		st := liveStatus(live)
+		st.judgeLive()
+		for _, problem := range st.Problems {
+			p.add("`mlist status` shows it while it lasts, and `journalctl -u mlist` what came before.", "What runs is not well: %s.", strings.TrimSuffix(problem, "."))
+		}
 		return
 	}
 	p.add("`systemctl start mlist`; `journalctl -u mlist` says why if it does not stay.", "mlist is not running, or does not answer.")

@@ -135,6 +135,20 @@ func TestAPostIsSeenInTheMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.shows(t, "metrics", `mlist_plugin_up{plugin="standard"} 1`, `mlist_plugin_restarts_total{plugin="standard"} 1`)
+	// One that comes back each time, and is lost again.
+	for n := 2; n <= oftenLost; n++ {
+		if err := json.Unmarshal([]byte(statusOf(t, dir)), &st); err != nil || len(st.Plugins) != 1 || st.Plugins[0].PID == 0 {
+			t.Fatalf("plugins %+v: %v", st.Plugins, err)
+		}
+		if err := syscall.Kill(st.Plugins[0].PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		p.shows(t, "metrics", `mlist_plugin_up{plugin="standard"} 1`, fmt.Sprintf(`mlist_plugin_restarts_total{plugin="standard"} %d`, n))
+	}
+	problem(t, dir, "plugin standard is lost again and again, and posts wait meanwhile: 3 times in 15 minutes, last because of this: died: signal: killed")
+	if out := try(t, dir, "doctor", "--no-dns"); !strings.Contains(out, "What runs is not well: plugin standard is lost again and again") {
+		t.Errorf("doctor: %s", out)
+	}
 	p.signal(t, syscall.SIGTERM)
 	if code := p.ends(t); code != 0 {
 		t.Errorf("exit status %d", code)

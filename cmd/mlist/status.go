@@ -14,6 +14,7 @@ import (
 
 	"github.com/mlist/mlist/internal/config"
 	"github.com/mlist/mlist/internal/control"
+	"github.com/mlist/mlist/internal/host"
 	"github.com/mlist/mlist/internal/metrics"
 	"github.com/mlist/mlist/internal/segment"
 	"github.com/mlist/mlist/internal/spool"
@@ -128,11 +129,18 @@ func gatherLive(ctx context.Context, c *config.Config) (*statusJSON, error) {
 	if errors.Is(silent, fs.ErrPermission) {
 		return nil, silent // it is for mlist's user and root
 	}
-	st := &statusJSON{Processes: statuses(live), Plugins: []control.Plugin{}, Queues: []queueJSON{}, Owners: []ownerJSON{}, Unserved: []unservedJSON{},
-		MTAs: []control.MTA{}, Disks: []diskJSON{}, Checks: []metrics.Check{}, Problems: []string{}}
+	st := liveStatus(live)
 	if silent != nil {
 		st.problem("a running mlist does not answer: %s", printable(silent.Error(), true))
 	}
+	st.addDisks(c)
+	return st, nil
+}
+
+// liveStatus is what processes say, together.
+func liveStatus(live []running) *statusJSON {
+	st := &statusJSON{Processes: statuses(live), Plugins: []control.Plugin{}, Queues: []queueJSON{}, Owners: []ownerJSON{}, Unserved: []unservedJSON{},
+		MTAs: []control.MTA{}, Disks: []diskJSON{}, Checks: []metrics.Check{}, Problems: []string{}}
 	for _, r := range live {
 		st.Plugins = append(st.Plugins, r.Plugins...)
 		st.Checks = append(st.Checks, r.Checks...)
@@ -141,8 +149,7 @@ func gatherLive(ctx context.Context, c *config.Config) (*statusJSON, error) {
 			st.MTAs = append(st.MTAs, *r.MTA)
 		}
 	}
-	st.addDisks(c)
-	return st, nil
+	return st
 }
 
 // problem tells of one more, and of each once: several daemons may say the same.
@@ -239,12 +246,7 @@ func (st *statusJSON) judge() {
 			add("nobody serves %s of %s", u.Segments, u.Queue)
 		}
 	}
-	st.judgeConfigs()
-	for _, c := range st.Checks {
-		if !c.OK {
-			add("%s: %s", printable(c.Name, false), printable(c.Reason, true))
-		}
-	}
+	st.judgeLive()
 	for _, q := range st.Queues {
 		if q.Queue == spool.Failed && q.Entries > 0 {
 			add("%s in failed: mlist failed ls", count(q.Entries, "message", "messages"))
@@ -258,6 +260,25 @@ func (st *statusJSON) judge() {
 	for _, d := range st.Disks {
 		if isLow(d.Free, d.Total) {
 			add("%d %% of the disk with %s is free", d.Free*100/d.Total, strings.Join(d.Of, ", "))
+		}
+	}
+}
+
+// oftenLost is how often a plugin is lost lately that is lost again and again.
+const oftenLost = 3
+
+// judgeLive tells what the running processes say that is wrong.
+func (st *statusJSON) judgeLive() {
+	st.judgeConfigs()
+	for _, c := range st.Checks {
+		if !c.OK {
+			st.problem("%s: %s", printable(c.Name, false), printable(c.Reason, true))
+		}
+	}
+	for _, p := range st.Plugins {
+		if p.Lost >= oftenLost {
+			st.problem("plugin %s is lost again and again, and posts wait meanwhile: %d times in %d minutes, last because of this: %s",
+				printable(p.Name, false), p.Lost, int(host.Lately.Minutes()), printable(p.LostWhy, true))
 		}
 	}
 }

@@ -70,18 +70,22 @@ type MTA struct {
 
 // Plugin is a plugin that runs.
 type Plugin struct {
-	Name     string   `json:"name"`
-	Version  string   `json:"version"`
-	Path     string   `json:"path"`
-	PID      int      `json:"pid"` // 0 while it is down
-	Stages   []string `json:"stages"`
-	Healthy  bool     `json:"healthy"`
-	Why      string   `json:"why,omitempty"` // it is down
-	Restarts int      `json:"restarts"`
-	Calls    int64    `json:"calls"`
-	Errors   int64    `json:"errors"`
-	P50      float64  `json:"p50_ms"` // of calls, in milliseconds
-	P99      float64  `json:"p99_ms"`
+	Name    string   `json:"name"`
+	Version string   `json:"version"`
+	Path    string   `json:"path"`
+	PID     int      `json:"pid"` // 0 while it is down
+	Stages  []string `json:"stages"`
+	Healthy bool     `json:"healthy"`
+	Why     string   `json:"why,omitempty"` // it is down
+	// Lost is how often its process was lost in the last quarter of an hour, as far as ten, and
+	// LostWhy why the last time.
+	Lost     int     `json:"lost,omitempty"`
+	LostWhy  string  `json:"lost_why,omitempty"`
+	Restarts int     `json:"restarts"`
+	Calls    int64   `json:"calls"`
+	Errors   int64   `json:"errors"`
+	P50      float64 `json:"p50_ms"` // of calls, in milliseconds
+	P99      float64 `json:"p99_ms"`
 	// Counts is what its handlers have counted since mlist started.
 	Counts map[string]int64 `json:"counts,omitempty"`
 }

@@ -197,6 +197,10 @@ type PluginInfo struct {
 
 	Healthy bool  // its process is there, and not known to be dead
 	Why     error // it is down; nil while it is not
+	// Lost is how often its process was lost lately (Lately), at most ten times, and LostWhy why
+	// the last time.
+	Lost    int
+	LostWhy error
 	// Since the host started, over restarts and reloads. A call that is tried again counts
 	// again; an error is a call that failed, or whose reply was not valid.
 	Calls, Errors int64

@@ -53,7 +53,8 @@ type supervised struct {
 	needs    []string
 	offered  map[string]*proto.Stage
 	restarts int
-	why      error         // it is down
+	why      error // it is down
+	losses   losses
 	changed  chan struct{} // closed when any of these change
 }
 
@@ -80,6 +81,7 @@ func (s *supervised) own(ctx context.Context, p *process) {
 			return
 		}
 		s.set(nil, why)
+		s.lose(why)
 		_, tail := p.output.last()
 		s.log(p).Error("plugin lost", "err", why, "stderr", tail)
 		lost := p
@@ -220,6 +222,38 @@ func (s *supervised) set(p *process, why error) {
 	s.changed = make(chan struct{})
 }
 
+// Lately is the time in which losses of a process are counted.
+const Lately = 15 * time.Minute
+
+// losses are when a plugin's process was lost, and why the last time: as many of the last ones as
+// tell that it is lost again and again.
+type losses struct {
+	at  []time.Time
+	why error
+}
+
+// maxLosses bounds how many are remembered.
+const maxLosses = 10
+
+func (s *supervised) lose(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.losses.at = append(s.losses.at, time.Now()); len(s.losses.at) > maxLosses {
+		s.losses.at = s.losses.at[1:]
+	}
+	s.losses.why = why
+}
+
+// lately counts those that were not long ago.
+func (l losses) lately(now time.Time) (n int) {
+	for _, at := range l.at {
+		if now.Sub(at) < Lately {
+			n++
+		}
+	}
+	return n
+}
+
 // learn keeps what a process said of itself.
 func (s *supervised) learn(p *process) {
 	s.version, s.needs, s.offered = p.version, p.needs, map[string]*proto.Stage{}
@@ -248,6 +282,9 @@ func (s *supervised) describe() PluginInfo {
 		Counts: s.counters.of(s.name),
 		Calls:  s.tally.calls.Load(), Errors: s.tally.errors.Load(), P50: s.tally.percentile(50), P99: s.tally.percentile(99),
 		Spent: time.Duration(s.tally.spent.Load())}
+	if info.Lost = s.losses.lately(time.Now()); info.Lost > 0 {
+		info.LostWhy = s.losses.why
+	}
 	for _, stage := range s.want {
 		if s.offered[stage].GetAtSmtp() {
 			info.AtSMTP = append(info.AtSMTP, stage)
