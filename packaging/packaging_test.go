@@ -136,6 +136,26 @@ func TestEverythingIsPackaged(t *testing.T) {
 	}
 }
 
+// The packages hold the licence of each module that the programs contain.
+func TestLicencesOfOthersAreThere(t *testing.T) {
+	licences, err := exec.Command("./licenses").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}} {{.Version}}{{end}}", "../cmd/mlist", "../plugins/standard").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for module := range strings.Lines(string(linked)) {
+		if module = strings.TrimSpace(module); module != "" && module != "github.com/mlist/mlist" && !strings.Contains(string(licences), "==== "+module+": ") {
+			t.Errorf("no licence of %s", module)
+		}
+	}
+	if text := read(t, "nfpm.yaml"); !strings.Contains(text, "third-party-licenses.gz, file_info") {
+		t.Error("the packages do not hold them")
+	}
+}
+
 // Each service starts a daemon, says when it is ready, takes reloads, and is watched; an instance is what its name says.
 func TestServicesAreTakenCareOf(t *testing.T) {
 	for path, start := range map[string]string{
@@ -152,7 +172,7 @@ func TestServicesAreTakenCareOf(t *testing.T) {
 }
 
 func TestTheScriptsAreShell(t *testing.T) {
-	for _, path := range append(glob(t, "scripts/*", 8), "build", "test") {
+	for _, path := range append(glob(t, "scripts/*", 8), "build", "licenses", "test") {
 		shell, _, _ := strings.Cut(strings.TrimPrefix(read(t, path), "#!"), "\n")
 		if out, err := exec.Command("sh", "-c", shell+" -n "+path).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", path, err, out)
