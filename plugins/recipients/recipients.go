@@ -26,12 +26,16 @@ package recipients
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/mlist/mlist/sdk"
 	"github.com/mlist/mlist/sdk/message"
 	"github.com/mlist/mlist/sdk/password"
 )
+
+// maxLists is how many lists one rule may name.
+const maxLists = 100
 
 // maxNamed bounds the addresses of To and Cc that are looked at; members named
 // further back get a second copy.
@@ -71,10 +75,12 @@ func (recipients) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 		others.Lists, others.Addresses, others.Authors = in, copies, by // some may get a copy of their own
 		p.Recipients.Rule(others)
 	}
-	if out := p.List.Lines("exclude_lists"); len(out) > 0 && len(copies) > 0 {
-		except := regular
-		except.Kind, except.Lists, except.Addresses, except.Authors = sdk.RuleExclude, out, copies, by
-		p.Recipients.Rule(except)
+	if len(copies) > 0 {
+		for out := range slices.Chunk(p.List.Lines("exclude_lists"), maxLists) {
+			except := regular
+			except.Kind, except.Lists, except.Addresses, except.Authors = sdk.RuleExclude, out, copies, by
+			p.Recipients.Rule(except)
+		}
 	}
 	if len(by) > 0 {
 		p.Recipients.Exclude("no_own_posts", by...)

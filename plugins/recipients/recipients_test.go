@@ -102,6 +102,14 @@ func TestRecipientsAreBounded(t *testing.T) {
 	for i := 0; to.Len() < 900_000; i++ {
 		fmt.Fprintf(&to, ",\r\n u%d@example.org", i)
 	}
+	var lists strings.Builder
+	for i := range 250 {
+		fmt.Fprintf(&lists, "l%d@lists.example.org\n", i)
+	}
+	many := handlertest.Run(t, recipients{}, handlertest.Case{Message: "To: ann@example.org\r\n\r\nbody\r\n", Settings: map[string]string{"exclude_lists": strings.TrimSpace(lists.String())}})
+	if len(many.Rules) != 5 || len(many.Rules[3].Lists) != 50 || many.Rules[3].Lists[49] != "l249@lists.example.org" {
+		t.Errorf("%d rules", len(many.Rules))
+	}
 	got := handlertest.Run(t, recipients{}, handlertest.Case{Message: to.String() + "\r\n\r\nbody\r\n"})
 	if len(got.Rules) != 2 || len(got.Rules[1].Addresses) != maxNamed || !reflect.DeepEqual(got.Rules[1].Addresses[:2], []string{"first@example.org", "u0@example.org"}) {
 		t.Fatalf("%d rules", len(got.Rules))
