@@ -54,16 +54,20 @@ func ruleWords(p *host.Post) []string {
 	out := []string{}
 	for _, r := range p.Rules {
 		words := []string{map[sdk.RuleKind]string{sdk.RuleSelect: "select", sdk.RuleAdd: "add", sdk.RuleExclude: "exclude"}[r.Kind]}
+		named := ""
+		if len(r.Lists) > 0 { // then they choose among these
+			named = map[sdk.RuleKind]string{sdk.RuleSelect: "unless the post names", sdk.RuleExclude: "if the post names"}[r.Kind]
+		}
 		for _, part := range []struct {
 			what string
 			are  []string
-		}{{"role", r.Roles}, {"mode", r.Modes}, {"status", r.Statuses}, {"", r.Addresses}} {
+		}{{"role", r.Roles}, {"mode", r.Modes}, {"status", r.Statuses}, {"topic", r.Topics}, {"of list", r.Lists}, {named, r.Addresses}} {
 			switch {
 			case len(part.are) == 0:
 			case part.what == "":
 				words = append(words, cut(strings.Join(part.are, ", "), 500))
 			default:
-				words = append(words, part.what+" "+strings.Join(part.are, " or "))
+				words = append(words, part.what+" "+cut(strings.Join(part.are, " or "), 500))
 			}
 		}
 		if r.Flag != "" {
