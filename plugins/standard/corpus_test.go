@@ -273,6 +273,9 @@ func TestSignaturesHoldBehindATransparentList(t *testing.T) {
 			m.Text = sign(t, authorKey, m.Text)
 		}
 		if !passes(t, m.Text) {
+			if m.Name == "rfc6376-simple.eml" {
+				t.Errorf("%s: the signature of the standard does not hold", m.Name)
+			}
 			continue // what has no From, or too much of something, cannot be signed
 		}
 		signed++

@@ -120,6 +120,9 @@ var extremes = []struct {
 		return start + times(1000, "Content-Type: message/rfc822\r\n\r\n") + "Subject: x\r\n\r\ntext\r\n"
 	}},
 	{"20,000 parts", func() string { return mixed + times(20000, "--b\r\n\r\nx\r\n") + "--b--\r\n" }},
+	{"6,000 empty alternatives", func() string {
+		return mime + "multipart/alternative; boundary=b\r\n\r\n" + times(6000, "--b\r\n\r\n\r\n") + "--b--\r\n"
+	}},
 	{"20,000 delimiters", func() string { return mixed + times(20000, "--b\r\n") }},
 	{"20,000 delimiters that are none", func() string { return mixed + times(20000, "--bb\r\n--c\r\n") + "--b--\r\n" }},
 	{"a line of two megabytes", func() string { return start + "\r\n" + times(2<<20, "x") + "\r\n" }},
