@@ -474,3 +474,20 @@ func TestASecondRunOfACommandDoesNothingTwice(t *testing.T) {
 	out.to("boss@x.test", "has left")
 	out.none()
 }
+
+// Without welcome and goodbye, who asked is told what was done; nobody else is told anything.
+func TestAListWithoutWelcomeAndGoodbye(t *testing.T) {
+	w, out := commandWorld(t, "subscription_policy=open", "unsubscription_policy=open", "send_welcome_message=false", "send_goodbye_message=false")
+	w.wrote("dev-join@lists.test", "Ann <ann@net.test>", "ann@net.test", "", "")
+	if s := w.statusOf("ann@net.test"); s != list.Enabled {
+		t.Errorf("ann is %q", s)
+	}
+	out.to("ann@net.test", "ann@net.test has joined dev@lists.test")
+	out.none()
+	w.wrote("dev-leave@lists.test", "Ann <ann@net.test>", "ann@net.test", "", "")
+	if s := w.statusOf("ann@net.test"); s != "" {
+		t.Errorf("ann is %q", s)
+	}
+	out.to("ann@net.test", "ann@net.test has left dev@lists.test")
+	out.none()
+}

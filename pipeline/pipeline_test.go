@@ -102,6 +102,18 @@ func TestWaitingForAPluginIsNoTry(t *testing.T) {
 	}
 }
 
+func TestAnAuthorIsToldThatAPostWaitsIfTheListSaysSo(t *testing.T) {
+	for say, want := range map[string]int{"true": 1, "false": 0} {
+		w := newWorld(t, verdict(sdk.Hold("x", "It waits.")))
+		w.set("admin_immed_notify=false", "respond_to_post_requests="+say)
+		w.post(hello)
+		w.idle()
+		if got := len(w.delivered()["ann@net.test"]); got != want || len(w.entries(spool.Held)) != 1 {
+			t.Errorf("respond_to_post_requests=%s: %d notices", say, got)
+		}
+	}
+}
+
 func TestAHeldPostWaitsAndIsDeliveredOnceAccepted(t *testing.T) {
 	w := newWorld(t, stagesFunc(func(_ context.Context, p *host.Post) (host.Result, error) {
 		if p.Approved {
