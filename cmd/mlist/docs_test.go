@@ -52,7 +52,7 @@ var runsElsewhere = map[string][]string{
 	"store.md: createuser mlist":                   {"internal/store/sqlstore/postgres_test.go"},
 	"store.md: mlist store migrate --to 'postgres": {"cmd/mlist/storemove_test.go"},
 	"store.md: mlist store migrate --to sqlite":    {"cmd/mlist/storemove_test.go"},
-	"watching.md: $ mlist status":                  {"cmd/mlist/observe_test.go"},
+	"watching.md: $ mlist status":                  {"cmd/mlist/docsrun_test.go"},
 	"watching.md: $ journalctl":                    {"cmd/mlist/logging_test.go"},
 	"bench.md: testmail()":                         {"test/tools/cmd/testmail/main_test.go"},
 }

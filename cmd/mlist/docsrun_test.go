@@ -290,6 +290,42 @@ func TestCommandBlocksOfThePagesRun(t *testing.T) {
 	})
 }
 
+// What the page on watching shows of mlist status has the lines, and the columns, that it prints; only figures differ.
+func TestThePageShowsStatusAsItIs(t *testing.T) {
+	mta, err := sink.Listen("127.0.0.1:0", sink.Options{Record: sink.Memory})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mta.Close()
+	dir := site(t, mta, "")
+	start(t, dir, "serve").says(t, "msg=ready", 1)
+	out, _ := exec.Command("mlist", "--config", filepath.Join(dir, "mlist.toml"), "status").Output() // 1 where the disk is nearly full
+	// shape is the heads of columns, and the first word of each other line.
+	shape := func(text string) (words []string) {
+		for line := range strings.Lines(text) {
+			fields := strings.Fields(line)
+			if len(fields) == 0 || fields[0] == "$" || fields[0] == "PROBLEM:" {
+				continue
+			}
+			if fields[0] == strings.ToUpper(fields[0]) && len(fields) > 2 && fields[1] == strings.ToUpper(fields[1]) {
+				words = append(words, strings.Join(fields, " "))
+			} else {
+				words = append(words, strings.TrimLeft(fields[0], "0123456789"))
+			}
+		}
+		return words
+	}
+	eachPage(t, func(_ string, fences []pages.Fence, _ string) {
+		for _, f := range fences {
+			if shown, ok := strings.CutPrefix(f.Text, "$ mlist status\n"); ok {
+				if page, is := shape(shown), shape(string(out)); !slices.Equal(page, is) {
+					t.Errorf("%s:\n%q\nand mlist prints\n%q", f, page, is)
+				}
+			}
+		}
+	})
+}
+
 // stopped notes which process is mlist.service, and returns what ends one that the reader has started in its place.
 func (r *tour) stopped(t *testing.T, serve *process) func() {
 	t.Helper()
