@@ -183,27 +183,7 @@ var steps = []step{
 		return x.in.Park(ctx, x.entry, spool.Held, "why", nil)
 	}, "held:why", false},
 	{"commit", func(ctx context.Context, x *world) error {
-		if done, err := x.in.Finished(ctx, x.entry); err != nil {
-			return err
-		} else if done {
-			return x.in.Done(ctx, x.entry)
-		}
-		p, err := x.in.Prepare(ctx, x.entry)
-		if err != nil {
-			return err
-		}
-		w, err := p.Content("plain")
-		if err == nil {
-			_, _ = w.Write([]byte("x")) // Close tells
-			err = w.Close()
-		}
-		if err == nil {
-			err = p.AddChunk(ctx, spool.Chunk{Variant: "plain", Recipients: []string{"r1", "r2"}})
-		}
-		if err != nil {
-			return errors.Join(err, p.Abort())
-		}
-		return p.Commit(ctx)
+		return x.commit(ctx, nil, []string{"r1", "r2"})
 	}, "r1 r2", true},
 	{"commit of several", func(ctx context.Context, x *world) error {
 		var group []spool.Prepared
@@ -249,55 +229,10 @@ var steps = []step{
 		return err
 	}, "r r", true},
 	{"commit with a new entry", func(ctx context.Context, x *world) error {
-		if done, err := x.in.Finished(ctx, x.entry); err != nil {
-			return err
-		} else if done {
-			return x.in.Done(ctx, x.entry)
-		}
-		p, err := x.in.Prepare(ctx, x.entry)
-		if err != nil {
-			return err
-		}
-		w, err := p.Content("plain")
-		if err == nil {
-			_, _ = w.Write([]byte("x")) // Close tells
-			err = w.Close()
-		}
-		if err == nil {
-			err = p.AddChunk(ctx, spool.Chunk{Variant: "plain", Recipients: []string{"r1", "r2"}})
-		}
-		if err == nil {
-			_, err = p.AddEntry(ctx, spool.Envelope{List: x.entry.List, Notes: map[string]string{"new": "yes"}}, []byte("x"))
-		}
-		if err != nil {
-			return errors.Join(err, p.Abort())
-		}
-		return p.Commit(ctx)
+		return x.commit(ctx, &spool.Envelope{List: x.entry.List, Notes: map[string]string{"new": "yes"}}, []string{"r1", "r2"})
 	}, "incoming r1 r2", true},
 	{"commit of chunks that share a file", func(ctx context.Context, x *world) error {
-		if done, err := x.in.Finished(ctx, x.entry); err != nil {
-			return err
-		} else if done {
-			return x.in.Done(ctx, x.entry)
-		}
-		p, err := x.in.Prepare(ctx, x.entry)
-		if err != nil {
-			return err
-		}
-		w, err := p.Content("plain")
-		if err == nil {
-			_, _ = w.Write([]byte("x")) // Close tells
-			err = w.Close()
-		}
-		for _, r := range []string{"r1", "r2", "r3"} {
-			if err == nil {
-				err = p.AddChunk(ctx, spool.Chunk{Variant: "plain", Recipients: []string{r}})
-			}
-		}
-		if err != nil {
-			return errors.Join(err, p.Abort())
-		}
-		return p.Commit(ctx)
+		return x.commit(ctx, nil, []string{"r1"}, []string{"r2"}, []string{"r3"})
 	}, "r1 r2 r3", true},
 	{"progress in a chunk that shares its file", func(ctx context.Context, x *world) error {
 		return x.out.Progress(x.chunk, 0)
@@ -340,6 +275,36 @@ var steps = []step{
 		}
 		return nil
 	}, "", true},
+}
+
+// commit makes a post of the entry, with these chunks, and a new entry if there is one; of an entry that was made one before, the rest.
+func (x *world) commit(ctx context.Context, more *spool.Envelope, chunks ...[]string) error {
+	if done, err := x.in.Finished(ctx, x.entry); err != nil {
+		return err
+	} else if done {
+		return x.in.Done(ctx, x.entry)
+	}
+	p, err := x.in.Prepare(ctx, x.entry)
+	if err != nil {
+		return err
+	}
+	w, err := p.Content("plain")
+	if err == nil {
+		_, _ = w.Write([]byte("x")) // Close tells
+		err = w.Close()
+	}
+	for _, recipients := range chunks {
+		if err == nil {
+			err = p.AddChunk(ctx, spool.Chunk{Variant: "plain", Recipients: recipients})
+		}
+	}
+	if err == nil && more != nil {
+		_, err = p.AddEntry(ctx, *more, []byte("x"))
+	}
+	if err != nil {
+		return errors.Join(err, p.Abort())
+	}
+	return p.Commit(ctx)
 }
 
 func (x *world) put(ctx context.Context, size int) error {
