@@ -22,6 +22,8 @@ func cure(err error) error {
 	switch {
 	case err == nil || errors.As(err, &hint):
 		return err
+	case errors.Is(err, syscall.EROFS):
+		return withHint(err, "The service may write only below its own directories: `systemctl edit mlist`, with the lines [Service] and ReadWritePaths=DIR. Or the disk is read-only.")
 	case errors.As(err, &wrong):
 		return withHint(err, "`mlist config --defaults` shows every key with its default, `mlist config check` tells when the file is right.")
 	case errors.Is(err, listen.ErrTaken):

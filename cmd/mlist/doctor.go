@@ -324,10 +324,30 @@ func (p *patient) sockets(ctx context.Context) {
 			if err != nil {
 				continue
 			}
+			held := heldForUs(c)
 			c.Close()
+			if held {
+				continue
+			}
 			p.add("`ss -lxtnp` tells which; stop it, or choose another address in "+key+".", "Another program listens at %s, so that mlist cannot start (%s).", a, key)
 		}
 	}
+}
+
+// heldForUs tells whether the first process of the machine listens at the other end: it
+// holds the socket for mlist, and hands it over.
+func heldForUs(c net.Conn) bool {
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return false
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var peer *unix.Ucred
+	cerr := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return cerr == nil && err == nil && peer.Pid == 1
 }
 
 // segments looks at the services that will start with the machine.
@@ -355,7 +375,7 @@ func (p *patient) segments() {
 func instanceOf(unit string) (segment.Set, error) {
 	_, name, _ := strings.Cut(strings.TrimSuffix(filepath.Base(unit), ".service"), "@")
 	var s config.Segments
-	err := s.UnmarshalText([]byte(name))
+	err := s.UnmarshalText([]byte(fromUnitName(name)))
 	return s.Set, err
 }
 

@@ -9,7 +9,9 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -82,6 +84,7 @@ func (a *app) serve(ctx context.Context, which parts, segments, metricsAt string
 			return usageError{fmt.Errorf("--metrics: %w", err)}
 		}
 	}
+	segments = fromUnitName(segments)
 	inherited, err := listen.Inherit()
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -152,6 +155,18 @@ func (s *server) wait(ctx context.Context) (*config.Config, error) {
 	}
 	s.log.Info("goes on", "suspended", time.Since(begun).Round(time.Millisecond), "store", c.Store.URL, "spool", c.Spool.URL)
 	return c, nil
+}
+
+// escaped is how systemd writes what may not stand in the name of a unit.
+var escaped = regexp.MustCompile(`\\x[0-9a-f]{2}`)
+
+// fromUnitName reads the name of an instance: mlist-outbound@0000-3fff,8000-bfff is
+// 0000-3fff\x2c8000-bfff to systemd, which hands that over.
+func fromUnitName(instance string) string {
+	return escaped.ReplaceAllStringFunc(instance, func(s string) string {
+		n, _ := strconv.ParseUint(s[2:], 16, 8)
+		return string(byte(n))
+	})
 }
 
 // loadFor is load, with these segments if there are any.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -111,7 +112,7 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 	if err := s.readTexts(s.cfg, s.set); err != nil {
 		return withHint(err, "`mlist template check` tells of them all, and mlist is not started with texts that are not what they were meant to be.")
 	}
-	if err := s.open(ctx, s.set); err != nil {
+	if err := s.openInTime(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop before it had started
 		}
@@ -161,6 +162,16 @@ func (s *server) run(ctx context.Context, hangups <-chan os.Signal) (err error) 
 		return nil
 	})
 	return g.Wait()
+}
+
+// openInTime is open, however long it takes.
+func (s *server) openInTime(ctx context.Context) error {
+	opening, opened := context.WithCancel(ctx)
+	var asking sync.WaitGroup
+	asking.Go(func() { s.above.takesLong(opening) })
+	defer asking.Wait()
+	defer opened()
+	return s.open(ctx, s.set)
 }
 
 // readTexts reads the templates for the daemons that write to people.

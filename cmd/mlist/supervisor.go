@@ -59,6 +59,26 @@ func (s *supervisor) reloading() {
 	s.tell("RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", now.Nano()/1000))
 }
 
+// grace is the time that a start is given again and again while it has not ended.
+const grace = 2 * time.Minute
+
+// takesLong asks for time, until ctx ends, beyond that which is granted to a start: the
+// tables of a large store may be brought up to date in it, which is not to be cut off.
+func (s *supervisor) takesLong(ctx context.Context) {
+	if s == nil || s.socket == "" {
+		return
+	}
+	tick := time.NewTicker(grace / 4)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		s.tell(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", grace.Microseconds()))
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
 // watchOver tells that all is well while the check, which may block, comes back without
 // an error.
 func (s *supervisor) watchOver(ctx context.Context, check func() error) {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/textproto"
@@ -96,6 +98,7 @@ func TestARestartRefusesNobody(t *testing.T) {
 	s := newSystemd(t, dir)
 	run := s.start(t)
 	defer func() { run.Process.Kill(); run.Wait() }()
+	s.hears(t, "EXTEND_TIMEOUT_USEC=120000000")
 	s.hears(t, "READY=1")
 	s.hears(t, "WATCHDOG=1")
 	if err := run.Process.Signal(syscall.SIGHUP); err != nil {
@@ -149,6 +152,54 @@ func TestARestartRefusesNobody(t *testing.T) {
 	}
 	if n := taken.Load(); n < 15 {
 		t.Errorf("only %d posts were taken", n)
+	}
+}
+
+// Who is stuck, or says that something is wrong, does not say that all is well.
+func TestTheWatchdogHearsOnlyOfWhatIsWell(t *testing.T) {
+	dir := t.TempDir()
+	s := newSystemd(t, dir)
+	above := &supervisor{socket: filepath.Join(dir, "notify"), beat: time.Millisecond}
+	ctx, stop := context.WithCancel(t.Context())
+	checks := make(chan error)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		above.watchOver(ctx, func() error { return <-checks })
+	}()
+	for range 3 {
+		checks <- errors.New("the disk does not answer")
+	}
+	checks <- nil
+	checks <- errors.New("again") // so that what came before is told
+	above.tell("END=1")
+	var beats int
+	for line := range s.said {
+		if line == "END=1" {
+			break
+		}
+		beats++
+	}
+	if beats != 1 {
+		t.Errorf("it was told %d times that all is well, and one check alone had succeeded", beats)
+	}
+	stop()
+	close(checks)
+	<-watched
+}
+
+func TestInstancesAreNamedByTheirSegments(t *testing.T) {
+	for _, tt := range []struct{ name, want string }{
+		{"0000-7fff", "0000-7fff"},
+		{`0000-3fff\x2c8000-bfff`, "0000-3fff,8000-bfff"},
+		{`0000\x2d3fff\x2c8000\x2dbfff`, "0000-3fff,8000-bfff"},
+		{"auto", "auto"},
+		{`\x2`, `\x2`},
+		{"", ""},
+	} {
+		if got := fromUnitName(tt.name); got != tt.want {
+			t.Errorf("%s is %q, want %q", tt.name, got, tt.want)
+		}
 	}
 }
 
