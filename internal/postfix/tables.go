@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mlist/mlist/internal/address"
 )
 
@@ -200,6 +202,9 @@ func (t Tables) replace(ctx context.Context, name string, text []byte) error {
 			return err
 		}
 	}
+	if err := t.hand(fresh, fresh+suffix); err != nil {
+		return err
+	}
 	if err := os.Rename(fresh, path); err != nil {
 		return err
 	}
@@ -207,6 +212,23 @@ func (t Tables) replace(ctx context.Context, name string, text []byte) error {
 		return nil
 	}
 	return os.Rename(fresh+suffix, path+suffix)
+}
+
+// hand makes files that root has written belong to whom the directory belongs, as all in it does.
+func (t Tables) hand(files ...string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	var dir unix.Stat_t
+	if err := unix.Stat(t.Dir, &dir); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := os.Chown(f, int(dir.Uid), int(dir.Gid)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func writeSynced(path string, text []byte, mode fs.FileMode) error {
