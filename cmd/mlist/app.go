@@ -138,6 +138,7 @@ every member. "mlist serve" runs it, and the other commands administer lists, me
 		a.dkimCommand(), a.pluginCommand(), a.storeCommand(), a.backupCommand(), a.restoreCommand())
 	family("Daemons", append([]*cobra.Command{a.serveCommand()}, a.daemonCommands()...)...)
 	root.AddCommand(a.versionCommand(), a.manCommand())
+	a.complete(root)
 	return root
 }
 
