@@ -2,7 +2,8 @@
 
 # A package that is built again from the same commit is the same file.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
-PACKAGE_VERSION ?= $(or $(VERSION:v%=%),0~git$(shell TZ=UTC git log -1 --date=format-local:%Y%m%d%H%M%S --format=%cd.%h))
+# A version before the release, 1.0.0-rc1, sorts before it with a tilde alone.
+PACKAGE_VERSION ?= $(or $(subst -,~,$(VERSION:v%=%)),0~git$(shell TZ=UTC git log -1 --date=format-local:%Y%m%d%H%M%S --format=%cd.%h))
 PACKAGES        ?= $(DIST)/packages
 ARCHES          ?= amd64 arm64
 

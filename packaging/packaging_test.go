@@ -75,9 +75,8 @@ func TestServicesAreHardToAbuse(t *testing.T) {
 func TestTheSocketsAreThoseOfTheConfiguration(t *testing.T) {
 	c := config.Default()
 	for path, want := range map[string][]string{
-		"systemd/mlist.socket":        append(append([]string{}, c.LMTPD.Listen...), c.Milter.Listen...),
-		"systemd/mlist-lmtpd.socket":  c.LMTPD.Listen,
-		"systemd/mlist-milter.socket": c.Milter.Listen,
+		"systemd/mlist.socket":       c.LMTPD.Listen,
+		"systemd/mlist-lmtpd.socket": c.LMTPD.Listen,
 	} {
 		text := read(t, path)
 		for _, address := range want {
@@ -163,7 +162,7 @@ func TestServicesAreTakenCareOf(t *testing.T) {
 		"systemd/mlist-pipeline.service": "pipeline", "systemd/mlist-outbound@.service": "outbound --segments %i",
 	} {
 		text := read(t, path)
-		for _, line := range []string{"ExecStart=/usr/bin/mlist " + start, "Type=notify", "ExecReload=/usr/bin/mlist reload", "WatchdogSec=1min", "Restart=on-failure", "StartLimitIntervalSec=0", "LimitNOFILE=65536"} {
+		for _, line := range []string{"ExecStart=/usr/bin/mlist " + start, "Type=notify", "ExecReload=/usr/bin/mlist reload", "WatchdogSec=1min", "Restart=on-failure", "StartLimitIntervalSec=0", "OOMPolicy=continue", "LimitNOFILE=65536", "TasksMax=4096"} {
 			if !strings.Contains(text, "\n"+line+"\n") {
 				t.Errorf("%s has no line %s", path, line)
 			}
@@ -172,7 +171,7 @@ func TestServicesAreTakenCareOf(t *testing.T) {
 }
 
 func TestTheScriptsAreShell(t *testing.T) {
-	for _, path := range append(glob(t, "scripts/*", 8), "build", "licenses", "test") {
+	for _, path := range append(glob(t, "scripts/*", 8), "build", "licenses", "test", "testlib", "story") {
 		shell, _, _ := strings.Cut(strings.TrimPrefix(read(t, path), "#!"), "\n")
 		if out, err := exec.Command("sh", "-c", shell+" -n "+path).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", path, err, out)
