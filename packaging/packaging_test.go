@@ -71,6 +71,20 @@ func TestServicesAreHardToAbuse(t *testing.T) {
 	}
 }
 
+// Of what runs everything and what runs one daemon only one is there at a time, and the one ends before the other starts:
+// two would want the same segments and sockets.
+func TestOneSetOfServicesEndsBeforeTheOtherStarts(t *testing.T) {
+	for _, pair := range [][2]string{{"mlist-lmtpd.service", "mlist.service"}, {"mlist-milter.service", "mlist.service"}, {"mlist-pipeline.service", "mlist.service"},
+		{"mlist-outbound@.service", "mlist.service"}, {"mlist-lmtpd.socket", "mlist.socket"}} {
+		text := read(t, "systemd/"+pair[0])
+		for _, key := range []string{"After", "Conflicts"} {
+			if !regexp.MustCompile(`(?m)^` + key + `=(.* )?` + regexp.QuoteMeta(pair[1]) + `$`).MatchString(text) {
+				t.Errorf("%s has no %s=%s", pair[0], key, pair[1])
+			}
+		}
+	}
+}
+
 // A socket that systemd holds and mlist does not serve keeps whoever connects waiting.
 func TestTheSocketsAreThoseOfTheConfiguration(t *testing.T) {
 	c := config.Default()

@@ -42,6 +42,7 @@ var runsElsewhere = map[string][]string{
 	"install.md: make packages":                    {"packaging/test", "packaging/packages.mk"},
 	"install.md: mlist postfix setup --domain":     {"test/stories/setup/pages_test.go"},
 	"install.md: mlist postfix check":              {"test/stories/setup/pages_test.go"},
+	"install.md: mlist postfix setup --undo":       {"packaging/story"},
 	"migrate.md: mlist postfix setup --domain":     {"test/stories/setup/pages_test.go"},
 	"postfix.md: mlist postfix setup --domain":     {"test/stories/setup/pages_test.go"},
 	"handlers.md: mlist plugin new shout":          {"cmd/mlist/plugin_test.go"},
