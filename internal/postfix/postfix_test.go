@@ -385,6 +385,19 @@ func TestWhatTheHandBackPortCannotDoIsSaid(t *testing.T) {
 
 // What is wrong with a configuration that was right is said, and nothing is said of one that is.
 func TestWhatIsWrongIsSaid(t *testing.T) {
+	first := instance(t, "", "")
+	plan, record := applied(t, first, "lists.test")
+	if _, err := plan.Tables.Update(t.Context(), lists("dev@lists.test"), ""); err != nil {
+		t.Fatal(err)
+	}
+	right, err := ReadRecord(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := first.read()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for want, tt := range map[string]struct{ main, replace string }{
 		"":                                    {},
 		"transport_maps does not send":        {main: "transport_maps ="},
@@ -413,18 +426,14 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
 			p := instance(t, "", "")
-			plan, record := applied(t, p, "lists.test")
-			if _, err := plan.Tables.Update(t.Context(), lists("dev@lists.test"), ""); err != nil {
+			r := *right
+			r.Tables.Dir = filepath.Join(t.TempDir(), "tables")
+			if err := os.CopyFS(r.Tables.Dir, os.DirFS(right.Tables.Dir)); err != nil {
 				t.Fatal(err)
 			}
-			r, err := ReadRecord(record)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f, err := p.read()
-			if err != nil {
-				t.Fatal(err)
-			}
+			moved := strings.NewReplacer(first.Dir, p.Dir, right.Tables.Dir, r.Tables.Dir)
+			f := files{text(moved.Replace(string(good.main))), text(moved.Replace(string(good.master)))}
+			var err error
 			switch table := filepath.Join(r.Tables.Dir, recipients); tt.replace {
 			case "TYPE":
 				r.Tables.Type = "dbm"
@@ -447,7 +456,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 			}
 			p.settle(t)
 			dev, _ := address.Parse("dev@lists.test")
-			e := Expect{Domains: []string{"lists.test"}, LMTP: []string{"unix:/run/mlist/lmtp.sock"}, HandBack: "127.0.0.1:10025", MaxMessageSize: 40 << 20, Limit: 1000, Record: r, Samples: []address.Address{dev}}
+			e := Expect{Domains: []string{"lists.test"}, LMTP: []string{"unix:/run/mlist/lmtp.sock"}, HandBack: "127.0.0.1:10025", MaxMessageSize: 40 << 20, Limit: 1000, Record: &r, Samples: []address.Address{dev}}
 			found, err := p.Check(t.Context(), e)
 			if err != nil {
 				t.Fatal(err)
