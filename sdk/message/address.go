@@ -49,7 +49,7 @@ func AddressKey(addr string) string {
 	}
 	at := strings.LastIndexByte(addr, '@')
 	if u, err := idna.Lookup.ToUnicode(addr[at+1:]); err == nil && !strings.Contains("."+u+".", "..") {
-		return addr[:at+1] + u
+		return addr[:at+1] + strings.ToLower(u) // some letters have got their lower case late
 	}
 	return addr
 }

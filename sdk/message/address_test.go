@@ -107,7 +107,7 @@ func TestEveryListHasItsOwnMark(t *testing.T) {
 // FuzzAddress: nothing that a header may hold makes these panic or write what a header
 // must not hold.
 func FuzzAddress(f *testing.F) {
-	for _, s := range []string{"dev@lists.example.org", "d\xc3\xa9v@b\xc3\xbccher.example", "@", "xn--@xn--", "a@xn--bcher-kva.example", "\x00@\xff", "no", "\x16", "a@[::1]", ""} {
+	for _, s := range []string{"dev@lists.example.org", "d\xc3\xa9v@b\xc3\xbccher.example", "@", "xn--@xn--", "a@xn--bcher-kva.example", "\x00@\xff", "no", "\x16", "a@[::1]", "0.Xn--BBe", ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, addr string) {
