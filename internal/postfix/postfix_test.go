@@ -57,19 +57,6 @@ func options(t *testing.T, domains ...string) Options {
 	return Options{Domains: domains, LMTP: "unix:/run/mlist/lmtp.sock", HandBack: "127.0.0.1:10025", Milter: "unix:mlist/milter.sock", Limit: 1000, Tables: Tables{Dir: filepath.Join(t.TempDir(), "tables")}}
 }
 
-func (p *Instance) effective(t *testing.T) string {
-	t.Helper()
-	out, err := p.run(t.Context(), "postconf", "-n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	services, err := p.run(t.Context(), "postconf", "-M")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out + "\n" + services
-}
-
 func TestWhateverIsThereStaysAndComesBack(t *testing.T) {
 	for name, tt := range map[string]struct{ main, master string }{
 		"nothing but defaults": {},
