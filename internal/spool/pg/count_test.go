@@ -65,7 +65,7 @@ func TestCount(t *testing.T) {
 	write(t, s, "dev@l.test", "hello")
 	first := commit(t, in, "a@x.test", "b@x.test", "c@x.test")
 	write(t, s, "dev@l.test", "hello")
-	e, p := prepare(t, in, "")
+	_, p := prepare(t, in, "")
 	err = p.AddChunk(t.Context(), spool.Chunk{Variant: "plain", Created: time.Unix(1e9, 0).UTC(), Recipients: []string{"d@x.test", "e@x.test", "f@x.test"}})
 	if err == nil {
 		err = p.Commit(t.Context())
@@ -95,7 +95,8 @@ func TestCount(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, s, "dev@l.test", "hello")
-	if e, err = in.Next(t.Context()); err == nil {
+	e, err := in.Next(t.Context())
+	if err == nil {
 		err = in.Defer(t.Context(), e, time.Now().Add(time.Hour), "later")
 	}
 	if err != nil {
