@@ -42,7 +42,8 @@ func (Handler) Handle(_ context.Context, p *sdk.Post) (sdk.Verdict, error) {
 		return sdk.Verdict{}, fmt.Errorf("put footer on %s: %w", p.Entry, err)
 	}
 	header, footer := p.List.String("header"), p.List.String("footer")
-	if !p.IsPersonal() {
+	if len(own) == 0 || countPersonal(header)+countPersonal(footer) > maxPlaceholders {
+		own = nil
 		header, footer = text.Without(header, text.Personal...), text.Without(footer, text.Personal...)
 	}
 	d := decoration{before: expand(p.List, own, header), after: expand(p.List, own, footer)}

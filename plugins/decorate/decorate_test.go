@@ -511,6 +511,11 @@ func TestPersonalPlaceholders(t *testing.T) {
 			}
 		})
 	}
+	many := map[string]string{"personalize": "individual", "footer": strings.Repeat("to %(user_name)s\n", 300) + "bye\n"}
+	r, err := handlertest.TryStages(t, handlertest.Case{Message: tests[0].in, Settings: many}, decorate.Stages()...)
+	if err != nil || strings.Contains(string(r.Message), mark) || !strings.HasSuffix(string(r.Message), "hello\r\nbye\r\n") {
+		t.Errorf("too many: %v\n%s", err, r.Message)
+	}
 	settings["personalize"] = "none"
 	if out, _ := run(t, tests[0].in, settings); out != tests[0].in {
 		t.Errorf("with one copy for all: %s", out)

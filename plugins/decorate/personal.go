@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/mlist/mlist/sdk"
+	"github.com/mlist/mlist/sdk/text"
 )
 
 // personalField is a placeholder of a setting that stands for something of each member's.
@@ -14,6 +15,16 @@ type personalField struct {
 	qp    string // and in quoted-printable
 	other string // and there, where the charset is not UTF-8
 	html  string // and in HTML that is not encoded
+}
+
+// countPersonal tells how many placeholders for something of each member's a setting has: of
+// too many mlist would make no copies, and the post would never be delivered.
+func countPersonal(setting string) int {
+	n := 0
+	for _, name := range text.Personal {
+		n += strings.Count(setting, "%("+name+")")
+	}
+	return n
 }
 
 // personalFields are those that a post may have: none if all members get the same copy, from
