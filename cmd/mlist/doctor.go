@@ -102,6 +102,7 @@ func (p *patient) examine(ctx context.Context, postfixDir string) []postfix.Find
 	p.sharedSpool(ctx)
 	p.wayBack(ctx, postfixDir)
 	p.siteAddress(ctx)
+	p.refusedSettings(ctx)
 	p.stageOrder()
 	p.domains(ctx)
 	return p.found

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"database/sql"
 	"fmt"
 	"os"
 	"os/exec"
@@ -69,6 +70,13 @@ func TestADoctorNamesTheCauseAndTheCure(t *testing.T) {
 		}, "There is no store yet at", "create a list"},
 		{"a directory that mlist cannot read", func(t *testing.T, s *sound) { must(t, os.Chmod(filepath.Join(s.dir, "spool", "incoming"), 0o500)) }, "may not read and write in", "chmod u+rwx"},
 		{"a list with the site's address", func(t *testing.T, s *sound) { s.configure(t, "site_name = \"dev\"\n") }, "dev@lists.test is the site's own address (site_name), and the list dev@lists.test has it", "mlist list rename"},
+		{"a setting from before it was refused", func(t *testing.T, s *sound) {
+			db, err := sql.Open("sqlite", filepath.Join(s.dir, "mlist.db"))
+			must(t, err)
+			defer db.Close()
+			_, err = db.Exec(`UPDATE lists SET settings = '{"header_matches":"hold Subject:"}'`)
+			must(t, err)
+		}, "A setting of dev@lists.test is one that this version would not take: header_matches:", "mlist list set dev@lists.test"},
 		{"a configuration that mlist cannot read", func(t *testing.T, s *sound) {
 			if os.Geteuid() != 0 {
 				t.Skip("only root can give a spool to another user")

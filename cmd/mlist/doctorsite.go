@@ -36,3 +36,19 @@ func (p *patient) siteAddress(ctx context.Context) {
 		}
 	}
 }
+
+// refusedSettings looks for settings that an earlier version took and this one would not.
+func (p *patient) refusedSettings(ctx context.Context) {
+	if p.store == nil {
+		return
+	}
+	for l, err := range p.store.AllLists(ctx, "") {
+		if err != nil {
+			return // domains tells
+		}
+		for _, wrong := range l.Settings.Refused() {
+			p.add("`mlist list set "+l.Address.String()+" NAME=VALUE` sets it right. Until then what of it cannot be used is passed over.",
+				"A setting of %s is one that this version would not take: %v.", l.Address, wrong)
+		}
+	}
+}

@@ -97,8 +97,13 @@ func Defaults() Settings {
 	return s
 }
 
-// Set sets one setting from its text form.
-func (s *Settings) Set(name, text string) error {
+// Set sets one setting from its text form, as people give it.
+func (s *Settings) Set(name, text string) error { return s.set(name, text, true) }
+
+// set takes a text that was taken before, too, unless it is new: what a version refuses that
+// another one took must not keep a list from being read, and set right. Handlers say so of a
+// line that they cannot use, and go on without it; Refused names the setting.
+func (s *Settings) set(name, text string, isNew bool) error {
 	d, ok := byName[name]
 	if !ok {
 		return unknown(name)
@@ -116,7 +121,7 @@ func (s *Settings) Set(name, text string) error {
 		v.SetBool(b)
 	case "int":
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 || n > d.Max {
+		if err != nil || isNew && (n < 0 || n > d.Max) {
 			return fmt.Errorf("%s: %q: want a whole number, from 0 to %d", name, text, d.Max)
 		}
 		v.SetInt(int64(n))
@@ -135,19 +140,25 @@ func (s *Settings) Set(name, text string) error {
 		}
 		return fmt.Errorf("%s: %q: want one of %s", name, text, strings.Join(d.Of, ", "))
 	case "lines":
-		lines, err := parseLines(text, oneOf[name])
+		check := oneOf[name]
+		if !isNew {
+			check = func(string) error { return nil }
+		}
+		lines, err := parseLines(text, check)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		v.Set(reflect.ValueOf(lines))
 	case "password":
-		if text != "" && !strings.HasPrefix(text, passwordForm) {
+		if isNew && text != "" && !strings.HasPrefix(text, passwordForm) {
 			return fmt.Errorf("%s: want a hash, in the form %s…, and never the password itself", name, passwordForm)
 		}
 		fallthrough
 	default:
-		if err := checkText(name, text); err != nil {
-			return err
+		if isNew {
+			if err := checkText(name, text); err != nil {
+				return err
+			}
 		}
 		v.SetString(text)
 	}
@@ -514,14 +525,17 @@ func (s *Settings) Overrides() map[string]string {
 // defaults are read only.
 var defaults = Defaults()
 
-// FromOverrides is the reverse of Overrides. A setting that this version does not
-// know, left by a newer one, is an error that names it.
-func FromOverrides(m map[string]string) (Settings, error) {
-	s := Defaults()
-	for name, text := range m {
-		if err := s.Set(name, text); err != nil {
-			return s, err
+// Refused are the settings that this version would not take any more if they were set now, each
+// with
+// what is wrong.
+func (s *Settings) Refused() []error {
+	var wrong []error
+	check := Defaults()
+	for name, text := range s.Overrides() {
+		if err := check.Set(name, text); err != nil {
+			wrong = append(wrong, err)
 		}
 	}
-	return s, nil
+	slices.SortFunc(wrong, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return wrong
 }

@@ -164,8 +164,37 @@ func TestUnknownNames(t *testing.T) {
 	if d, err := Describe("emergency"); err != nil || d.Kind != "bool" {
 		t.Errorf("emergency is %+v, %v", d, err)
 	}
-	if _, err := FromOverrides(map[string]string{"colour": "red"}); err == nil || !strings.Contains(err.Error(), "colour") {
+	if _, err := BuiltinStyles().Stored("", map[string]string{"colour": "red"}); err == nil || !strings.Contains(err.Error(), "colour") {
 		t.Errorf("an override of a newer version: %v", err)
+	}
+}
+
+// What was stored is read, whatever this version thinks of it, and the rest can be set.
+func TestWhatWasStoredIsRead(t *testing.T) {
+	own := map[string]string{
+		"header_matches": "hold Subject:\nreject X-Spam: yes", "reply_to_address": "nobody", "max_num_recipients": "9000000000",
+		"moderator_password": "md5", "footer": "a\rb", "emergency": "true",
+	}
+	s, err := BuiltinStyles().Stored("", own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Overrides(); !maps.Equal(got, own) {
+		t.Errorf("it is read as %q", got)
+	}
+	var names []string
+	for _, wrong := range s.Refused() {
+		name, _, _ := strings.Cut(wrong.Error(), ":")
+		names = append(names, name)
+	}
+	if want := []string{"footer", "header_matches", "max_num_recipients", "moderator_password", "reply_to_address"}; !slices.Equal(names, want) {
+		t.Errorf("refused would be %q, want %q", names, want)
+	}
+	if _, err := BuiltinStyles().Settings("", own); err == nil {
+		t.Error("it can be set")
+	}
+	if d := Defaults(); len(d.Refused()) > 0 {
+		t.Errorf("of the defaults: %v", d.Refused())
 	}
 }
 
@@ -208,7 +237,7 @@ func FuzzSet(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := FromOverrides(s.Overrides())
+		again, err := BuiltinStyles().Settings("", s.Overrides())
 		if err != nil {
 			t.Fatalf("%s=%q is stored as %q, which is refused: %v", name, text, once, err)
 		}

@@ -209,9 +209,19 @@ func (s *Styles) Base(name string) (Settings, error) {
 	return r.base, nil
 }
 
-// Settings are those of a list: its style's, and over them its own, in text form. A setting
-// that the style has locked since stays as the style has it.
+// Settings are those of a list: its style's, and over them its own, in text form, as they are
+// set now. A setting that the style has locked since stays as the style has it.
 func (s *Styles) Settings(style string, own map[string]string) (Settings, error) {
+	return s.over(style, own, true)
+}
+
+// Stored are the settings of a list as a store keeps them: what was taken when it was set is
+// taken, whatever this version thinks of it. A setting that it does not know is an error.
+func (s *Styles) Stored(style string, own map[string]string) (Settings, error) {
+	return s.over(style, own, false)
+}
+
+func (s *Styles) over(style string, own map[string]string, isNew bool) (Settings, error) {
 	r, err := s.find(style)
 	if err != nil {
 		return Settings{}, err
@@ -221,7 +231,7 @@ func (s *Styles) Settings(style string, own map[string]string) (Settings, error)
 		if _, locked := r.locked[name]; locked {
 			continue
 		}
-		if err := out.Set(name, text); err != nil {
+		if err := out.set(name, text, isNew); err != nil {
 			return out, err
 		}
 	}

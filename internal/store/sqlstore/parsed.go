@@ -43,7 +43,7 @@ func (p *parsed) settings(styles *list.Styles, style, text string) (list.Setting
 	if err := json.Unmarshal([]byte(text), &overrides); err != nil {
 		return list.Settings{}, "", err
 	}
-	settings, err := styles.Settings(style, overrides)
+	settings, err := styles.Stored(style, overrides)
 	if err != nil {
 		return settings, "", err
 	}
