@@ -147,13 +147,24 @@ func (a *app) backup(ctx context.Context, out io.Writer, target string, o backup
 		return b.write(ctx, out)
 	}
 	if info, err := os.Stat(target); err == nil && info.IsDir() {
-		target = filepath.Join(target, fmt.Sprintf("mlist-%s-%s.tar", c.Hostname, now.UTC().Format("20060102T150405Z")))
+		target = nameIn(target, fmt.Sprintf("mlist-%s-%s", c.Hostname, now.UTC().Format("20060102T150405Z")))
 	}
 	b.json.File = target
 	if err := b.file(ctx, target); err != nil {
 		return err
 	}
 	return a.printBackup(out, "is written and read back", b.json)
+}
+
+// nameIn is a name for a new backup in a directory, which one of the same second may have too.
+func nameIn(dir, name string) string {
+	target := filepath.Join(dir, name+".tar")
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(target); err != nil {
+			return target
+		}
+		target = filepath.Join(dir, fmt.Sprintf("%s-%d.tar", name, n))
+	}
 }
 
 // untilInterrupted ends ctx at the first signal, so that what is half done can be cleaned up; the

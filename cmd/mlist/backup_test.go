@@ -264,6 +264,17 @@ func TestABackupHasWhatTheConfigurationNames(t *testing.T) {
 	}
 }
 
+func TestTwoBackupsOfOneSecondAreTwo(t *testing.T) {
+	dir := t.TempDir()
+	for _, want := range []string{"mlist-x.tar", "mlist-x-2.tar", "mlist-x-3.tar"} {
+		name := nameIn(dir, "mlist-x")
+		if name != filepath.Join(dir, want) {
+			t.Errorf("it is called %s, want %s", name, want)
+		}
+		must(t, os.WriteFile(name, nil, 0o600))
+	}
+}
+
 func TestARestoreRefusesAPlaceThatIsNotEmpty(t *testing.T) {
 	dir, file := backed(t)
 	text := fails(t, dir, "restore", file)
