@@ -129,8 +129,8 @@ type DueBounce struct {
 type Bounces interface {
 	// RecordBounces files the events of a bounce, all of one list, and moves the scores: at
 	// most one rise a member a day (UTC), and none while delivery is disabled anyway or a
-	// probe is on its way. Events that are filed change nothing; those of lists that are gone
-	// are dropped.
+	// probe is on its way. Events that are filed change nothing, nor does one that says the
+	// same of the same post and member; those of lists that are gone are dropped.
 	RecordBounces(ctx context.Context, rules BounceRules, events []BounceEvent) error
 	// ProbeBounced disables the delivery of the member whose probe has this token, which
 	// ends with that. false if no probe has it (any more).

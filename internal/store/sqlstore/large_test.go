@@ -129,6 +129,9 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 			t.Errorf("merging recipients sorts: %s", detail)
 		}
 	}
+	if details := strings.Join(plan(t, s, addBounce, 12), "\n"); !strings.Contains(details, "(list_id=? AND address_key=? AND at>?)") {
+		t.Errorf("a bounce that is filed is not found by its member:\n%s", details)
+	}
 	details := strings.Join(plan(t, s, filed, 4), "\n")
 	for _, want := range []string{"(list_id=? AND entry=?)", "(list_id=? AND digest=? AND at>?)"} {
 		if !strings.Contains(details, want) {

@@ -280,8 +280,7 @@ func (s *Store) queries() []query {
 		{&s.q.stateSize, s.writer, `INSERT INTO plugin_state_size (list_id, plugin, keys, bytes) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (list_id, plugin) DO UPDATE SET keys = plugin_state_size.keys + excluded.keys, bytes = plugin_state_size.bytes + excluded.bytes
 			RETURNING keys, bytes`},
-		{&s.q.addBounce, s.writer, `INSERT INTO bounce_events (list_id, entry, address_key, local, at, status, hard, text, class, post, blameless, proven)
-			SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM lists WHERE id = $1 ON CONFLICT DO NOTHING`},
+		{&s.q.addBounce, s.writer, addBounce},
 		{&s.q.scoreOf, s.writer, `SELECT ` + scoreColumns + ` FROM bounce_scores WHERE list_id = $1 AND address_key = $2`},
 		{&s.q.byToken, s.writer, `SELECT ` + scoreColumns + ` FROM bounce_scores WHERE list_id = $1 AND token = $2 AND token <> '' AND phase = $3`},
 		{&s.q.setScore, s.writer, `INSERT INTO bounce_scores (list_id, address_key, score, last, unproven, phase, warnings, token, due)
@@ -475,3 +474,11 @@ func (s *Store) prepare(ctx context.Context) error {
 	}
 	return nil
 }
+
+// addBounce files an event, unless it is there, or one that says the same of the same post. The
+// bound of at is none, and has SQLite go by the index of a member's events, and not through those
+// of the list.
+const addBounce = `INSERT INTO bounce_events (list_id, entry, address_key, local, at, status, hard, text, class, post, blameless, proven)
+	SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM lists WHERE id = $1 AND NOT ($10 <> '' AND EXISTS
+		(SELECT 1 FROM bounce_events WHERE list_id = $1 AND address_key = $3 AND at >= 0 AND post = $10 AND status = $6 AND text = $8))
+	ON CONFLICT DO NOTHING`

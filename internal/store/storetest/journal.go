@@ -201,6 +201,19 @@ func testBounces(w *world) {
 	for range w.BounceEvents(w.ctx, l.ID) {
 		break
 	}
+	// A refusal that was filed in two entries, since the first one's end was not known, is one.
+	first := store.BounceEvent{ListID: l.ID, Recipient: w.addr("eve@n.test"), Entry: "c1", At: at.Add(time.Hour), Status: "5.1.1", Text: "no such user", Post: "p1"}
+	twice, soft := first, first
+	twice.Entry, twice.At = "c2", at.Add(2*time.Hour)
+	soft.Entry, soft.Status = "c3", "4.2.2"
+	w.ok(w.RecordBounces(w.ctx, store.BounceRules{}, []store.BounceEvent{first}))
+	w.ok(w.RecordBounces(w.ctx, store.BounceRules{}, []store.BounceEvent{twice}))
+	w.ok(w.RecordBounces(w.ctx, store.BounceRules{}, []store.BounceEvent{soft}))
+	got, err := w.MemberBounces(w.ctx, l.ID, first.Recipient, 10)
+	w.ok(err)
+	if len(got) != 2 || slices.ContainsFunc(got, func(e store.BounceEvent) bool { return e.Entry == "c2" }) {
+		w.Errorf("events of one refusal are %+v", got)
+	}
 }
 
 func testNotices(w *world) {
