@@ -101,10 +101,10 @@ func (p *patient) examine(ctx context.Context, postfixDir string) []postfix.Find
 	p.clock()
 	p.sharedSpool(ctx)
 	p.wayBack(ctx, postfixDir)
-	p.siteAddress(ctx)
-	p.refusedSettings(ctx)
+	domains := p.lists(ctx)
+	p.siteAddress(ctx, domains)
 	p.stageOrder()
-	p.domains(ctx)
+	p.domains(ctx, domains)
 	return p.found
 }
 
@@ -450,25 +450,14 @@ func onThisMachine(address string) bool {
 }
 
 // domains asks DNS for what receivers look at.
-func (p *patient) domains(ctx context.Context) {
-	if p.store == nil || p.dns == nil {
+func (p *patient) domains(ctx context.Context, domains []string) {
+	if p.dns == nil || len(domains) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	seen := map[string]bool{}
-	for l, err := range p.store.AllLists(ctx, "") {
-		if err != nil {
-			p.add("`mlist list ls` may say more.", "The lists cannot be read: %v.", err)
-			return
-		}
-		if d := strings.ToLower(l.Address.Domain); !seen[d] {
-			seen[d] = true
-			p.domain(ctx, d)
-		}
-	}
-	if len(seen) == 0 {
-		return
+	for _, d := range domains {
+		p.domain(ctx, d)
 	}
 	files, err := p.app.signKeys("")
 	if err != nil && len(p.cfg.Plugin["sign"]) == 0 {
@@ -486,7 +475,7 @@ func (p *patient) domains(ctx context.Context) {
 		p.add("`mlist dkim keygen` makes keys; they belong to mlist's user.", "A key that signs cannot be used: %v.", err)
 		return
 	}
-	for d := range seen {
+	for _, d := range domains {
 		if len(mailauth.KeyFilesFor(files, d)) == 0 {
 			p.add("`mlist dkim keygen` makes a key and says what to do with it; nothing, if your MTA signs.", "Mail from %s is not signed (DKIM) by mlist: large receivers want that.", d)
 		}
