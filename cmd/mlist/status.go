@@ -306,7 +306,7 @@ func (st *statusJSON) judgeConfigs() {
 func (st *statusJSON) print(w io.Writer, now time.Time) {
 	st.printProcesses(w, now)
 	st.printQueues(w, now)
-	fmt.Fprintf(w, "\n%-11s %9s %9s %9s %6s %11s %9s %9s\n", "DONE", "TAKEN", "REFUSED", "PREPARED", "HELD", "DELIVERED", "DEFERRED", "BOUNCED")
+	printDoneHeadings(w)
 	printTotals(w, "last minute", st.Minute)
 	printTotals(w, "since start", st.Totals)
 	st.printParts(w)
@@ -348,9 +348,18 @@ func (st *statusJSON) printQueues(w io.Writer, now time.Time) {
 	}
 }
 
+// printDone prints a line of the table of what was done: its headings, or figures.
+func printDone(w io.Writer, what, taken, refused, prepared, held, delivered, deferred, bounced string) {
+	fmt.Fprintf(w, "%-11s %9s %9s %9s %6s %11s %9s %9s\n", what, taken, refused, prepared, held, delivered, deferred, bounced)
+}
+
+func printDoneHeadings(w io.Writer) {
+	fmt.Fprintln(w)
+	printDone(w, "DONE", "TAKEN", "REFUSED", "PREPARED", "HELD", "DELIVERED", "DEFERRED", "BOUNCED")
+}
+
 func printTotals(w io.Writer, what string, t metrics.Totals) {
-	fmt.Fprintf(w, "%-11s %9s %9s %9s %6s %11s %9s %9s\n", what, thousands(t.Taken), thousands(t.Refused), thousands(t.Prepared), thousands(t.Held),
-		thousands(t.Delivered), thousands(t.Deferred), thousands(t.Bounced))
+	printDone(w, what, thousands(t.Taken), thousands(t.Refused), thousands(t.Prepared), thousands(t.Held), thousands(t.Delivered), thousands(t.Deferred), thousands(t.Bounced))
 }
 
 // printParts tells of what mlist is made of and needs: plugins, the MTA, disks, segments.

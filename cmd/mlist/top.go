@@ -170,10 +170,9 @@ func (p *topJSON) lines() []string {
 		fmt.Fprintf(&b, "PROBLEM: %s\n", problem)
 	}
 	st.printQueues(&b, p.Time)
-	fmt.Fprintf(&b, "\n%-11s %9s %9s %9s %6s %11s %9s %9s\n", "DONE", "TAKEN", "REFUSED", "PREPARED", "HELD", "DELIVERED", "DEFERRED", "BOUNCED")
+	printDoneHeadings(&b)
 	rate := func(name string) string { return fmt.Sprintf("%.1f", p.PerSecond[name]) }
-	fmt.Fprintf(&b, "%-11s %9s %9s %9s %6s %11s %9s %9s\n", "per second", rate("taken"), rate("refused"), rate("prepared"), rate("held"),
-		rate("delivered"), rate("deferred"), rate("bounced"))
+	printDone(&b, "per second", rate("taken"), rate("refused"), rate("prepared"), rate("held"), rate("delivered"), rate("deferred"), rate("bounced"))
 	printTotals(&b, "last minute", st.Minute)
 	printTotals(&b, "since start", st.Totals)
 	st.printParts(&b)
