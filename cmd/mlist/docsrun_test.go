@@ -257,7 +257,9 @@ func (r *tour) publish(t *testing.T, out string) {
 	}
 }
 
-func TestCommandBlocksOfThePagesRun(t *testing.T) {
+// touring puts the command on the PATH of what is typed, and returns an MTA.
+func touring(t *testing.T) *sink.Server {
+	t.Helper()
 	bin, err := buildCommand()
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +269,12 @@ func TestCommandBlocksOfThePagesRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer mta.Close()
+	t.Cleanup(func() { mta.Close() })
+	return mta
+}
+
+func TestCommandBlocksOfThePagesRun(t *testing.T) {
+	mta := touring(t)
 	eachPage(t, func(name string, fences []pages.Fence, _ string) {
 		fences = slices.DeleteFunc(fences, func(f pages.Fence) bool { return f.Lang != "sh" })
 		if len(fences) == 0 {

@@ -13,8 +13,6 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
-
-	"github.com/mlist/mlist/test/tools/sink"
 )
 
 // notTyped are examples that need what this test has not, by how they begin, and the test that shows them.
@@ -90,16 +88,7 @@ func examples() (out []string) {
 // Each example of --help runs, in an installation that has what examples speak of: a list with members, posts in its archive,
 // one that is held, a request, a ban, an invitation.
 func TestAnExampleOfHelpRuns(t *testing.T) {
-	bin, err := buildCommand()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
-	mta, err := sink.Listen("127.0.0.1:0", sink.Options{Record: sink.Memory})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer mta.Close()
+	mta := touring(t)
 	dir := site(t, mta, "")
 	r := newTour(t, dir)
 	serve := start(t, dir, "serve")
