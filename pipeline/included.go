@@ -35,10 +35,11 @@ func (d *Daemon) included(ctx context.Context, own int64, r sdk.Rule) ([]int64, 
 			if l == nil || seen[l.ID] {
 				continue
 			}
-			if copied, err := d.hasCopy(ctx, l, named, r.Authors); err != nil || copied {
-				if err != nil {
-					return nil, err
-				}
+			copied, err := d.hasCopy(ctx, l, named, r.Authors)
+			if err != nil {
+				return nil, err
+			}
+			if copied {
 				continue
 			}
 			if depth == list.MaxIncludeDepth || len(ids) == list.MaxIncluded {

@@ -3,6 +3,7 @@ package list
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"reflect"
 	"regexp"
@@ -530,12 +531,11 @@ var defaults = Defaults()
 // what is wrong.
 func (s *Settings) Refused() []error {
 	var wrong []error
-	check := Defaults()
-	for name, text := range s.Overrides() {
-		if err := check.Set(name, text); err != nil {
+	check, own := defaults, s.Overrides()
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		if err := check.Set(name, own[name]); err != nil {
 			wrong = append(wrong, err)
 		}
 	}
-	slices.SortFunc(wrong, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return wrong
 }
